@@ -1,7 +1,7 @@
 import pytest
 
 from icwsgw.client.client_errors import SessionEnded
-from icwsgw.client.client_machine import ClientOpened, Disconnected
+from icwsgw.client.client_events import ClientOpened, Disconnected
 from icwsgw.client.codecs import CandidCodec
 from icwsgw.ic.candid import Record, Text
 

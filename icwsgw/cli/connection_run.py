@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from icwsgw.cli.message_format import MessageFormat
 from icwsgw.cli.message_script import ExpectStep, PauseStep, SendStep, Step, recorded
 from icwsgw.client.client_errors import ClientError, NotOpen
-from icwsgw.client.client_machine import ClientOpened, ClientState, Disconnected, ForApplication
+from icwsgw.client.client_events import ClientOpened, Disconnected, ForApplication
+from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import Acknowledged
 from icwsgw.errors import FormatError
 

@@ -15,7 +15,7 @@ from icwsgw.cli.cli_options import Places
 from icwsgw.cli.doctor_judge import Grade, Remark
 from icwsgw.cli.gateway_probe import Probe, ProbeOutcome, probe
 from icwsgw.client.client_errors import ClientError
-from icwsgw.client.client_machine import ClientSettings
+from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.message_verifier import parse_certified, parse_content
 from icwsgw.client.network_requests import NetworkRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY

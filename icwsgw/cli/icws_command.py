@@ -19,7 +19,8 @@ from icwsgw.cli.message_format import FORMATS
 from icwsgw.cli.message_script import ExpectStep, SendStep, Step, parse_script
 from icwsgw.cli.sdk_releases import SdkRelease, parse_release
 from icwsgw.client.client_errors import ClientError
-from icwsgw.client.client_machine import ClientSettings, ForApplication
+from icwsgw.client.client_events import ForApplication
+from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.message_verifier import MessageVerifier
 from icwsgw.errors import FormatError, IcwsError
 from icwsgw.escaping import escape_invisible

@@ -26,17 +26,10 @@ from autobahn.asyncio.websocket import WebSocketClientFactory, WebSocketClientPr
 
 from icwsgw.client.autobahn_link import AutobahnLink, LinkedProtocol, protocol_options
 from icwsgw.client.client_errors import ClientError, NotOpen, QueueFull
-from icwsgw.client.client_machine import (
-    DEFAULT_SETTINGS,
-    ClientOpened,
-    ClientSettings,
-    ClientState,
-    Disconnected,
-    Ended,
-    ForApplication,
-    RoomAgain,
-)
+from icwsgw.client.client_events import ClientOpened, Disconnected, Ended, ForApplication, RoomAgain
+from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import MessageReceived
+from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.codecs import RAW, Codec
 from icwsgw.client.driver import ClientDriver, DrivenClient
 from icwsgw.client.moving_machine import MovingClientMachine
@@ -68,8 +61,8 @@ class AsyncioClient(DrivenClient, Generic[T]):
     :param settings: limits and times
     :param tls: for wss:// URLs; None: the platform's certificates
     :param origin: the header Origin, which gateways may check
-    :param on_event: is called with each event (:data:`~icwsgw.client.client_machine.ForApplication`). At an
-        :class:`~icwsgw.client.client_machine.ClientOpened`, what it sends with ``first=True`` goes before what waits
+    :param on_event: is called with each event (:data:`~icwsgw.client.client_events.ForApplication`). At an
+        :class:`~icwsgw.client.client_events.ClientOpened`, what it sends with ``first=True`` goes before what waits
     :param on_payload: is called with each message of the gateway, before it is verified, for tools that show them
     :param on_sent: is called with each message to the gateway, in the same way
     :param max_received: messages that wait for the application; then the gateway is not read

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from icwsgw.client.client_machine import ClientSettings
+from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.driver import LinkEvents
 
 #: Seconds between pings, and until their answers, after which a silent connection is ended.

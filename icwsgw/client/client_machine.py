@@ -3,7 +3,8 @@
 A transport (:mod:`icwsgw.client.asyncio_client`, :mod:`icwsgw.client.twisted_client`, or another program's) tells the
 machine what happens and does what it returns:
 
-* It calls :meth:`~ClientMachine.start` and opens the connection that a :class:`Connect` asks for.
+* It calls :meth:`~ClientMachine.start`, and opens a connection where a :class:`~icwsgw.client.client_events.Connect`
+  is returned.
 * It calls :meth:`~ClientMachine.connected`, :meth:`~ClientMachine.received` and :meth:`~ClientMachine.lost`.
 * After each call, and whenever its connection has room, it sends what :meth:`~ClientMachine.payload` returns until that
   is None. A message gets its sequence number at this moment.
@@ -16,20 +17,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from icwsgw.client.client_errors import ClientError, MessageInvalid, NotOpen, SessionEnded
+from icwsgw.client.client_events import (
+    Abort,
+    ClientOpened,
+    CloseConnection,
+    Connect,
+    Disconnected,
+    Ended,
+    Output,
+    RoomAgain,
+)
 from icwsgw.client.client_session import (
-    Acknowledged,
     CanisterSession,
     ClosedByCanister,
     Greeted,
-    MessageReceived,
     SessionOpened,
 )
+from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.message_verifier import MessageVerifier
 from icwsgw.client.outgoing_queue import OutgoingQueue
-from icwsgw.client.reconnection import DEFAULT_PAUSES, Pauses, Reconnection
+from icwsgw.client.reconnection import Reconnection
 from icwsgw.close_codes import CloseCode
 from icwsgw.core.transitions import transition
 from icwsgw.ic.candid import Null, Opt, Type
@@ -89,109 +99,6 @@ _TABLE: Final[Mapping[tuple[ClientState, _Event], tuple[ClientState, None]]] = {
 }
 #: States in which messages are read. What comes while a connection is being closed is not.
 _RECEIVING: Final = frozenset((_S.HANDSHAKE, _S.OPENING, _S.OPEN))
-
-
-class Connect(NamedTuple):
-    """For the transport: open a connection to this URL."""
-
-    url: str
-
-
-class CloseConnection(NamedTuple):
-    """For the transport: send a close frame with this code and reason, then wait for the connection to end."""
-
-    code: int
-    reason: str
-
-
-class Abort(NamedTuple):
-    """For the transport: end the connection, or the attempt to open it, at once."""
-
-
-class ConnectNext(NamedTuple):
-    """For the transport: open a second connection to this URL (:mod:`icwsgw.client.moving_machine`)."""
-
-    url: str
-
-
-class AbortNext(NamedTuple):
-    """For the transport: end the second connection, or the attempt to open it, and tell nothing more of it."""
-
-
-class Promote(NamedTuple):
-    """For the transport: the second connection is the only one from now on. Close the first one with 1000."""
-
-
-class ClientOpened(NamedTuple):
-    """A session is open.
-
-    :ivar gateway: the gateway's principal
-    :ivar resumed: whether another session was open before: the canister does not know what that one has received
-    :ivar uncertain: handles of messages of sessions before that the canister may or may not have executed
-    """
-
-    gateway: Principal
-    resumed: bool
-    uncertain: tuple[int, ...]
-
-
-class Disconnected(NamedTuple):
-    """A connection ended, and the client connects again.
-
-    :ivar error: why
-    :ivar pause: seconds until it connects
-    """
-
-    error: ClientError
-    pause: float
-
-
-class Ended(NamedTuple):
-    """The client has ended and does not connect again.
-
-    :ivar error: why; None: the application has stopped it
-    :ivar unsent: handles of messages that were not sent
-    :ivar uncertain: handles of messages that the canister may or may not have executed
-    """
-
-    error: ClientError | None
-    unsent: tuple[int, ...]
-    uncertain: tuple[int, ...]
-
-
-class RoomAgain(NamedTuple):
-    """The queue was full and is half empty now."""
-
-
-ForTransport = Connect | CloseConnection | Abort | ConnectNext | AbortNext | Promote
-ForApplication = ClientOpened | MessageReceived | Acknowledged | Disconnected | Ended | RoomAgain
-Output = ForTransport | ForApplication
-
-
-class ClientSettings(NamedTuple):
-    """Limits and times of a client.
-
-    :ivar connect_timeout: seconds until the gateway's handshake message
-    :ivar open_timeout: seconds until the canister opens the session
-    :ivar closing_timeout: seconds until the connection ends after a close frame
-    :ivar max_messages: the most messages that wait to be sent
-    :ivar max_bytes: the most bytes of them
-    :ivar reconnect: whether to connect again at all
-    :ivar max_attempts: connections in a row without a stable session after which the client ends; None: any number
-    :ivar pauses: before the next connection
-    """
-
-    connect_timeout: float = 30.0
-    open_timeout: float = 60.0
-    closing_timeout: float = 5.0
-    max_messages: int = 1000
-    max_bytes: int = 16 << 20
-    reconnect: bool = True
-    max_attempts: int | None = None
-    pauses: Pauses = DEFAULT_PAUSES
-
-
-DEFAULT_SETTINGS: Final = ClientSettings()
 
 
 class ClientMachine:

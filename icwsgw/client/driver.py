@@ -15,11 +15,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from icwsgw.client.client_errors import ClientError
-from icwsgw.client.client_machine import (
+from icwsgw.client.client_events import (
     Abort,
     AbortNext,
-    ClientMachine,
-    ClientState,
     CloseConnection,
     Connect,
     ConnectNext,
@@ -27,6 +25,7 @@ from icwsgw.client.client_machine import (
     Output,
     Promote,
 )
+from icwsgw.client.client_machine import ClientMachine, ClientState
 from icwsgw.client.moving_machine import MovingClientMachine
 from icwsgw.ic.principal import Principal
 

@@ -20,9 +20,10 @@ The gateway asks for it when it is about to stop. While the client moves, there 
     OVERLAPPING  OVER       STAYING      PROMOTE
     OVERLAPPING  FAILED     RELAYED      RETRY
 
-What happens in another phase does nothing there. Until the next gateway has sent its handshake message, messages are
-sent as usual. Then they wait until all calls of this session have ended, and for the next session to open. Messages of
-the next session wait until what the canister had sent to this one has come, for :data:`OVERLAP_SECONDS`.
+Events in other phases do nothing. Until the next gateway has sent its handshake message, messages are sent as usual.
+Then they wait until all calls of this session have ended and the next session is open. Messages of the next session
+wait until those that the canister had sent to this one have come, for
+:attr:`~icwsgw.client.client_settings.ClientSettings.overlap` seconds.
 """
 
 from __future__ import annotations
@@ -31,25 +32,10 @@ from enum import Enum, auto
 from typing import Final
 
 from icwsgw.client.client_errors import MessageInvalid
-from icwsgw.client.client_machine import (
-    CALL_NONCE,
-    AbortNext,
-    ClientMachine,
-    ClientOpened,
-    ClientState,
-    ConnectNext,
-    Output,
-    Promote,
-)
+from icwsgw.client.client_events import AbortNext, ClientOpened, ConnectNext, Output, Promote
+from icwsgw.client.client_machine import CALL_NONCE, ClientMachine, ClientState
 from icwsgw.client.client_session import CanisterSession, Greeted, SessionOpened
 from icwsgw.core.move_machine import CLIENT_LEAVING, GatewayWord, can_move, gateway_word
-
-#: Seconds in which this session is heard after the next one has opened.
-OVERLAP_SECONDS: Final = 1.0
-#: Seconds until another attempt to open the next session.
-RETRY_SECONDS: Final = 1.0
-#: Bytes of messages of the next session that may wait; more is a failure.
-MAX_HELD_BYTES: Final = 16 << 20
 
 
 class MovePhase(Enum):
@@ -179,7 +165,7 @@ class MovingClientMachine(ClientMachine):
             return []
         if self.phase is MovePhase.OVERLAPPING:
             self._held.append((payload, now_ns))
-            if sum(len(held) for held, _ in self._held) > MAX_HELD_BYTES:
+            if sum(len(held) for held, _ in self._held) > self._settings.max_held_bytes:
                 return self._failed(now)
             return []
         try:
@@ -234,10 +220,10 @@ class MovingClientMachine(ClientMachine):
             self._next_open_due = True
         elif effect is MovingEffect.OVERLAP:
             self._held = []
-            self.deadline = now + OVERLAP_SECONDS
+            self.deadline = now + self._settings.overlap
         elif effect is MovingEffect.RETRY:
             self._next, self._next_open_due = None, False
-            self.deadline = now + RETRY_SECONDS
+            self.deadline = now + self._settings.move_pause
         elif effect is MovingEffect.PROMOTE:
             return self._promote(now)
         return []

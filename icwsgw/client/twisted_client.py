@@ -21,16 +21,10 @@ from twisted.python.failure import Failure
 
 from icwsgw.client.autobahn_link import AutobahnLink, LinkedProtocol, protocol_options
 from icwsgw.client.client_errors import ClientError, NotOpen
-from icwsgw.client.client_machine import (
-    DEFAULT_SETTINGS,
-    ClientOpened,
-    ClientSettings,
-    ClientState,
-    Disconnected,
-    Ended,
-    ForApplication,
-)
+from icwsgw.client.client_events import ClientOpened, Disconnected, Ended, ForApplication
+from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import MessageReceived
+from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.codecs import RAW, Codec
 from icwsgw.client.driver import ClientDriver, DrivenClient
 from icwsgw.client.moving_machine import MovingClientMachine
@@ -51,8 +45,8 @@ class TwistedClient(DrivenClient, Generic[T]):
     :param urls: WebSocket URL of the gateway, or several of them
     :param canister: the canister, or its text
     :param on_message: is called with each message
-    :param on_event: is called with each event (:data:`~icwsgw.client.client_machine.ForApplication`). At an
-        :class:`~icwsgw.client.client_machine.ClientOpened`, what it sends with ``first=True`` goes before what waits
+    :param on_event: is called with each event (:data:`~icwsgw.client.client_events.ForApplication`). At an
+        :class:`~icwsgw.client.client_events.ClientOpened`, what it sends with ``first=True`` goes before what waits
     :param on_undecodable: is called with the error where a message does not fit the codec; None: it is logged
     :param identity: signs the calls; None: a new one
     :param root_key: the root key of the network, in DER; for local networks see
@@ -130,7 +124,7 @@ class TwistedClient(DrivenClient, Generic[T]):
         :param first: ahead of those that wait
         :returns: a handle that events name
         :raises FormatError: the value does not fit the codec
-        :raises QueueFull: too many wait; :class:`~icwsgw.client.client_machine.RoomAgain` tells when there is room
+        :raises QueueFull: too many wait; :class:`~icwsgw.client.client_events.RoomAgain` tells when there is room
         :raises NotOpen: the client has ended
         """
         return self._driver.send(self._codec.encode(value), first=first)

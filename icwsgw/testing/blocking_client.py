@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from icwsgw.client.asyncio_client import AsyncioClient
-from icwsgw.client.client_machine import ClientState, Ended, ForApplication
+from icwsgw.client.client_events import Ended, ForApplication
+from icwsgw.client.client_machine import ClientState
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,7 +25,7 @@ class BlockingClient(Generic[T]):
     :param urls: as for :class:`~icwsgw.client.asyncio_client.AsyncioClient`, as are further options
     :param timeout: seconds that each method waits at most
     :ivar events: what the client has told so far, each of
-        :data:`~icwsgw.client.client_machine.ForApplication`
+        :data:`~icwsgw.client.client_events.ForApplication`
     """
 
     def __init__(self, urls: str, canister: str, *, timeout: float = 60.0, **options: Any) -> None:

@@ -12,7 +12,8 @@ from icwsgw.cli.connection_run import MAX_LINES, ConnectionRun, ExitStatus, Plan
 from icwsgw.cli.message_format import MessageFormat
 from icwsgw.cli.message_script import parse_script
 from icwsgw.client.client_errors import ClientError, NotOpen, SessionEnded
-from icwsgw.client.client_machine import ClientOpened, ClientState, Disconnected, Ended
+from icwsgw.client.client_events import ClientOpened, Disconnected, Ended
+from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import Acknowledged
 from icwsgw.ic.principal import Principal
 

@@ -15,7 +15,9 @@ import pytest
 
 from icwsgw.client.asyncio_client import AsyncioClient
 from icwsgw.client.client_errors import ClientError, NotOpen, QueueFull, SessionEnded
-from icwsgw.client.client_machine import ClientOpened, ClientSettings, ClientState, Disconnected, Ended
+from icwsgw.client.client_events import ClientOpened, Disconnected, Ended
+from icwsgw.client.client_machine import ClientState
+from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.codecs import CandidCodec
 from icwsgw.client.root_key import fetch_root_key
 from icwsgw.errors import FormatError

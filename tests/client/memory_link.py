@@ -6,14 +6,10 @@ import copy
 import random
 from typing import Any
 
-from icwsgw.client.client_machine import (
-    DEFAULT_SETTINGS,
-    ClientMachine,
-    ClientSettings,
-    ClientState,
-    ForApplication,
-)
+from icwsgw.client.client_events import ForApplication
+from icwsgw.client.client_machine import ClientMachine, ClientState
 from icwsgw.client.client_session import MessageReceived
+from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.driver import ClientDriver, LinkEvents
 from icwsgw.client.moving_machine import MovingClientMachine
 from icwsgw.core.messages import payload_of

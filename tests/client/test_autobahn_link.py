@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from icwsgw.client.autobahn_link import READ_PING, AutobahnLink, LinkedProtocol, protocol_options
-from icwsgw.client.client_machine import DEFAULT_SETTINGS
+from icwsgw.client.client_settings import DEFAULT_SETTINGS
 
 
 class Recorder:

@@ -10,20 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.client.client_errors import ClientError, MessageInvalid, NotOpen, QueueFull, SessionEnded
-from icwsgw.client.client_machine import (
-    MAX_INVALID_OPENINGS,
-    Abort,
-    ClientMachine,
-    ClientOpened,
-    ClientSettings,
-    ClientState,
-    CloseConnection,
-    Connect,
-    Disconnected,
-    Ended,
-    RoomAgain,
-)
+from icwsgw.client.client_events import Abort, ClientOpened, CloseConnection, Connect, Disconnected, Ended, RoomAgain
+from icwsgw.client.client_machine import MAX_INVALID_OPENINGS, ClientMachine, ClientState
 from icwsgw.client.client_session import Acknowledged, ClosedByCanister, SessionOpened
+from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.driver import MAX_UNREAD
 from icwsgw.core.messages import handshake
 from icwsgw.devnet.hosting import CdkSettings

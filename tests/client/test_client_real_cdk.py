@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.client.client_machine import ClientOpened, ClientState, Disconnected
+from icwsgw.client.client_events import ClientOpened, Disconnected
+from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import Acknowledged
 from icwsgw.ic.candid import Null, Record, Text, Type
 from tests.client.memory_link import MemoryLink

@@ -3,7 +3,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from icwsgw.client.client_machine import ClientMachine, ClientState, Disconnected, Ended, ForApplication, Output
+from icwsgw.client.client_events import Disconnected, Ended, ForApplication, Output
+from icwsgw.client.client_machine import ClientMachine, ClientState
 from icwsgw.client.driver import MAX_UNREAD, MAX_UNREAD_BYTES, ClientDriver, LinkEvents
 from icwsgw.core.messages import handshake
 from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER

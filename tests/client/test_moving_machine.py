@@ -7,22 +7,19 @@ from dataclasses import replace
 import pytest
 
 from icwsgw.client import moving_machine
-from icwsgw.client.client_machine import (
+from icwsgw.client.client_events import (
     AbortNext,
     ClientOpened,
-    ClientSettings,
-    ClientState,
     CloseConnection,
     ConnectNext,
     Disconnected,
     Ended,
     Promote,
 )
+from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import MessageReceived
+from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.moving_machine import (
-    MAX_HELD_BYTES,
-    OVERLAP_SECONDS,
-    RETRY_SECONDS,
     TABLE,
     MovePhase,
     MovingClientMachine,
@@ -199,7 +196,7 @@ def test_a_failure_after_it_has_left_is_another_attempt_and_nothing_is_said_twic
     assert machine.phase is MovePhase.LEFT
     machine.received(CALLS_RELAYED, 101.6, now_ns)
     assert machine.phase is MovePhase.RELAYED
-    assert machine.deadline == 101.5 + RETRY_SECONDS
+    assert machine.deadline == 101.5 + DEFAULT_SETTINGS.move_pause
     assert machine.tick(102.4) == []
     assert machine.tick(machine.deadline) == [ConnectNext("ws://memory")]
     machine.next_received(handshake(OTHER.principal.raw), 103.0, now_ns)
@@ -227,7 +224,7 @@ def overlapping() -> tuple[World, MovingClientMachine]:
     machine.received(CALLS_RELAYED, 102.0, now_ns)
     machine._next = NextSession()  # type: ignore[assignment]
     machine._step(MovingEvent.OPENED, 103.0)
-    assert (machine.phase, machine.deadline) == (MovePhase.OVERLAPPING, 103.0 + OVERLAP_SECONDS)
+    assert (machine.phase, machine.deadline) == (MovePhase.OVERLAPPING, 103.0 + DEFAULT_SETTINGS.overlap)
     return world, machine
 
 
@@ -236,7 +233,7 @@ def test_messages_of_the_next_session_follow_those_of_this_one(by: str) -> None:
     _, machine = overlapping()
     for payload, now_ns in ((b"one", 7), (b"two", 8)):
         assert machine.next_received(payload, 103.5, now_ns) == []
-    over = machine.tick(103.0 + OVERLAP_SECONDS) if by == "time" else machine.lost(1000, "bye", 103.7)
+    over = machine.tick(103.0 + DEFAULT_SETTINGS.overlap) if by == "time" else machine.lost(1000, "bye", 103.7)
     assert over == [
         Promote(),
         ClientOpened(OTHER.principal, True, ()),
@@ -276,7 +273,7 @@ def test_what_waits_of_the_next_session_is_bounded() -> None:
     world, machine = asked()
     machine.phase = MovePhase.OVERLAPPING
     machine._held = []
-    half = bytes(MAX_HELD_BYTES // 2)
+    half = bytes(DEFAULT_SETTINGS.max_held_bytes // 2)
     assert machine.next_received(half, 101.0, world.now_ns()) == []
     assert machine.next_received(half, 101.0, world.now_ns()) == []
     assert machine.next_received(b"x", 101.0, world.now_ns()) == [AbortNext()]
@@ -290,4 +287,4 @@ def test_words_of_the_gateway_at_other_times_do_nothing() -> None:
     assert machine.next_received(b"", 1.0, world.now_ns()) == []
     assert machine.next_lost(1.0) == []
     assert machine.state is ClientState.OPEN
-    assert OVERLAP_SECONDS > 0
+    assert DEFAULT_SETTINGS.overlap > 0

@@ -22,7 +22,9 @@ from twisted.logger import (
 )
 
 from icwsgw.client.client_errors import ClientError, NotOpen, SessionEnded
-from icwsgw.client.client_machine import ClientOpened, ClientSettings, ClientState, Disconnected
+from icwsgw.client.client_events import ClientOpened, Disconnected
+from icwsgw.client.client_machine import ClientState
+from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.codecs import CandidCodec
 from icwsgw.client.root_key import fetch_root_key
 from icwsgw.client.twisted_client import TwistedClient

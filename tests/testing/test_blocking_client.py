@@ -20,7 +20,9 @@ SCENARIO = """
 import asyncio, sys, threading
 import pytest
 from icwsgw.client.client_errors import ClientError
-from icwsgw.client.client_machine import ClientOpened, ClientSettings, ClientState, Disconnected, Ended
+from icwsgw.client.client_events import ClientOpened, Disconnected, Ended
+from icwsgw.client.client_machine import ClientState
+from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.root_key import fetch_root_key
 from icwsgw.ic.principal import Principal
 from icwsgw.testing.blocking_client import BlockingClient
