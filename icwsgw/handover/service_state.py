@@ -162,7 +162,8 @@ class Handed:
             if looks == MOST_LOOKS or piece.size == MOST_SOCKETS:
                 yield piece
                 piece, looks = _Piece(), 0
-        for connection in self._sent.keys() - self._service.factory.connections:
+        there = self._service.factory.connections
+        for connection in [each for each in self._sent if each not in there]:
             piece.gone.append(self._sent.pop(connection)[0])
         yield piece
 
@@ -198,7 +199,7 @@ class Handed:
         for listener in service.listening_services:
             tolerate(_log, "letting go of a listening socket failed", listener.detach)
         # also those of connections that cannot be let go of: the other process has them
-        found = {connection.session for connection in self._sent if connection.session is not None}
+        found = [connection.session for connection in self._sent if connection.session is not None]
         for connection in self._sent:
             tolerate(_log, "letting go of a connection failed", connection.detach)
         detach_sessions(service.gateway, found)

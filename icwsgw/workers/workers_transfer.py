@@ -7,9 +7,10 @@
     ...
     {"go": true, "metrics", ...}      ──> serves
 
-The workers of a group hand over to the same process, one group after the other. While one does, the others serve. The
-first transfer of a worker is the point of no return: before, a failure costs nothing. Afterwards, a worker that cannot
-hand over goes on until the end and is drained with the supervisor, as at a stop.
+The workers of a group hand over to the same process, one group after the other. While one does, the others serve. If
+none of the first group can hand over, nothing has changed. Afterwards, a worker that cannot hand over goes on until the
+end and is drained with the supervisor, as at a stop. If the successor itself ends, its workers end with their clients;
+this supervisor goes on with the workers that it still has, and starts the others again.
 """
 
 from __future__ import annotations
@@ -79,18 +80,17 @@ class WorkersTransfer:
             self.fail(str(document["failed"]))
 
     def fail(self, reason: str) -> None:
-        """Give up, or end with what has been handed over."""
+        """Give up: go on, and start workers again that have ended or handed over; or stop, with the successor."""
         if self._over:
-            return
-        if self._results:
-            self._reasons.append(reason)
-            self._finish()
             return
         self._over = True
         self._close()
-        self._pool.handover = None
-        for number in self._ended:
-            self._pool.restart(number)
+        pool = self._pool
+        pool.handover = None
+        for number in sorted({*self._ended, *self._results}):
+            # one that is about to end is started again by the pool
+            if number not in pool.workers and not self._supervisor.draining:
+                pool.restart(number)
         self._failed(reason)
 
     def _next(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,7 @@ def start_stack(
     twistd: Sequence[str] = (),
     files: int | None = None,
     umask: int = -1,
+    environment: Mapping[str, str] | None = None,
 ) -> Stack:
     """Start ``twistd -n icws`` on ports of its own and wait until it is ready.
 
@@ -85,6 +86,7 @@ def start_stack(
     :param twistd: options of twistd itself
     :param files: how many it may have open, None for as many as the tests
     :param umask: its umask, -1 for that of the tests
+    :param environment: further variables
     """
     gateway, admin, replica = (free_port() for _ in range(3))
     if network is None:
@@ -102,6 +104,7 @@ def start_stack(
             *options,
         ],
         cwd=directory,
+        environment=environment,
         files=files,
         umask=umask,
     )
@@ -124,10 +127,16 @@ def stacks(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
     """Start stacks of a test's own: ``stacks("--option=value", ...)``; they end with the test."""
     started: list[Stack] = []
 
-    def start(*options: str, network: str | None = None, twistd: Sequence[str] = (), files: int | None = None) -> Stack:
+    def start(
+        *options: str,
+        network: str | None = None,
+        twistd: Sequence[str] = (),
+        files: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Stack:
         directory = tmp_path / f"stack{len(started)}"
         directory.mkdir()
-        stack = start_stack(directory, *options, network=network, twistd=twistd, files=files)
+        stack = start_stack(directory, *options, network=network, twistd=twistd, files=files, environment=environment)
         started.append(stack)
         return stack
 

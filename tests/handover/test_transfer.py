@@ -256,6 +256,17 @@ def test_the_giver_is_killed_when_it_has_given_everything() -> None:
     assert (Taken.made[0].begun, receiving.go) == (1, {}), "nobody else has the clients"
 
 
+def test_nonsense_behind_everything_changes_nothing() -> None:
+    """The giver has let go, or is about to."""
+    giver = Giver()
+    for document in DOCUMENTS[:4]:
+        giver.channel.send(document)
+    giver.channel.socket.sendall(b"\0\0\0\1\xff")
+    receiving = taker(giver)
+    receiving.run()
+    assert (Taken.made[0].begun, receiving.go) == (1, {})
+
+
 def test_a_giver_that_goes_on_says_so_and_then_the_taker_does_not_serve() -> None:
     """Its end is not taken for a crash, even if both words cross."""
     giver = Giver()

@@ -125,12 +125,12 @@ class Clocks(Subject):
 
     def set_machine(self, chance: Chance) -> str:
         process = chance.choice(self.world.processes)
-        process.wall_offset, process.clock_set_at = chance.choice(WRONG), self.world.clock.seconds()
+        process.machine.wall_offset, process.machine.clock_set_at = chance.choice(WRONG), self.world.clock.seconds()
         return f"the clock of process {process.number} is set, {process.wall_offset:+} s"
 
     def right_machine(self, chance: Chance) -> str:
         for process in self.world.processes:
-            process.wall_offset, process.clock_set_at = 0.0, self.world.clock.seconds()
+            process.machine.wall_offset, process.machine.clock_set_at = 0.0, self.world.clock.seconds()
         return "the machines' clocks are right"
 
     def set_node(self, chance: Chance) -> str:

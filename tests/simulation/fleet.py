@@ -8,10 +8,10 @@ pipes is lost and its clients lose their connections. A new worker with the same
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icwsgw.workers.worker import OrderHandler
 from icwsgw.workers.worker_pool import WorkerPool
@@ -20,6 +20,9 @@ from tests.simulation.process import SimProcess
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
 
+if TYPE_CHECKING:
+    from tests.simulation.world import SimWorld
+
 #: Seconds that a line may take.
 SLOW = (0.0, 0.0, 0.001, 0.02, 0.5)
 
@@ -27,8 +30,8 @@ SLOW = (0.0, 0.0, 0.001, 0.02, 0.5)
 class Worker:
     """A worker as the supervisor sees it, and the pipes to it and from it."""
 
-    def __init__(self, fleet: Fleet, process: SimProcess) -> None:
-        self._fleet = fleet
+    def __init__(self, pool: Pool, process: SimProcess) -> None:
+        self._pool = pool
         self.process = process
         self._free = [0.0, 0.0]
         service = SimpleNamespace(gateway=process.gateway, factory=process.factory)
@@ -42,16 +45,57 @@ class Worker:
         if answer.get("said") == "room":
             # limits are wide where there are several workers
             return
-        self._pass(1, lambda line: WorkerPool.accepted(self._fleet, self, line), answer)  # type: ignore[arg-type]
+        self._pass(1, lambda line: WorkerPool.accepted(self._pool, self, line), answer)  # type: ignore[arg-type]
 
     def _pass(self, way: int, take: Any, line: Mapping[str, Any]) -> None:
-        world, text = self._fleet.world, json.dumps(line)
-        at = max(self._free[way], world.clock.seconds() + self._fleet.random.choice(SLOW))
-        self._free[way] = at
+        world, text = self._pool.world, json.dumps(line)
+        at = self._free[way] = self._pool.later(self._free[way])
+        process = self.process
 
         def arrives() -> None:
-            if not self.process.dead:
+            if way == 0 and not process.dead:
+                # a worker that takes over reads its pipe afterwards
+                process.clock.later(lambda: take(json.loads(text)))
+            elif way == 1 and (process.retired or not process.dead):
+                # what it wrote before it ended in order is read
                 take(json.loads(text))
+
+        world.at_end.append(world.clock.callLater(at - world.clock.seconds(), arrives))
+
+
+class Pool:
+    """The workers of one supervisor.
+
+    :ivar handover: the way to the other supervisor, while there is one
+    """
+
+    def __init__(self, world: SimWorld, random: Random, processes: Iterable[SimProcess]) -> None:
+        self.world = world
+        self.handover: Crossing | None = None
+        self._random = random
+        self.workers = {process.number: Worker(self, process) for process in processes}
+
+    def later(self, free: float) -> float:
+        """When a line arrives that is sent now, behind those that are on their way until a time."""
+        return max(free, self.world.clock.seconds() + self._random.choice(SLOW))
+
+
+class Crossing:
+    """What a supervisor tells the other one while they hand over."""
+
+    def __init__(self, here: Pool, there: Pool) -> None:
+        self._here = here
+        self._there = there
+        self._free = 0.0
+
+    def accepted(self, order: Mapping[str, Any]) -> None:
+        world = self._here.world
+        at = self._free = self._here.later(self._free)
+
+        def arrives() -> None:
+            if self._here.handover is self:
+                for worker in self._there.workers.values():
+                    worker.tell({**order, "own": False})
 
         world.at_end.append(world.clock.callLater(at - world.clock.seconds(), arrives))
 
@@ -61,13 +105,47 @@ class Fleet(Subject):
 
     name = "fleet"
     steps = {"meet": 2.0, "die": 0.4}
-    #: as the pool has it while its workers are handed over, which a fleet's are not
-    handover = None
 
     def __init__(self, scenario: Any) -> None:
         super().__init__(scenario)
-        self.random = Random(f"{self.world.seed} pipes")
-        self.workers = {process.number: Worker(self, process) for process in self.world.processes}
+        self._random = Random(f"{self.world.seed} pipes")
+        self._pool = Pool(self.world, self._random, self.world.processes)
+        self._next: Pool | None = None
+
+    # a handover to another supervisor
+
+    def begin_handover(self, processes: Iterable[SimProcess]) -> None:
+        """Another supervisor has started these workers."""
+        now, following = self._pool, Pool(self.world, self._random, processes)
+        now.handover, following.handover = Crossing(now, following), Crossing(following, now)
+        self._next = following
+
+    def handed_over(self, number: int) -> None:
+        """A worker of the former supervisor has handed over, and ends."""
+        del self._pool.workers[number]
+
+    def end_handover(self, done: bool) -> None:
+        """There is one supervisor again.
+
+        :param done: the new one
+        """
+        assert self._next is not None
+        if done:
+            self._pool = self._next
+        self._next = self._pool.handover = None
+        for process in self.world.processes:
+            # one that was started again by the former supervisor
+            worker = self._pool.workers.get(process.number)
+            if worker is None or worker.process is not process:
+                self._pool.workers[process.number] = Worker(self._pool, process)
+
+    def started_again(self, process: SimProcess, newer: SimProcess) -> None:
+        """A worker has died, and was started again."""
+        for pool in (self._pool, self._next):
+            if pool is not None:
+                for number, worker in pool.workers.items():
+                    if worker.process is process:
+                        pool.workers[number] = Worker(pool, newer)
 
     @classmethod
     def wanted(cls, plan: Plan) -> bool:
@@ -87,13 +165,14 @@ class Fleet(Subject):
         return f"{said}, and again: {again}"
 
     def die(self, chance: Chance) -> str | None:
-        if self.world.plan.calm:
+        if self.world.plan.calm or self._next is not None:
+            # a handover has deaths of its own
             return None
         process = chance.choice(self.world.processes)
         self.truth.troubles["worker"] += 1
         self.world.kill(process)
         newer = self.world.processes[process.number]
-        self.workers[process.number] = Worker(self, newer)
+        self.started_again(process, newer)
         operator: Any = self.scenario.subjects.get("operator")
         if operator is not None:
             operator.restarted(newer)

@@ -1,31 +1,33 @@
-"""The gateway is replaced by a new process at any moment, by the documents that a real handover sends (decision 0071).
+"""The gateway is replaced by new processes at any moment, as decisions 0069 to 0071 describe it.
 
-A new process starts and reaches the network while the other one serves. Then everything is written down, read and taken
-over, in no time. The new process gets nothing else: sessions, pollers and connections are made from the documents. What
-the simulation knows of the gateway (what it took, what may be asked of it) stays as it was.
+The two sides of the handover are the program's own; only the socket between them is simulated. A new process starts and
+reaches the network while the other one serves. It gets connections piece by piece, round by round, and all that happens
+meanwhile goes on: clients come, talk and leave, the network fails, the operator denies. Then the former process stops
+to serve, hands over the rest, and ends.
 
-Sometimes the new process does not reach the network in time, or refuses the state. Then nothing has changed.
+A handover may be broken off at each word: either process is killed, the new one hangs, or refuses what it hears. Before
+the point of no return nothing has changed then, unless the process that serves was killed, which is a crash. After it
+the new process goes on.
+
+Several workers hand over one after the other, also to another number of workers. What the simulation knows of a process
+(what it took, what may be asked of it) goes on with its clients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
-from icwsgw.core.written_state import Document
-from icwsgw.gateway.gateway_handover import (
-    check_identities,
-    complete,
-    detach_sessions,
-    gateway_document,
-    take_over_gateway,
-    take_over_session,
-)
-from icwsgw.gateway.session_handover import session_document
+from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides
+from icwsgw.gateway.gateway_handover import gateway_document
+from icwsgw.handover.inheritance import Inheritance, share
+from icwsgw.handover.transfer import LAST_EARLY_SECONDS
 from icwsgw.ic import cbor
-from icwsgw.observe.meters import counters_of, go_on_from
-from icwsgw.reactor import detached_socket
-from tests.simulation.links import DirectLink, WireLink
+from tests.simulation.fleet import Fleet
+from tests.simulation.handed_links import DirectConnection, link_of
+from tests.simulation.handing_processes import Giver, SimService, Taker
+from tests.simulation.links import DirectLink
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.script import Chance
@@ -33,189 +35,467 @@ from tests.simulation.subject import Subject
 from tests.simulation.waiting import Ledger
 
 if TYPE_CHECKING:
-    from icwsgw.gateway.session import ClientSession
-    from tests.simulation.world import SimWorld
+    from icwsgw.reactor.clock import Timer
 
-#: Seconds in which the new process has to reach the network, and those that the old one has for what it keeps.
+#: Seconds in which the new processes have to reach the network, and those that an old one has for what it keeps.
 REACHED, LEFT_BEHIND = 10.0, 60.0
-#: Seconds after which the old process aborts the connections that it has kept.
+#: Seconds after which an old process aborts the connections that it has kept.
 ABORTED = 5.0
-#: Bytes that the kernel takes; the rest waits in the process, and is handed over.
-KERNEL = 4096
+#: Seconds that a handover takes at most: a process hangs for which several wait, and its silence ends it.
+LASTS = LAST_EARLY_SECONDS + 20.0
+#: Seconds between two words.
+GAPS = (0.0, 0.0, 0.001, 0.02, 0.02, 0.1, 0.4)
+#: How a handover is broken off, and how often.
+BREAKS = ("", "", "", "kill taker", "kill giver", "hang", "refuse")
 
 
 class Handovers(Subject):
-    """Replaces the gateway's process.
+    """Replaces the gateway's processes.
 
-    :ivar done: how many were done
+    :ivar done: how many processes have handed over
+    :ivar broken: how many handovers came to nothing
     """
 
     name = "handover"
-    steps = {"upgrade": 1.5, "twice": 0.3, "refuse": 0.3}
+    steps = {"upgrade": 2.0, "twice": 0.4, "refuse": 0.3}
 
     def __init__(self, scenario: Any) -> None:
         super().__init__(scenario)
-        self.done = 0
+        self.done = self.broken = 0
+        self.under_way: Upgrade | None = None
+        self._again = False
 
     @classmethod
     def wanted(cls, plan: Plan) -> bool:
         return plan.handovers
 
-    def upgrade(self, chance: Chance) -> str:
-        world = self.world
-        old = world.processes[0]
-        new = SimProcess(world, 0, generation=old.generation + 1)
-        new.wall_offset, new.clock_set_at = old.wall_offset, old.clock_set_at
-        new.start()
-        reached = world.run(REACHED, lambda: new.monitor.network() is None and new.agent.ready)
-        world.run(chance.choice((0.0, 0.0, 0.01, 0.1)) * chance.random())
-        if not reached or old.gateway.draining:
-            new.retire()
-            return "a new process does not reach the network, the old one goes on"
-        operator: Any = self.scenario.subjects.get("operator")
-        if operator is not None:
-            operator.restarted(new)
-        hand_over(world, old, new)
-        if old.agent.turns is not None:
-            new.agent.turns = Ledger(world, new)
-        self.done += 1
-        return f"a new process has taken over {len(new.gateway.registry.sessions)} sessions"
+    def upgrade(self, chance: Chance) -> str | None:
+        if self.under_way is not None or self.world.gateway.draining:
+            return None
+        self.under_way = Upgrade(self, chance)
+        return self.under_way.begin()
 
-    def twice(self, chance: Chance) -> str:
-        return f"{self.upgrade(chance)}, and at once {self.upgrade(chance)}"
+    def twice(self, chance: Chance) -> str | None:
+        self._again = True
+        return self.upgrade(chance)
+
+    def ended(self) -> None:
+        """The handover is over."""
+        self.under_way = None
+        if self._again and not self.world.gateway.draining:
+            self._again = False
+            chance = Chance(f"{self.world.seed} again {self.done} {self.broken}")
+            self.truth.note(f"at once {self.upgrade(chance)}")
 
     def refuse(self, chance: Chance) -> str:
         """The state is written down for nothing."""
         process = self.world.processes[0]
-        before, after = (cbor.dumps([gateway_document(process.gateway), *map(_row, _held(process))]) for _ in range(2))
+        service = self.service_of(process)
+        before, after = (
+            cbor.dumps([gateway_document(process.gateway), *(each.written() for each in service.connections)])
+            for _ in range(2)
+        )
         if before != after:
             self.truth.fail("the state that is written down twice at one moment is not the same")
         return "a state is written down for nothing"
 
+    def service_of(self, process: SimProcess) -> SimService:
+        """A process as the handover takes it."""
 
-def _held(process: SimProcess) -> list[DirectLink | WireLink]:
-    """The connections of a process."""
-    wires = [_link(connection) for connection in process.factory.connections]
-    return [*wires, *(s.client for s in process.gateway.registry.sessions if isinstance(s.client, DirectLink))]
+        def override(overrides: Overrides) -> None:
+            Control(process.gateway).answer({"what": "override", "overrides": overrides.to_json()})
+
+        operator = self.operator
+        return SimService(process, (lambda: NO_OVERRIDES) if operator is None else operator.overrides, override)
+
+    @property
+    def operator(self) -> Any:
+        return self.scenario.subjects.get("operator")
+
+    @property
+    def fleet(self) -> Fleet | None:
+        fleet: Any = self.scenario.subjects.get("fleet")
+        return fleet
+
+    def started_again(self, process: SimProcess) -> None:
+        """A process was started in the place of one that has died."""
+        if self.operator is not None:
+            self.operator.restarted(process)
+        if self.world.plan.processes == 1:
+            process.agent.turns = Ledger(self.world, process)
+
+    def patience(self) -> float:
+        return LASTS if self.under_way is not None else 0.0
+
+    def quiet(self) -> bool:
+        return self.under_way is None
+
+    def finished(self) -> None:
+        if self.under_way is not None:
+            self.truth.fail("a handover has no end")
+
+    def abandoned(self) -> None:
+        if self.under_way is not None:
+            self.under_way.abandon()
 
 
-def _link(connection: Any) -> Any:
-    transport = connection.transport
-    while not isinstance(transport, WireLink):
-        transport = transport.transport
-    return transport
+class Upgrade:
+    """One handover of all processes of a gateway to new ones."""
+
+    def __init__(self, subject: Handovers, chance: Chance) -> None:
+        world = self._world = subject.world
+        self._subject = subject
+        self._truth = world.truth
+        self._random = Random(chance.getrandbits(64))
+        self.olds = list(world.processes)
+        fleet = self._fleet = subject.fleet
+        count = self._random.choice((1, 2, 3, len(self.olds))) if fleet is not None else 1
+        self._shares: list[Inheritance] = share(
+            [process.identity_numbers for process in self.olds], count, world.plan.identities
+        )
+        self._news = [
+            world.new_process(number, inheritance.inherited) for number, inheritance in enumerate(self._shares)
+        ]
+        self._groups = [number for number, inheritance in enumerate(self._shares) if inheritance.sources]
+        self._group: Group | None = None
+        self._some_taken = False
+        self._deadline = world.clock.seconds() + REACHED
+        self._timer: Timer | None = None
+
+    def begin(self) -> str:
+        """Start the new processes."""
+        if self._fleet is not None:
+            self._fleet.begin_handover(self._news)
+        for number, process in enumerate(self._news):
+            if number < len(self.olds):
+                process.machine = self.olds[number].machine
+            process.start()
+            if self._subject.operator is not None:
+                # it reads the configuration as it is now
+                self._subject.operator.restarted(process)
+        self._later(0.1, self._look)
+        return f"{len(self._news)} new processes start beside {len(self.olds)}"
+
+    def _later(self, seconds: float, call: Callable[[], object]) -> None:
+        timer = self._timer = self._world.clock.callLater(seconds, call)
+        self._world.at_end.append(timer)
+
+    def _draining(self) -> bool:
+        return any(process.gateway.draining for process in self._world.processes)
+
+    def _look(self) -> None:
+        if self._draining():
+            self._give_up("the gateway drains")
+        elif all(process.monitor.network() is None and process.agent.ready for process in self._news):
+            self._next()
+        elif self._world.clock.seconds() > self._deadline:
+            self._give_up("a new process does not reach the network")
+        else:
+            self._later(0.1, self._look)
+
+    def _next(self) -> None:
+        if self._draining():
+            self._give_up("the gateway drains")
+        elif not self._groups:
+            self._finish()
+        else:
+            number = self._groups.pop(0)
+            self._group = Group(self, self._subject, self._news[number], self._shares[number], self._random)
+            self._later(0.0, self._turn)
+
+    def _turn(self) -> None:
+        group = self._group
+        assert group is not None
+        pause = group.turn()
+        if pause is not None:
+            self._later(pause, self._turn)
+            return
+        self._truth.handed.clear()
+        self._group = None
+        self._conclude(group)
+
+    def _conclude(self, group: Group) -> None:
+        """A group has come to its end."""
+        new = group.new
+        if group.taken:
+            self._subject.done += len(group.givers)
+            self._some_taken = True
+            self._truth.note(f"a new process has taken over {len(new.gateway.registry.sessions)} sessions")
+            self._place(group)
+            new.clock.go_on()
+            self._reload(new)
+        elif group.given:
+            # killed with all that it had taken: a crash after the point of no return
+            self._truth.note("the new process dies with all that it has taken over")
+            self._truth.cut_short.update(session for giver in group.givers for session in giver.ending)
+            group.pass_on()
+            for giver in group.givers:
+                # nobody goes on with its counts
+                giver.process.handed = {}
+            self._place(group)
+            self._lost(new)
+            if not self._some_taken:
+                # the new supervisor gives up, the old one starts its worker again
+                self._give_up("a new process has died")
+                return
+        else:
+            self._truth.note(f"nothing is handed over: {group.reason}")
+            self._subject.broken += 1
+            if not self._some_taken:
+                self._give_up(group.reason)
+                return
+            if new.dead:
+                self._start_new_again(new)
+            else:
+                new.clock.go_on()
+        self._later(self._random.choice((0.0, 0.1, 1.0)), self._next)
+
+    def _reload(self, new: SimProcess) -> None:
+        """The other process says whether it was asked to reload meanwhile."""
+        if self._subject.operator is not None and new.config != self._subject.operator.running:
+            self._subject.operator.restarted(new)
+
+    def _place(self, group: Group) -> None:
+        """A process serves in the place of those that have handed over to it."""
+        processes, new = self._world.processes, group.new
+        processes[new.number] = new
+        for giver in group.givers:
+            number = giver.process.number
+            if giver.failed is not None and number != new.number:
+                # it goes on to the end
+                continue
+            if number >= len(self._news):
+                processes.remove(giver.process)
+            if self._fleet is not None:
+                self._fleet.handed_over(number)
+            self._leave_behind(giver.process)
+
+    def lost(self, process: SimProcess) -> None:
+        """A process that serves has been killed; another one takes its place."""
+        self._lost(process)
+
+    def _lost(self, process: SimProcess) -> None:
+        self._truth.troubles["worker"] += 1
+        self._world.kill(process)
+        newer = next(each for each in self._world.processes if each.number == process.number)
+        self.olds = [newer if each is process else each for each in self.olds]
+        self._news = [newer if each is process else each for each in self._news]
+        if self._fleet is not None:
+            self._fleet.started_again(process, newer)
+        self._subject.started_again(newer)
+
+    def _start_new_again(self, new: SimProcess) -> None:
+        """A new process that has no clients has died; the new supervisor starts it again."""
+        newer = self._world.new_process(new.number, self._shares[new.number].inherited)
+        newer.start()
+        self._news[new.number] = newer
+        assert self._fleet is not None
+        self._fleet.started_again(new, newer)
+        self._subject.started_again(newer)
+
+    def _finish(self) -> None:
+        """All have handed over, or cannot."""
+        world, fleet = self._world, self._fleet
+        for new in self._news:
+            self._reload(new)
+            if new.number >= len(world.processes):
+                world.processes.append(new)
+            elif world.processes[new.number] is not new:
+                self._leave_behind(world.processes[new.number])
+                world.processes[new.number] = new
+        while len(world.processes) > len(self._news):
+            self._leave_behind(world.processes.pop())
+        if fleet is not None:
+            fleet.end_handover(done=True)
+        self._over()
+
+    def _give_up(self, reason: str) -> None:
+        self._truth.note(f"the former processes go on: {reason}")
+        if self._some_taken and not self._draining():
+            self._finish()
+            return
+        # a stop stops both
+        for process in self._news:
+            if process not in self._world.processes:
+                process.clock.go_on()
+                process.retire()
+        if self._fleet is not None:
+            self._fleet.end_handover(done=False)
+        self._over()
+
+    def _over(self) -> None:
+        self._timer = None
+        self._subject.ended()
+
+    def _leave_behind(self, old: SimProcess) -> None:
+        """An old process drains what it has kept, and ends."""
+        world, clock = self._world, self._world.clock
+        world.retired.append(old)
+        if old.dead:
+            return
+        old.gateway.drain(0.1)
+        world.at_end.append(clock.callLater(ABORTED, lambda: old.factory.abort_all()))
+
+        def end(left: float) -> None:
+            if left > 0 and not old.empty:
+                world.at_end.append(clock.callLater(1.0, end, left - 1.0))
+            else:
+                old.retire()
+
+        end(LEFT_BEHIND)
+
+    def abandon(self) -> None:
+        """Leave nothing running."""
+        if self._group is not None:
+            self._group.abandon()
 
 
-def _row(link: Any) -> Document | None:
-    """A connection as a document; None: it stays where it is."""
-    if isinstance(link, DirectLink):
-        return {"session": session_document(link.session)}
-    link.give_to_kernel(KERNEL)
-    with mock.patch.object(detached_socket, "_PLAIN", frozenset({WireLink})):
-        row: Document | None = link._protocol.written()
-    return row
+class Group:
+    """The processes that hand over to one new process, at the same time.
 
+    :ivar reason: why nothing was handed over
+    """
 
-def hand_over(world: SimWorld, old: SimProcess, new: SimProcess) -> None:
-    """Let a process take over from another one."""
-    links: list[Any] = []
-    rows: list[Document] = []
-    left: set[Any] = set()
-    for link in _held(old):
-        row = _row(link)
-        if row is None:
+    def __init__(
+        self, upgrade: Upgrade, subject: Handovers, new: SimProcess, inheritance: Inheritance, random: Random
+    ) -> None:
+        self.new = new
+        self._upgrade = upgrade
+        self._world = subject.world
+        self._truth = subject.world.truth
+        self._random = random
+        early = random.random() < 0.85
+        self.givers = [Giver(subject.service_of(upgrade.olds[number]), early) for number in inheritance.sources]
+        maps = [None] if subject.fleet is None else inheritance.identities
+        self._taker = Taker(subject.service_of(new), list(zip(self.givers, maps, strict=True)), self._begins)
+        plan = subject.world.plan
+        kills = not plan.calm and not plan.neighbour
+        self._break = random.choice([each for each in BREAKS if kills or "kill" not in each])
+        self._break_at = random.choice((0, 1, 2, 3, random.randrange(20)))
+        self._break_in_silence = random.random() < 0.5
+        self._words = self._words_in_silence = 0
+        self.reason = "the other one goes on"
+
+    @property
+    def _sides(self) -> list[Giver | Taker]:
+        return [*self.givers, self._taker]
+
+    @property
+    def taken(self) -> bool:
+        """Whether the new process serves."""
+        return self._taker.taken
+
+    @property
+    def given(self) -> bool:
+        """Whether an old process has let go of its clients."""
+        return any(giver.done is not None for giver in self.givers)
+
+    @property
+    def _silent(self) -> bool:
+        """Whether nobody serves the clients."""
+        return any(giver.silent for giver in self.givers) or (self._taker.said_taken and not self._taker.over)
+
+    def turn(self) -> float | None:
+        """One process says a word; the seconds until the next one, None: it is over."""
+        while True:
+            self._break_off()
+            ready = [each for each in self._sides if each.can_go_on]
+            if ready:
+                self._random.choice(ready).go_on()
+                self._words += 1
+                self._words_in_silence += self._silent
+            elif self._silent:
+                # no time passes meanwhile
+                self._taker.hangs = self._taker.hangs and not self._taker.said_taken
+                for giver in self.givers:
+                    giver.channel.time_out()
+            elif self._taker.over and all(giver.over for giver in self.givers):
+                self.reason = next((giver.failed for giver in self.givers if giver.failed), self.reason)
+                return None
+            else:
+                if self._taker.hangs and any(giver.over for giver in self.givers):
+                    # it hears that the other one goes on, or is killed
+                    self._taker.hangs = False
+                return 0.5
+            if ready and not self._silent and not self._taker.over:
+                return self._random.choice(GAPS)
+
+    def _break_off(self) -> None:
+        words = self._words_in_silence if self._break_in_silence else self._words
+        if not self._break or words < self._break_at or (self._break_in_silence and not self._silent):
+            return
+        kind, self._break = self._break, ""
+        self._truth.note(f"the handover is broken off after {self._words} words: {kind}")
+        if kind == "kill taker":
+            self._taker.kill()
+            self.new.die()
+        elif kind == "hang":
+            self._taker.hangs = True
+        elif kind == "refuse":
+            self._taker.refuse()
+        else:
+            self._kill(self._random.choice(self.givers))
+
+    def _kill(self, giver: Giver) -> None:
+        if giver.over:
+            return
+        giver.kill()
+        if self._taker.said_taken:
+            # the new one goes on with all that it has
+            giver.process.die()
+        else:
+            self._upgrade.lost(giver.process)
+
+    def abandon(self) -> None:
+        """Leave nothing running."""
+        for each in self._sides:
+            each.kill()
+
+    # the point of no return
+
+    def pass_on(self) -> None:
+        """The new process has everything: what the simulation knows goes on with it."""
+        for giver in self.givers:
+            # one that was too late has kept its clients
+            if giver.failed is None:
+                self._pass_on(giver)
+
+    def _begins(self, taker: Taker) -> None:
+        truth, new = self._truth, self.new
+        self.pass_on()
+        made: Any = new.gateway.registry.sessions
+        for session in made:
+            session.go_on_from(truth.handed[session.id])
+        for connection in taker.connections:
+            if isinstance(connection, DirectConnection):
+                connection.serve()
+            else:
+                connection.transport.serve(connection)
+
+    def _pass_on(self, giver: Giver) -> None:
+        world, truth, old, new = self._world, self._truth, giver.process, self.new
+        old.handed = old.counts()
+        handed = {link_of(connection) for connection in giver.connections}
+        direct = [s.client for s in old.gateway.registry.sessions if isinstance(s.client, DirectLink)]
+        left = {*map(link_of, old.factory.connections), *direct} - handed
+        owners_left = {link.owner for link in left}
+        if old.dead:
+            world.lose_clients(old, owners_left)
+        for session in truth.sessions:
+            if session.owner.process is old and session.owner not in owners_left:
+                truth.handed[session.id] = session
+        for owner in (*(link.owner for link in handed), *(session.owner for session in truth.handed.values())):
+            owner.process = new
+        if new.time_witnesses is not None and old.time_witnesses is not None:
+            new.time_witnesses.go_on_from(old.time_witnesses)
+        new.agent.go_on_from(old.agent)
+        new.agent.go_on_with_pollers(giver.pollers, old)
+        if len(self.givers) == 1:
+            new.door = old.door
+        else:
+            new.door.inside.update(old.door.inside)
+            new.door.strangers.update(old.door.strangers)
+            new.door.crowded_out |= old.door.crowded_out
+        for link in left:
             # the new process does not count it
-            left.add(link.owner)
-            old.door.left(link)
-        else:
-            links.append(link)
-            rows.append(row)
-    state = {"gateway": gateway_document(old.gateway), "counters": counters_of(old.metrics.declared)}
-    state["limits"] = old.factory.limits.written(world.clock.seconds())
-    # what the other process gets
-    sent, sent_rows = cbor.loads(cbor.dumps([state, rows]))
-    gateway = sent["gateway"]
-    check_identities(new.gateway, gateway)
-    truth = world.truth
-    truth.handed.update({session.id: session for session in truth.sessions if session.owner.process is old})
-    pollers = dict(old.gateway.registry.pollers)
-    _let_go(old, links)
-    _go_on_with(old, new)
-    world.processes[new.number] = new
-    world.retired.append(old)
-    for known in truth.handed.values():
-        if known.owner not in left:
-            known.owner.process = new
-    take_over_gateway(new.gateway, gateway)
-    go_on_from(new.metrics.declared, sent["counters"])
-    new.factory.limits.read(sent["limits"])
-    sessions: list[ClientSession] = []
-    for link, row in zip(links, sent_rows, strict=True):
-        # strangers have no session
-        link.owner.process = new
-        session = _adopt(link, new, row)
-        if session is not None:
-            sessions.append(session)
-    complete(new.gateway, gateway, sessions)
-    for place, poller in new.gateway.registry.pollers.items():
-        before: Any = pollers.get(place)
-        if before is not None:
-            # it goes on where the other one was
-            poller.go_on_from(before)  # type: ignore[attr-defined]
-            key = place[0], new.context.identities[place[1]].principal.raw
-            if old.agent._pollers.get(key) is before:
-                new.agent._pollers[key] = poller
-    for link in links:
-        if isinstance(link, WireLink):
-            link._protocol.send_unsent()
-            link._protocol.read_unread()
-        else:
-            link._push()
-    truth.handed.clear()
-
-
-def _let_go(old: SimProcess, links: list[Any]) -> None:
-    wires = [link for link in links if isinstance(link, WireLink)]
-    with mock.patch.object(detached_socket, "_PLAIN", frozenset({WireLink})):
-        found = [link._protocol.detach() for link in wires]
-    for link in links:
-        if isinstance(link, DirectLink):
-            old.gateway.wheel.forget(link)
-            found.append(link.session)
-    detach_sessions(old.gateway, [session for session in found if session is not None])
-    # what it has kept ends there
-    clock = old.world.clock
-    old.gateway.drain(0.1)
-    old.world.at_end.append(clock.callLater(ABORTED, lambda: old.factory.abort_all()))
-
-    def end(left: float) -> None:
-        if left > 0 and not old.empty:
-            old.world.at_end.append(clock.callLater(1.0, end, left - 1.0))
-        else:
-            old.retire()
-
-    end(LEFT_BEHIND)
-
-
-def _go_on_with(old: SimProcess, new: SimProcess) -> None:
-    """What the simulation knows of a process holds for the one that goes on."""
-    new.door = old.door
-    if new.time_witnesses is not None and old.time_witnesses is not None:
-        new.time_witnesses.go_on_from(old.time_witnesses)
-    mine, theirs = new.agent, old.agent
-    names = "_calls", "_close_notices", "bad", "refusals", "_canisters", "_bad_since", "_good", "_asked"
-    for name in names:
-        setattr(mine, name, getattr(theirs, name))
-        setattr(theirs, name, type(getattr(theirs, name))(getattr(theirs, name)))
-    mine._unasked, mine._rested = theirs._unasked.copy(), theirs._rested.copy()
-    mine._polls, mine._all, mine._opens = theirs._polls, theirs._all, theirs._opens
-    for call in mine._calls.values():
-        # nobody hears of an attempt that was in flight
-        call.under_way = False
-
-
-def _adopt(link: Any, new: SimProcess, row: Document) -> ClientSession | None:
-    if isinstance(link, WireLink):
-        session: ClientSession | None = link.adopted(row)
-        return session
-    return link.adopted(take_over_session(new.gateway, link, row["session"]))
+            new.door.left(link)

@@ -42,6 +42,8 @@ SUSPECTED = 10.5
 QUICK = 1.0
 #: Seconds between two reads of what comes after a flood.
 FLOOD_PAUSE = 0.01
+#: Bytes on their way to a client that the kernel takes; the rest waits in the process, and is handed over.
+KERNEL = 4096
 
 
 class DirectLink(Pausing):
@@ -134,12 +136,16 @@ class DirectLink(Pausing):
         if not self.owner.process.dead:
             self.session.left(code)
 
-    def adopted(self, session: ClientSession) -> ClientSession:
-        """Another process goes on with it."""
+    def go_on_with(self, session: ClientSession) -> None:
+        """Another process serves it from now on."""
         self.session, self.paused = session, False
         if not self._over and session.state < State.OPEN:
             self.owner.process.gateway.wheel.watch(self, 1.0)
-        return session
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, though the gateway may not have heard of it yet."""
+        return self._over
 
     def die(self) -> None:
         """The process at the other end has died."""
@@ -461,6 +467,11 @@ class WireLink:
 
     # pipes
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing passes any more."""
+        return self._lost
+
     def _pump_up(self) -> None:
         if self._to_server and not self._up_call:
             self._up_call = True
@@ -531,10 +542,12 @@ class WireLink:
         elif self.disconnecting and self._producer is None:
             self._lose(ConnectionDone())
 
-    # the handover to another process
+    # the handover to another process: what it asks of the transport of a plain socket
 
     TLS = _writeDisconnecting = False
     offset = 0
+    _tempDataBuffer: tuple[bytes, ...] = ()
+    _tempDataLen = 0
 
     @property
     def connected(self) -> bool:
@@ -548,17 +561,20 @@ class WireLink:
     def _aborting(self) -> bool:
         return self.aborted
 
-    def give_to_kernel(self, most: int) -> None:
-        """Let the kernel have the first bytes of what is on its way to the client; the rest is the transport's."""
-        self.dataBuffer = bytes(self._to_client[most:])
-        self._tempDataBuffer: list[bytes] = []
-        self._tempDataLen = 0
+    @property
+    def dataBuffer(self) -> bytes:
+        """What the kernel has not taken of what is on its way to the client."""
+        return bytes(self._to_client[KERNEL:])
+
+    @dataBuffer.setter
+    def dataBuffer(self, data: bytes) -> None:
+        """It is dropped by :meth:`stopWriting`."""
 
     def stopReading(self) -> None:
         self._server_paused = True
 
     def stopWriting(self) -> None:
-        del self._to_client[len(self._to_client) - len(self.dataBuffer) :]
+        del self._to_client[KERNEL:]
 
     @property
     def socket(self) -> Any:
@@ -575,14 +591,12 @@ class WireLink:
     def close(self) -> None:
         """The transport's socket is closed: another process has it too."""
 
-    def adopted(self, row: Any) -> ClientSession | None:
-        """Another process goes on with it."""
-        self._server_paused = False
-        self._entry = self._protocol = self.owner.process.factory.buildProtocol(self.getPeer())
-        self._protocol.handed_over = row
-        self._protocol.makeConnection(self)
-        session: ClientSession | None = self._protocol.session
-        return session
+    def go_on_with(self, protocol: Any, paused: bool, producer: Any) -> None:
+        """Another process serves it from now on."""
+        # what the kernel did not have is sent again
+        self.stopWriting()
+        self._entry = self._protocol = protocol
+        self._server_paused, self.producer = paused, producer
 
     def die(self) -> None:
         """The process at the other end has died."""

@@ -79,8 +79,16 @@ class Operations(Subject):
     def restarted(self, process: SimProcess) -> None:
         """A worker was started again: its orders have what has been changed since."""
         process.reload(self._running)
-        overrides = Overrides(tuple(canister.text for canister in self._denied)).to_json()
-        Control(process.gateway).answer({"what": "override", "overrides": overrides})
+        Control(process.gateway).answer({"what": "override", "overrides": self.overrides().to_json()})
+
+    @property
+    def running(self) -> GatewayConfig:
+        """The configuration that counts."""
+        return self._running
+
+    def overrides(self) -> Overrides:
+        """What was changed at run time."""
+        return Overrides(tuple(canister.text for canister in self._denied))
 
     # steps
 

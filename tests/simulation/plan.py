@@ -72,7 +72,7 @@ def _neighbour(random: Random, plan: Any) -> bool:
 
 def _handovers(random: Random, plan: Any) -> bool:
     """Where a model of the simulation is of the process itself, another one would be none of its business."""
-    alone = plan.processes == 1 and not plan.upstream and not plan.crowd and plan.front in ("", "forwarded")
+    alone = not plan.upstream and not plan.crowd and plan.front in ("", "forwarded")
     return random.random() < 0.2 and alone and not Bounds.refused_by(plan)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import SimWorld
 
 
+#: Seconds after which the timers of a process that is blocked would go off.
+LATE = 1e9
+
+
 class _KeylessAgent(SimAgent):
     """An agent that gives nobody a root key to verify by, where nothing is signed: a second answer has to do."""
 
@@ -54,12 +59,18 @@ class JitterTransport(MemoryTransport):
 
 
 class ProcessClock:
-    """The world's clock as one process has it: when the process dies none of its timers goes off."""
+    """The world's clock as one process has it: when the process dies none of its timers goes off.
+
+    A process that is blocked comes to its timers afterwards.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._calls: list[Any] = []
         self._dead = False
+        self._blocked = False
+        self._due: dict[Any, float] = {}
+        self._missed: list[Callable[[], object]] = []
 
     def seconds(self) -> float:
         return self._clock.seconds()
@@ -72,7 +83,45 @@ class ProcessClock:
             self._calls.append(made)
             if len(self._calls) > 1000:
                 self._calls = [each for each in self._calls if each.active()]
+            if self._blocked:
+                self._postpone(made)
+                self._sort()
         return made
+
+    def block(self) -> None:
+        """The process does one thing only from now on."""
+        self._blocked = True
+        for made in self.getDelayedCalls():
+            self._postpone(made)
+        self._sort()
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Call something when the process is not blocked: now or later."""
+        if self._blocked:
+            self._missed.append(call)
+        else:
+            call()
+
+    def go_on(self) -> None:
+        """The process is not blocked any more."""
+        self._blocked = False
+        due, self._due = self._due, {}
+        now = self.seconds()
+        for made, at in due.items():
+            if made.active():
+                made.reset(max(0.0, at - now))
+        self._sort()
+        missed, self._missed = self._missed, []
+        for call in missed:
+            self.callLater(0, call)
+
+    def _postpone(self, made: Any) -> None:
+        self._due[made] = made.getTime()
+        made.reset(LATE)
+
+    def _sort(self) -> None:
+        """The clock keeps its calls in order, but not those that are put off."""
+        self._clock.calls.sort(key=DelayedCall.getTime)
 
     def getDelayedCalls(self) -> list[Any]:
         return [call for call in self._calls if call.active()]
@@ -88,31 +137,45 @@ class ProcessClock:
         self._calls = self.getDelayedCalls()
 
 
+class Machine:
+    """A machine's wall clock.
+
+    :ivar wall_offset: seconds that it is ahead of the true time
+    :ivar clock_set_at: when that was changed last
+    """
+
+    def __init__(self) -> None:
+        self.wall_offset = 0.0
+        self.clock_set_at = float("-inf")
+
+
 class SimProcess:
     """A process that serves clients.
 
+    :param inherited: the numbers of identities whose clients it takes over, beside its own
     :ivar number: among its world's processes
-    :ivar generation: how many processes have handed over before it
+    :ivar generation: how many processes were started before it
     :ivar dead: it has been killed, or has handed over and ended
-    :ivar wall_offset: seconds that this machine's wall clock is ahead of the true time
-    :ivar clock_set_at: when that was changed last
+    :ivar retired: it has ended in order
+    :ivar handed: what its metrics say of clients that another process has taken over
+    :ivar machine: where it runs
     :ivar reloaded_ok: whether each reload was of use
     """
 
-    def __init__(self, world: SimWorld, number: int, generation: int = 0) -> None:
+    def __init__(self, world: SimWorld, number: int, generation: int = 0, inherited: Sequence[int] = ()) -> None:
         plan = world.plan
         self.world = world
         self.number = number
         self.generation = generation
-        self.wall_offset = 0.0
-        self.clock_set_at = float("-inf")
+        self.machine = Machine()
         self.reloaded_ok: list[bool] = []
         random = Random(f"{world.seed} process {number}{f' after {generation}' if generation else ''}")
-        self.dead = False
+        self.dead = self.retired = False
+        self.handed: dict[str, float] = {}
         self._asked: dict[Any, None] = {}
         self._errands = Errands(world, number)
-        self._clock = ProcessClock(world.clock)
-        clock: Any = world.clock if plan.processes == 1 and not plan.handovers else self._clock
+        self.clock = ProcessClock(world.clock)
+        clock: Any = world.clock if plan.processes == 1 and not plan.handovers else self.clock
         self.budget = budget = RequestBudget(plan.query_budget, plan.polling_interval, plan.opens_per_second)
 
         def charge() -> None:
@@ -138,11 +201,12 @@ class SimProcess:
         )
         self.metrics = Metrics()
         first = number * plan.identities
+        self.identity_numbers = [*range(first, first + plan.identities), *inherited]
         self.config = plan.config()
         self.context = Context(
             clock=clock,
             network=self.agent,
-            identities=tuple(Ed25519Identity(bytes((7, first + each)) * 16) for each in range(plan.identities)),
+            identities=tuple(Ed25519Identity(bytes((7, each)) * 16) for each in self.identity_numbers),
             config=self.config,
             metrics=self.metrics,
             now_ns=self.now_ns,
@@ -154,12 +218,24 @@ class SimProcess:
         )
         # the context is frozen, since nobody else changes what it has
         object.__setattr__(self.context, "answers", WatchedAnswers(world, clock))
-        self.gateway = Gateway(self.context, IdentityAssignment(plan.identities, target=3))
+        self.gateway = Gateway(self.context, IdentityAssignment(plan.identities, 3, len(inherited)))
+        # ids of sessions are compared
+        self.gateway.prefix = f"{random.getrandbits(24):06x}"
         self.gateway.close_notices.call_slots.limit = plan.calls
         self.factory = GatewayFactory(self.gateway)
         self.monitor = NetworkMonitor(clock, self.agent, "http://127.0.0.1:4943")
         self.door = Door(plan, clock.seconds())
         self.time_witnesses = TimeWitnesses(world, self) if plan.clocks else None
+
+    @property
+    def wall_offset(self) -> float:
+        """Seconds that the machine's wall clock is ahead of the true time."""
+        return self.machine.wall_offset
+
+    @property
+    def clock_set_at(self) -> float:
+        """When that was changed last."""
+        return self.machine.clock_set_at
 
     def now_ns(self) -> int:
         """What this machine's wall clock says."""
@@ -175,13 +251,14 @@ class SimProcess:
     def die(self) -> None:
         """End without a word."""
         self.dead = True
-        self._clock.die()
+        self.clock.die()
         for answer in list(self._asked):
             answer.cancel()
 
     def retire(self) -> None:
         """End, after everything was handed over."""
         if not self.dead:
+            self.retired = True
             self.stop()
             self.die()
 
@@ -220,7 +297,7 @@ class SimProcess:
         self.gateway.stop()
         self.monitor.stop()
         self.agent.stop()
-        self._clock.forget()
+        self.clock.forget()
         self.transport.close()
 
     def reload(self, config: GatewayConfig) -> None:
@@ -232,6 +309,14 @@ class SimProcess:
     def reloaded(self, ok: bool) -> None:
         """As GatewayService.reloaded."""
         self.reloaded_ok.append(ok)
+
+    def counts(self) -> dict[str, float]:
+        """What its metrics say."""
+        return {
+            "closes": sum(self.metrics.closes.values.values()),
+            "client messages": self.metrics.client_messages.value,
+            "canister messages": self.metrics.canister_messages.value,
+        }
 
     @property
     def empty(self) -> bool:

@@ -15,7 +15,8 @@ from tests.simulation.conduct import Conduct
 from tests.simulation.draining import drain
 from tests.simulation.estimates import Estimates
 from tests.simulation.fleet import Fleet
-from tests.simulation.handovers import Handovers
+from tests.simulation.handed_links import handed_in_memory
+from tests.simulation.handovers import LASTS, Handovers
 from tests.simulation.harm import Asides, Harm
 from tests.simulation.keys import Keys
 from tests.simulation.liars import Liars
@@ -227,7 +228,9 @@ class Scenario:
         else:
             drain(self)
             self.heal()
-        world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.retired))
+        if "handover" in self.subjects:
+            world.run(LASTS, self.subjects["handover"].quiet)
+        world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty or process.dead for process in world.retired))
         # it asks for the root key until there is one
         world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
         world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))
@@ -290,13 +293,17 @@ class Scenario:
         for what, number in remains.items():
             if number:
                 truth.fail(f"{what} remain: {number}")
-        metrics = [process.metrics for process in (*world.processes, *world.dead)]
         counts = {
-            "closes": (sum(sum(each.closes.values.values()) for each in metrics), len(truth.sessions)),
-            "client messages": (sum(each.client_messages.value for each in metrics), truth.messages_in),
-            "canister messages": (sum(each.canister_messages.value for each in metrics), truth.frames_down),
+            "closes": len(truth.sessions),
+            "client messages": truth.messages_in,
+            "canister messages": truth.frames_down,
         }
-        for what, (counted, true) in counts.items():
+        for what, true in counts.items():
+            # what a process has counted goes on in the one that it has handed over to
+            counted = sum(
+                process.counts()[what] - process.handed.get(what, 0)
+                for process in (*world.processes, *world.dead, *world.retired)
+            )
             if counted != true:
                 truth.fail(f"metrics say {counted} {what}, there were {true}")
         self._check_canisters()
@@ -337,7 +344,7 @@ def run_script(script: Script, *, leaks: bool = False) -> Scenario:
     :param leaks: look for sessions that outlive it, which takes some ten milliseconds
     :raises Violation: a promise was broken
     """
-    with simulated():
+    with simulated(), handed_in_memory():
         scenario = Scenario(script)
         try:
             scenario.run()
@@ -347,6 +354,9 @@ def run_script(script: Script, *, leaks: bool = False) -> Scenario:
             error.args = (f"seed {script.seed}, {len(script.steps)} steps: {error.words}",)
             error.scenario = scenario
             raise
+        finally:
+            for subject in scenario.subjects.values():
+                subject.abandoned()
     return scenario
 
 
@@ -355,6 +365,7 @@ def _check_leaks(scenario: Scenario) -> None:
     # those of a process that has died are held by what was left of it
     sessions = [weakref.ref(session) for session in truth.sessions if not session.owner.process.dead]
     truth.sessions.clear()
+    scenario.world.sockets.clear()
     for process in scenario.world.processes:
         process.door.crowded_out.clear()
     for client in scenario.world.clients:

@@ -61,6 +61,9 @@ class Subject:
     def finished(self) -> None:
         """Everybody has left: check that nothing has remained."""
 
+    def abandoned(self) -> None:
+        """The scenario is over, perhaps in the middle of something: leave nothing running."""
+
     # for steps
 
     def pick(self, chance: Chance, *, is_open: bool = True) -> SimClient | None:

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -52,6 +52,12 @@ class Polls:
         self._busy_at: dict[Any, float] = {}
         self._clients: dict[Any, int] = {}
         self._meters: dict[Any, Meter] = {}
+
+    def go_on_from(self, other: Polls) -> None:
+        """Another process's canisters are this one's from now on."""
+        self._busy_at.update(other._busy_at)
+        self._clients.update(other._clients)
+        self._meters.update(other._meters)
 
     def sent(self, place: Any, clients: int, now: float) -> bool:
         """Whether a poll that leaves now is one of those that are due."""
@@ -150,6 +156,44 @@ class SimAgent(IcAgent):
         self._all = None if budget is None else Meter(budget, 2.0 * budget + 5)
         opens = bounds.opens_per_second
         self._opens = None if opens is None else Meter(opens, max(1.0, opens))
+
+    def go_on_from(self, other: SimAgent) -> None:
+        """Another process's clients are this one's from now on."""
+        for call in other._calls.values():
+            # nobody hears of an attempt that was in flight, and pauses begin again (decision 0071)
+            call.under_way, call.not_before = False, 0.0
+        self._calls.update(other._calls)
+        self._close_notices.update(other._close_notices)
+        self.bad |= other.bad
+        self.refusals |= other.refusals
+        self._canisters |= other._canisters
+        for mine, theirs in (
+            (self._bad_since, other._bad_since),
+            (self._good, other._good),
+            (self._asked, other._asked),
+            (self._unasked, other._unasked),
+            (self._rested, other._rested),
+        ):
+            mine.update(theirs)
+        self._polls.go_on_from(other._polls)
+        # bounds are of one process
+        self._all, self._opens = other._all, other._opens
+
+    def go_on_with_pollers(self, pollers: Mapping[tuple[bytes, int], Any], other: SimProcess) -> None:
+        """Pollers go on where those of another process were.
+
+        :param pollers: its pollers
+        """
+        identities = [identity.principal.raw for identity in self._process.context.identities]
+        for (canister, index), before in pollers.items():
+            sender = other.context.identities[index].principal.raw
+            here = [at for at, principal in enumerate(identities) if principal == sender]
+            found = (self._process.gateway.registry.pollers.get((canister, at)) for at in here)
+            for poller in found:
+                if poller is not None:
+                    poller.go_on_from(before)  # type: ignore[attr-defined]
+                    if other.agent._pollers.get((canister, sender)) is before:
+                        self._pollers[canister, sender] = poller
 
     # queries
 

@@ -96,16 +96,17 @@ class SimSession(ClientSession):
         self.was_flood, self.end_text = False, ""
         #: when the acknowledgement came for which it owes a keep-alive, since it has been watched for that
         self.owes_since: float | None = None
-        before = self.truth.handed.get(self.id)
-        if before is not None:
-            self._go_on_from(before)
+        if self.truth.taking:
+            before = self.truth.handed.get(self.id)
+            if before is not None:
+                self.go_on_from(before)
             return
         client: Any = self.client
         self.owner = getattr(client, "transport", client).owner
         self.owner.session = self
         self.truth.sessions.append(self)
 
-    def _go_on_from(self, before: SimSession) -> None:
+    def go_on_from(self, before: SimSession) -> None:
         """It is the session of another process, which has handed it over."""
         for name in SimSession.__slots__[1:]:
             if hasattr(before, name):
@@ -132,7 +133,8 @@ class SimSession(ClientSession):
         wrong = AT_ONCE.get(truth.wrong.get(payload, ""))
         if wrong is not None and counts and self.cause != wrong and not truth.world.plan.clocks:
             truth.fail(f"session {self.id} got {truth.wrong[payload]}, its end was {self.cause} and not {wrong}")
-        if payload == self.owner.heard and self.state is not State.CLOSED and truth.world.plan.processes == 1:
+        alone = truth.world.plan.processes == 1 and not truth.troubles["worker"]
+        if payload == self.owner.heard and self.state is not State.CLOSED and alone:
             truth.fail(f"session {self.id} has opened with a ws_open that was relayed before")
         content = truth.contents.get(payload)
         if content is not None and counts and self.state is not State.CLOSED:
@@ -214,7 +216,8 @@ class SimPoller(Poller):
 
     def go_on_from(self, before: Any) -> None:
         """It is the poller of another process, which has handed it over."""
-        self.asked_until, self.refusals = before.asked_until, before.refusals
+        self.asked_until = max(self.asked_until, before.asked_until)
+        self.refusals = max(self.refusals, before.refusals)
 
     def _bad(self, error: BaseException | None, ask: InFlightPoll) -> None:
         if isinstance(error, HttpError) and (error.retry_after or error.status in (429, 503)):
@@ -373,7 +376,8 @@ class SimReplica(Replica):
 class Truth:
     """The record of one world.
 
-    :ivar handed: while a process hands over: its sessions, by id
+    :ivar taking: a process takes over: what it makes before the point of no return is no session of anybody yet
+    :ivar handed: by id, the sessions that it goes on with
     :ivar contents: payload -> content, of the messages that clients send
     :ivar spoil_if_cut: clients that have sent messages in the wrong order
     :ivar wrong: payload -> what is wrong with it
@@ -398,6 +402,7 @@ class Truth:
     def __init__(self, world: SimWorld) -> None:
         self.world = world
         self.sessions: list[SimSession] = []
+        self.taking = False
         self.handed: dict[str, SimSession] = {}
         self.contents: dict[bytes, bytes] = {}
         self.wrong: dict[bytes, str] = {}

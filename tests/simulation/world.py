@@ -9,7 +9,7 @@ signatures are real.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import formatdate
@@ -176,6 +176,7 @@ class SimWorld:
     :ivar processes: of the gateway
     :ivar dead: those that were killed
     :ivar retired: those that have handed over
+    :ivar sockets: a number for each connection that was handed over
     """
 
     def __init__(self, seed: int, plan: Plan) -> None:
@@ -196,10 +197,11 @@ class SimWorld:
         self.deleted: dict[bytes, set[int]] = {}
         self.answer_turns = AnswerTurns(self)
         self.lost_transports = self.longest_asked = 0
+        self.sockets: dict[Any, int] = {}
         self.at_end: list[Any] = []
         self.clients: list[SimClient] = []
         self.truth = Truth(self)
-        self.replicas = 0
+        self.replicas = self.generations = 0
         self.replica = self._new_replica()
         SimSession.truth = SimPoller.truth = self.truth
         globalLogPublisher.addObserver(self.truth.logged)  # type: ignore[arg-type]
@@ -249,17 +251,37 @@ class SimWorld:
         self.truth.cut_short.update(process.gateway.registry.ending)
         process.die()
         self.dead.append(process)
+        self.lose_clients(process, self.clients)
+        self.start_again(process)
+
+    def lose_clients(self, process: SimProcess, clients: Iterable[SimClient]) -> None:
+        """A process has died, and these of its clients lose their connections."""
+        lost = {client for client in clients if client.process is process}
         for client in self.clients:
-            if client.process is process:
+            if client in lost:
                 client.link.die()
                 self.truth.orphans.add(client.key)
         self.truth.sessions[:] = [
             session
             for session in self.truth.sessions
-            if session.owner.process is not process or session.ended_with is not None
+            if session.owner not in lost or session.owner.process is not process or session.ended_with is not None
         ]
-        self.processes[process.number] = SimProcess(self, process.number)
-        self.processes[process.number].start()
+
+    def start_again(self, process: SimProcess) -> SimProcess:
+        """Start a process in the place of another one, with the same identities."""
+        inherited = process.identity_numbers[self.plan.identities :]
+        newer = self.new_process(process.number, inherited)
+        if self.plan.handovers and self.plan.processes == 1:
+            # it is on the same machine
+            newer.machine = process.machine
+        self.processes = [newer if each.number == process.number else each for each in self.processes]
+        newer.start()
+        return newer
+
+    def new_process(self, number: int, inherited: Sequence[int] = ()) -> SimProcess:
+        """Make a process that was not there at the start."""
+        self.generations += 1
+        return SimProcess(self, number, self.generations, inherited)
 
     # the gateway, where there is one process
 

@@ -156,12 +156,21 @@ def test_a_worker_that_has_died_before_its_turn_has_no_clients(world: World) -> 
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_the_successor_is_killed(world: World, moved: bool) -> None:
-    """Before the first worker has handed over nothing has changed; afterwards the others are drained."""
+    """The supervisor goes on with the workers that it has, and starts those again that have handed over."""
     if moved:
         world.hands_over(0)
+        # its process ends when it has handed over
+        assert world.dies(0)
     world.other.close()
     world.transfer.fail("the new process has ended")
-    assert (len(world.failed), len(world.done), world.detached) == ((0, 1, 1) if moved else (1, 0, 0))
+    assert (len(world.failed), len(world.done), world.detached) == (1, 0, 0)
+    assert (world.pool.handover, world.restarted) == (None, [0] if moved else [])
+
+
+def test_a_worker_that_has_handed_over_and_not_ended_yet_is_left_to_the_pool(world: World) -> None:
+    world.hands_over(0)
+    world.transfer.fail("the new process has ended")
+    assert (world.failed, world.restarted) == (["the new process has ended"], [])
 
 
 def test_a_stop_ends_it(world: World) -> None:
@@ -184,18 +193,19 @@ def test_the_successor_says_that_it_has_failed(world: World, moved: bool) -> Non
     if moved:
         world.hands_over(0)
     world.transfer.heard({"failed": "no memory"})
-    assert (world.failed, len(world.done)) == (([], 1) if moved else (["no memory"], 0))
+    assert (world.failed, world.done) == (["no memory"], [])
     # what the other one says then comes to nothing
     world.hands_over(2)
-    assert len(world.done) == moved
+    assert world.done == []
 
 
-def test_a_stop_between_two_groups_hands_over_no_more(world: World) -> None:
+def test_a_stop_between_two_groups_stops_the_successor_too(world: World) -> None:
     world.hands_over(0)
+    assert world.dies(0)
     world.supervisor.draining = True
     world.hands_over(2)
     assert not world.workers[1].busy
-    assert [done["workers"] for done in world.done] == [2], "those that have gone serve there"
+    assert (world.done, world.failed, world.restarted) == ([], ["the gateway is shutting down"], [])
 
 
 def test_a_successor_that_has_ended_at_the_last_moment_changes_nothing(world: World) -> None:

@@ -1,0 +1,237 @@
+"""Connections that two processes have at the same time, while one hands them over to the other (decision 0070).
+
+The former process serves a connection until the point of no return, by the link itself or by an :class:`NewEnd`. The
+other one has a :class:`NewEnd` of it, or a :class:`DirectConnection` if no bytes pass, through which nothing passes
+before it serves the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from icwsgw.core.session_machine import State
+from icwsgw.core.written_state import Document
+from icwsgw.gateway.gateway_handover import client_document, take_over_session
+from icwsgw.gateway.session_handover import mark, session_document, update
+from icwsgw.handover import receiving, service_state, transfer
+from icwsgw.reactor import detached_socket
+from icwsgw.server.connection_handover import ConnectionHandover
+from tests.simulation.links import DirectLink, WireLink
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.session import ClientSession
+    from tests.simulation.process import SimProcess
+
+#: Connections of one piece and of one turn, those looked at for a piece, and the number of changes after which another
+#: round is not worth it: so few that there are several pieces, turns and rounds.
+PIECE, LOOKS, FEW = 3, 5, 1
+
+
+class NewEnd:
+    """The transport of a connection in a process that takes it over."""
+
+    def __init__(self, link: WireLink) -> None:
+        self.link = link
+        self._serves = self._detached = False
+        self._paused = False
+        self._producer: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        # addresses, the owner, and what a handover asks of a socket
+        return getattr(self.link, name)
+
+    def serve(self, protocol: Any) -> None:
+        """The process serves the connection from now on."""
+        self._serves = True
+        self.link.go_on_with(protocol, self._paused, self._producer)
+
+    def _may_act(self, what: str) -> bool:
+        if not self._serves:
+            self.link.owner.world.truth.fail(f"a process that does not serve a connection has called {what}")
+        return self._serves
+
+    # the transport, as Twisted's
+
+    def write(self, data: bytes) -> None:
+        if self._may_act("write"):
+            self.link.write(data)
+
+    def writeSequence(self, data: list[bytes]) -> None:
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        if self._may_act("loseConnection"):
+            self.link.loseConnection()
+
+    def abortConnection(self) -> None:
+        if self._may_act("abortConnection"):
+            self.link.abortConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._producer = producer
+        if self._serves:
+            self.link.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self._producer = None
+        if self._serves:
+            self.link.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+        if self._serves:
+            self.link.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        if self._serves:
+            self.link.resumeProducing()
+
+    # what a handover does with it
+
+    @property
+    def disconnecting(self) -> bool:
+        return self._serves and self.link.disconnecting
+
+    @property
+    def _aborting(self) -> bool:
+        return self._serves and self.link.aborted
+
+    @property
+    def connected(self) -> bool:
+        return not self._detached and (not self._serves or self.link.connected)
+
+    @connected.setter
+    def connected(self, value: int) -> None:
+        self._detached, self._serves = True, False
+
+    def stopReading(self) -> None:
+        if self._serves:
+            self.link.stopReading()
+
+    def stopWriting(self) -> None:
+        if self._serves:
+            self.link.stopWriting()
+
+
+class DirectConnection:
+    """A client without bytes, as the handover takes connections."""
+
+    def __init__(self, link: DirectLink, session: ClientSession, handed_over: Mapping[str, Any] | None = None) -> None:
+        self.link = link
+        self.session: ClientSession | None = session
+        self._handed_over = handed_over
+
+    # the process that hands over
+
+    def written(self) -> Document | None:
+        if self.session is None or self.session.state is State.CLOSED:
+            # it has gone meanwhile
+            return None
+        return {**client_document(self.link), "session": session_document(self.session)}
+
+    def mark(self) -> tuple[object, ...] | None:
+        return None if self.session is None else mark(self.session)
+
+    @property
+    def descriptor(self) -> int:
+        return number_of(self.link)
+
+    def detach(self) -> ClientSession | None:
+        session, self.session = self.session, None
+        if session is not None and self.link.session is session:
+            self.link.owner.process.gateway.wheel.forget(self.link)
+        return session
+
+    # the process that takes over
+
+    def update(self, document: Mapping[str, Any]) -> bool:
+        before, session = self._handed_over, self.session
+        assert before is not None
+        assert session is not None
+        if not update(session, before["session"], document["session"]):
+            return False
+        self._handed_over = document
+        return True
+
+    def serve(self) -> None:
+        """The process serves the client from now on."""
+        assert self.session is not None
+        self.link.go_on_with(self.session)
+
+    def send_unsent(self) -> None:
+        """There are no bytes."""
+
+    def read_unread(self) -> None:
+        self.link._push()
+
+
+def link_of(connection: Any) -> Any:
+    """The link of a connection, in whatever process."""
+    if isinstance(connection, DirectConnection):
+        return connection.link
+    transport = connection.transport
+    while not isinstance(transport, WireLink):
+        transport = transport.link if isinstance(transport, NewEnd) else transport.transport
+    return transport
+
+
+def number_of(link: Any) -> int:
+    """The number of a link's socket."""
+    sockets = link.owner.world.sockets
+    return int(sockets.setdefault(link, len(sockets)))
+
+
+def connections_of(process: SimProcess, direct: dict[DirectLink, DirectConnection]) -> list[Any]:
+    """The connections of a process.
+
+    :param direct: those without bytes that were asked for before
+    """
+    found: list[Any] = list(process.factory.connections)
+    for session in process.gateway.registry.sessions:
+        link = session.client
+        if isinstance(link, DirectLink):
+            if link not in direct or direct[link].session is not session:
+                direct[link] = DirectConnection(link, session)
+            found.append(direct[link])
+    return found
+
+
+def _adopt(service: Any, document: Mapping[str, Any], descriptor: int) -> Any:
+    """As :func:`icwsgw.handover.service_state._adopt`."""
+    process: SimProcess = service.process
+    link = list(process.world.sockets)[descriptor]
+    if isinstance(link, DirectLink):
+        return DirectConnection(link, take_over_session(process.gateway, link, document["session"]), document)
+    if link.over:
+        # its client has left
+        return None
+    made: Any = process.factory.buildProtocol(link.getPeer())
+    made.handed_over = document
+    made.makeConnection(NewEnd(link))
+    return made
+
+
+@contextmanager
+def handed_in_memory() -> Iterator[None]:
+    """Let links pass for sockets, in small pieces."""
+    sockets = SimpleNamespace(dup=lambda descriptor: descriptor, close=lambda descriptor: None)
+    with ExitStack() as stack:
+        for place, name, value in (
+            (service_state, "_adopt", _adopt),
+            (service_state, "os", sockets),
+            (service_state, "MOST_SOCKETS", PIECE),
+            (service_state, "MOST_LOOKS", LOOKS),
+            (service_state, "READ_AT_ONCE", PIECE),
+            (receiving, "gc", SimpleNamespace(freeze=lambda: None)),
+            (service_state, "FEW_CHANGES", FEW),
+            (transfer, "give_way", lambda: None),
+            (detached_socket, "_PLAIN", frozenset({WireLink, NewEnd})),
+            (ConnectionHandover, "descriptor", property(lambda connection: number_of(link_of(connection)))),
+        ):
+            stack.enter_context(mock.patch.object(place, name, value))
+        yield
