@@ -98,7 +98,8 @@ def test_an_error_planted_in_the_gateway(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Gateway, "tell", forgetful)
     for seed in range(1, 100):
         script = draw(seed, 25)
-        failure = failure_of(script)
+        # where something else fails as well, that may be what is left in the end
+        failure = failure_of(script) if script.plan.calm else None
         if failure is not None:
             break
     assert failure is not None
