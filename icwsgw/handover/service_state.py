@@ -64,8 +64,8 @@ EARLY = "early"
 #: Marks the last of them.
 LAST_EARLY = "last"
 #: Rounds of them at most; the number of changes after which another round is not worth it; and the share of the changes
-#: of the best round before that another one may have at most to be worth it.
-MOST_ROUNDS, FEW_CHANGES, WORTH = 10, 100, 0.75
+#: of the best round before that another one may have at most to be worth it, and how many in a row may have more.
+MOST_ROUNDS, FEW_CHANGES, WORTH, MOST_STALE = 10, 100, 0.75, 2
 #: Connections looked at in one piece at most. To look at one that has not changed takes some microseconds.
 MOST_LOOKS = 1_000
 #: Connections that are read from in one turn of the event loop more than in the turn before, when this process begins.
@@ -111,7 +111,7 @@ class Handed:
         Each round sends what has changed since the round before, until a round changes little.
         """
         yield {**self._head(), EARLY: True, "gateway": early_document(self._service.gateway)}, []
-        least = float("inf")
+        least, stale = float("inf"), 0
         for number in range(MOST_ROUNDS):
             changed = 0
             for piece in self._pieces(number):
@@ -119,9 +119,13 @@ class Handed:
                 yield piece.document(EARLY), piece.sockets
             if not number:
                 continue
-            if changed <= FEW_CHANGES or changed > least * WORTH:
+            if changed <= FEW_CHANGES:
                 break
-            least = changed
+            # One such round may have come at a bad moment: whether there is less to send shows the next one.
+            stale = stale + 1 if changed > least * WORTH else 0
+            if stale == MOST_STALE:
+                break
+            least = min(least, changed)
         yield {EARLY: True, LAST_EARLY: True}, []
 
     def documents(self) -> Iterator[tuple[Document, list[int]]]:
