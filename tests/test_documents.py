@@ -81,3 +81,28 @@ def test_every_feature_is_described_or_tested() -> None:
     for row in rows:
         assert len(row) in (2, 4), row
         assert len(row) == 2 or ("](" in "".join(row[1:3]) and "`tests/" in row[3]), row
+
+
+def test_the_map_names_every_module() -> None:
+    """In the row of its package, or with its path; a package without a row (``candid/``) stands for its modules."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = dict(re.findall(r"^\| `([\w/.]+)` \|(.*)\|$", page, re.M))
+    missing = []
+    for path in sorted((ROOT / "icwsgw").rglob("*.py")):
+        place, name = path.parent.relative_to(ROOT / "icwsgw").as_posix() + "/", path.stem
+        if name in ("__init__", "_version") or path.name in rows or f"`{place}{name}`" in page:
+            continue
+        named = re.findall(r"`([\w/*]+)`", rows.get(place, ""))
+        parents = [] if place in rows else [f"{path.parent.name}/"]
+        above = re.findall(r"`([\w/*]+)`", rows.get(f"{path.parent.parent.name}/", ""))
+        shortened = any(word.endswith("*") and name.startswith(word[:-1]) for word in named)
+        if name not in named and not shortened and not any(each in above for each in parents):
+            missing.append(f"{place}{path.name}")
+    assert missing == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    listed = set(re.findall(r"^(?:.*<)?([\w/.-]+?)>?$", index, re.M))
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert {page for page in pages if not page.startswith("decisions/0")} - listed == {"index"}
