@@ -97,3 +97,10 @@ def test_nothing_makes_it_fail(data: bytes, at: int, change: bytes) -> None:
 
 
 _WHOLE = hello([b"h2", ACME_TLS])
+
+
+def test_a_hello_that_never_ends_is_not_waited_for() -> None:
+    # the record says that more comes
+    begun = b"\x16\x03\x01\x40\x00\x01\x00\xff\xff"
+    assert offers_acme(begun + bytes(MAX_HELLO - len(begun) - 1)) is None
+    assert offers_acme(begun + bytes(MAX_HELLO - len(begun))) is False

@@ -236,3 +236,11 @@ def test_a_change_of_something_else_gives_nobody_a_new_burst() -> None:
     world.factory.change(replace(world.factory._config, max_connections=7))
     assert protocol._frames_left == before - 1
     assert world.factory.limits.room == 6
+
+
+@pytest.mark.parametrize(
+    ("per_second", "seconds", "burst"), [(1, 0.5, 1.0), (1, 1.0, 1.0), (1, 2.0, 2.0), (100, 0.5, 50.0)]
+)
+def test_the_burst_of_a_rate_is_at_least_one(per_second: int, seconds: float, burst: float) -> None:
+    assert factory_module._rate(per_second, seconds) == (per_second, burst)
+    assert factory_module._rate(0, seconds) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.web.http_headers import Headers
 
 from icwsgw.errors import ConfigError, ConnectionLost
+from icwsgw.server import list_download
 from icwsgw.server.list_download import MOST_VALIDATOR, ListDownload, ListHttp, ListUnusable, read_kept
 
 URL = "https://lists.example/deny"
@@ -167,3 +169,19 @@ def test_a_copy_that_cannot_be_read(tmp_path: Path) -> None:
     assert read_kept(tmp_path / "none", URL) is None
     with pytest.raises(ConfigError, match="Is a directory"):
         read_kept(tmp_path, URL)
+
+
+@pytest.mark.parametrize(
+    ("values", "validator"),
+    [
+        ([b"x" * MOST_VALIDATOR], "x" * MOST_VALIDATOR),
+        ([b"x" * (MOST_VALIDATOR + 1)], ""),
+        ([b"a", b"b"], ""),
+        ([], ""),
+        (["\u00e9".encode()], ""),
+        ([b"a\tb"], ""),
+    ],
+)
+def test_a_validator_that_can_be_sent_back(values: list[bytes], validator: str) -> None:
+    response = SimpleNamespace(headers=Headers({b"ETag": values}))
+    assert list_download._validator(response, "ETag") == validator

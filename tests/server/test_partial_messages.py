@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.server.partial_messages import GONE, NO_LOG, PartialMessages
+from icwsgw.server.partial_messages import CROWDED_BYTES, GONE, NO_LOG, PartialMessages
 from tests.server.test_protocol import World, lose
 from tests.support.ws_wire import masked
 
@@ -42,6 +42,21 @@ class Holder:
 
     def give_up(self, text: str) -> None:
         raise AssertionError(text)
+
+
+def test_a_connection_is_told_to_stop_reading_once_for_each_message() -> None:
+    paused: list[int] = []
+
+    class Paused(Holder):
+        def pause_partial(self) -> None:
+            paused.append(1)
+
+    account, holder = PartialMessages(CROWDED_BYTES), Paused()
+    for number in (1, 2):
+        assert account.count(holder, CROWDED_BYTES + 1)
+        assert not account.count(holder, CROWDED_BYTES + 2), "it has been told"
+        assert not account.count(holder, 0)
+        assert len(paused) == number
 
 
 def test_what_a_message_held_until_it_was_whole_is_credited() -> None:

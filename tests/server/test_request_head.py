@@ -245,3 +245,18 @@ def test_a_colon_without_a_port_is_no_port() -> None:
 def test_a_target_beyond_ascii_is_encoded() -> None:
     lines = LINES.replace(b"GET / ", "GET /Å?ü ".encode())
     assert for_autobahn(read_head(lines), True).startswith(b"GET /%C3%85?%C3%BC HTTP/1.1\r\n")
+
+
+def test_a_refusal_says_why() -> None:
+    refused = HeadRefused("too long", 431, "header_size")
+    assert (str(refused), refused.status, refused.label) == ("too long", 431, "header_size")
+
+
+def test_empty_lines_before_a_head_do_not_count_as_its_lines() -> None:
+    lines = b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * MAX_HEADER_LINES
+    head = lines.removesuffix(b"\r\n")
+    found = cut_head(b"\r\n" + head + b"\r\n\r\n")
+    assert found is not None
+    assert found[0] == head
+    with pytest.raises(HeadRefused, match="lines"):
+        cut_head(lines + b"a: b\r\n\r\n")
