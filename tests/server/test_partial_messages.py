@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from icwsgw.server.partial_messages import CROWDED_BYTES, GONE, NO_LOG, PartialMessages
+from icwsgw.server.outbox import CROWDED_BYTES
+from icwsgw.server.partial_messages import GONE, NO_LOG, PartialMessages
 from tests.server.test_protocol import World, lose
 from tests.support.ws_wire import masked
 
