@@ -12,12 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import globalLogBeginner
 
+from icwsgw.admin.control import Overrides
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
@@ -103,6 +105,10 @@ class OrderHandler:
         return [list(finding) for finding in self._service.health.findings()]
 
     def _asked(self, what: Mapping[str, Any]) -> dict[str, Any] | None:
+        if what.get("what") == "override":
+            # a handover carries them; maintenance and options are the supervisor's
+            told = Overrides.from_json(what["overrides"])
+            self._service.overrides = replace(told, maintenance=False, options={})
         try:
             answer: dict[str, Any] = self._service.control.answer(what)
         except Exception:

@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import globalLogPublisher
 
+from icwsgw.admin.control import Overrides
 from icwsgw.agent.outcome import CallOutcome, OutcomeKind
 from icwsgw.config.client_limits import ClientLimits
 from icwsgw.config.schema import GatewayConfig
@@ -153,6 +154,15 @@ def test_orders_are_obeyed(levels: list[Any]) -> None:
     order_handler.handle({"do": "drain", "window": 3.5})
     assert service.done[2:] == [3.5]
     assert stops == [None]
+
+
+def test_what_the_operator_has_changed_is_what_a_handover_carries() -> None:
+    """Not what was so when the worker was started; maintenance and options are the supervisor's."""
+    service: Any = Service()
+    handler = process.OrderHandler(service, lambda: None, lambda answer: None)
+    told = Overrides(denied=("aaaaa-aa",), maintenance=True, options={"drain-window": ("3",)})
+    handler.handle({"do": "ask", "number": 1, "what": {"what": "override", "overrides": told.to_json()}})
+    assert service.overrides == Overrides(denied=("aaaaa-aa",))
 
 
 def test_health_is_told_and_lists_are_read_again_when_asked() -> None:
