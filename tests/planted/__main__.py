@@ -6,6 +6,8 @@
     python -m tests.planted --missed                          again those that were missed, or searched for less long
     python -m tests.planted --survey                          find out first which scenarios reach which errors, and run
                                                               only those for each; kept in .planted/survey.json
+    python -m tests.planted --aimed --spend 6                 each error only in those scenarios of ten minutes that
+                                                              have the steps and options that it needs (needs.toml)
     python -m tests.planted --every 5                         only every fifth by name, as a sample
     python -m tests.planted --unreached                       which errors no scenario of that survey reaches
     python -m tests.planted --table                           what is known so far
@@ -38,7 +40,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from tests.planted.hunt import Tree, by_simulation, by_suite, by_survey, fail_clean, now, take_survey
+from tests.planted.aimed import SECONDS, Aimed
+from tests.planted.hunt import FIRST_SEED, Tree, by_simulation, by_suite, by_survey, fail_clean, now, take_survey
 from tests.planted.patches import HERE, PACKAGES, ROOT, DoesNotApply, Planted, all_patches, make
 from tests.planted.survey import Survey
 
@@ -57,6 +60,7 @@ def main() -> int:
     parser.add_argument("--missed", action="store_true")
     parser.add_argument("--again", action="store_true", help="look for all that are named, whatever is known")
     parser.add_argument("--survey", action="store_true")
+    parser.add_argument("--aimed", action="store_true")
     parser.add_argument("--unreached", action="store_true")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth error")
     parser.add_argument("--spend", type=float, default=inf, help="CPU seconds for each error, where there is a survey")
@@ -142,6 +146,8 @@ def hunt(planted: list[Planted], results: Results, options: argparse.Namespace) 
         return options.missed and not known["found"]
 
     surveyed = Survey(options.surveyed) if options.surveyed.exists() else None
+    if options.aimed:
+        surveyed = Aimed(FIRST_SEED, int(60 * options.minutes / SECONDS))
     wanted = [each for each in planted if is_open(each)]
     print(f"{len(wanted)} of {len(planted)} to look for, by the {options.by}", flush=True)
     with ExitStack() as stack:
