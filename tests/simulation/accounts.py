@@ -242,7 +242,9 @@ def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     for kind in WAITING:
         line = budget._buckets[kind].line
         yield f"line of {kind.name}", line.size, sum(map(len, (*line._new.values(), *line._served.values())))
-    yield "ws_open in line beyond their bound", max(0, budget.waiting(RequestKind.OPEN) - budget._most_opens), 0
+    beyond = max(0, budget.waiting(RequestKind.OPEN) - budget._most_opens)
+    process.admitted_at_once &= beyond > 0 or bool(call_scheduler.opens.line)
+    yield "ws_open in line beyond their bound", 0 if process.admitted_at_once else beyond, 0
     if any(budget.waiting(kind) for kind in WAITING):
         yield "a look at the lines is planned", call_scheduler._timer is not None, True
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.close_reasons import MAX_REASON_BYTES, CloseCode
+from icwsgw.core.request_budget import LEAST_OPEN_LINE, OPEN_LINE_SECONDS
 from icwsgw.core.session_machine import State
 from tests.simulation.estimates import too_early
 
@@ -237,7 +238,22 @@ def _too_many(world: SimWorld, session: SimSession) -> str:
     ]
     if most and len(accepted) >= most:
         return ""
-    return "there was room"
+    return "" if _many_open(world, session) else "there was room"
+
+
+def _many_open(world: SimWorld, session: SimSession) -> bool:
+    """Whether so many wait for their ws_open to leave that no more of one's address may join them."""
+    if not world.plan.opens_per_second:
+        return False
+    process = session.owner.process
+    under_way = process.agent.openings_under_way
+    waiting = [
+        other
+        for other in process.gateway.registry.sessions
+        if State.INIT < other.state < State.OPEN and other.client_key not in under_way
+    ]
+    near = sum(other.group == session.group for other in waiting)
+    return len(waiting) + near >= max(LEAST_OPEN_LINE, int(world.plan.opens_per_second * OPEN_LINE_SECONDS))
 
 
 def _policy(world: SimWorld, session: SimSession) -> str:

@@ -20,6 +20,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides
+from icwsgw.core.drain_machine import MIN_CLOSING_SECONDS
 from icwsgw.gateway.gateway_handover import gateway_document
 from icwsgw.handover.inheritance import Inheritance, share
 from icwsgw.handover.transfer import LAST_EARLY_SECONDS
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Seconds in which the new processes have to reach the network, and those that an old one has for what it keeps.
 REACHED, LEFT_BEHIND = 10.0, 60.0
+#: Seconds over which an old process ends the sessions that it has kept.
+SHORT_DRAIN = 0.1
 #: Seconds after which an old process aborts the connections that it has kept.
 ABORTED = 5.0
 #: Seconds that a handover takes at most: a process hangs for which several wait, and its silence ends it.
@@ -333,7 +336,14 @@ class Upgrade:
         world.retired.append(old)
         if old.dead:
             return
-        old.gateway.drain(0.1)
+        old.gateway.drain(SHORT_DRAIN)
+
+        def given_up() -> None:
+            registry = old.gateway.registry
+            if not old.dead:
+                self._truth.left_untold.update(session.client_key for session in registry.ending)
+
+        world.at_end.append(clock.callLater(SHORT_DRAIN + MIN_CLOSING_SECONDS - 0.001, given_up))
         world.at_end.append(clock.callLater(ABORTED, lambda: old.factory.abort_all()))
 
         def end(left: float) -> None:
@@ -489,6 +499,8 @@ class Group:
         if new.time_witnesses is not None and old.time_witnesses is not None:
             new.time_witnesses.go_on_from(old.time_witnesses)
         new.agent.go_on_from(old.agent)
+        # what has waited for a slot, or was under way, enters the line at once
+        new.admitted_at_once = True
         new.agent.go_on_with_pollers(giver.pollers, old)
         if len(self.givers) == 1:
             new.door = old.door

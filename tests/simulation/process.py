@@ -159,6 +159,7 @@ class SimProcess:
     :ivar retired: it has ended in order
     :ivar handed: what its metrics say of clients that another process has taken over
     :ivar machine: where it runs
+    :ivar admitted_at_once: the line of ws_open may be longer than its bound: many who were admitted before came into it
     :ivar reloaded_ok: whether each reload was of use
     """
 
@@ -169,6 +170,7 @@ class SimProcess:
         self.generation = generation
         self.machine = Machine()
         self.reloaded_ok: list[bool] = []
+        self.admitted_at_once = False
         random = Random(f"{world.seed} process {number}{f' after {generation}' if generation else ''}")
         self.dead = self.retired = False
         self.handed: dict[str, float] = {}
@@ -225,7 +227,20 @@ class SimProcess:
         self.factory = GatewayFactory(self.gateway)
         self.monitor = NetworkMonitor(clock, self.agent, "http://127.0.0.1:4943")
         self.door = Door(plan, clock.seconds())
+        self._watch_openings()
         self.time_witnesses = TimeWitnesses(world, self) if plan.clocks else None
+
+    def _watch_openings(self) -> None:
+        """Those who wait for their slot have been admitted: when many get one at once, the line becomes longer."""
+        call_scheduler: Any = self.context.call_scheduler
+        spoken = call_scheduler.canister_has_spoken
+
+        def canister_has_spoken(canister: bytes) -> None:
+            before = self.budget.waiting(RequestKind.OPEN)
+            spoken(canister)
+            self.admitted_at_once |= self.budget.waiting(RequestKind.OPEN) > before
+
+        call_scheduler.canister_has_spoken = canister_has_spoken
 
     @property
     def wall_offset(self) -> float:

@@ -19,7 +19,16 @@ from twisted.internet.defer import Deferred
 
 from icwsgw.agent.ic_agent import IcAgent
 from icwsgw.agent.outcome import CallOutcome, OutcomeKind
-from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
+from icwsgw.errors import (
+    AnswerMalformed,
+    AnswerTooLarge,
+    CanisterRefused,
+    FormatError,
+    HttpError,
+    IcwsError,
+    NotReady,
+    TransportError,
+)
 from icwsgw.ic import cbor
 from icwsgw.ic.envelope import SignedRequest
 from icwsgw.ic.principal import Principal
@@ -301,6 +310,11 @@ class SimAgent(IcAgent):
 
     # calls
 
+    @property
+    def openings_under_way(self) -> set[Any]:
+        """The client keys whose ws_open is at the network."""
+        return {call.key for call in self._calls.values() if call.method == "ws_open" and call.under_way}
+
     def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
         world, now = self._world, self.reactor.seconds()
         call = self._calls.get(body)
@@ -430,10 +444,13 @@ class SimAgent(IcAgent):
 
 
 def _of_the_network(error: BaseException) -> bool:
-    """Whether a failed poll says nothing of the canister (docs/reliability.md): no answer, 5xx, 429, a policy's 403."""
+    """Whether a failed poll says nothing of the canister (docs/reliability.md): no answer, 5xx, 429, a policy's 403.
+
+    An answer that does not decode is the canister's.
+    """
     if isinstance(error, HttpError):
         return error.status >= 500 or error.status in (403, 404, 408, 429) or error.retry_after is not None
-    return isinstance(error, (TransportError, NotReady))
+    return isinstance(error, (TransportError, NotReady)) and not isinstance(error, (AnswerMalformed, AnswerTooLarge))
 
 
 def _in_a_word(result: Any) -> str:

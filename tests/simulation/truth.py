@@ -420,6 +420,8 @@ class Truth:
         self.silenced: set[Key] = set()
         self.altered: set[bytes] = set()
         self.cut_short: set[ClientSession] = set()
+        #: of whom canisters had not been told when a process that had handed over gave up
+        self.left_untold: set[Key | None] = set()
         self.gone: dict[Key, str] = {}
         self.spoilt: dict[Key, str] = {}
         self.refused_acknowledgements: set[Key] = set()
