@@ -17,6 +17,7 @@ from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import OPTIONS, REMOVED, GatewayConfig
 from icwsgw.config.sources import Sourced, likely_typos, load, suspicious_variables
 from icwsgw.config.usage_rows import add_repeatable, flag_rows, given_values, parameter_rows
+from icwsgw.core.written_state import Document
 from icwsgw.errors import ConfigError
 from icwsgw.handover.preparation import prepare_handover, reported_to_predecessor
 from icwsgw.handover.successor import Successor
@@ -36,7 +37,6 @@ from icwsgw.process.startup import (
     freeze_startup_objects,
     keep_starter_stderr,
     one_line,
-    reload_on_hangup,
     report_start_errors,
 )
 from icwsgw.process.systemd import Notifier, NotifyingService
@@ -255,29 +255,30 @@ def _prepare_handover(
     environment: dict[str, str],
     notifier: Notifier,
     notifying: Any,
+    reloader: Reloader,
     successor: Successor | None,
 ) -> None:
     """Let the gateway hand over to a new process, and take over from the process that has started this one."""
     config = options.config
     if config.workers == 1:
-        prepare_handover(gateway, options, environment, notifier, notifying, successor)
+        prepare_handover(gateway, options, environment, notifier, notifying, reloader, successor)
         return
     from icwsgw.workers.handed_supervisor import HandedSupervisor
     from icwsgw.workers.succession import Succession
 
-    def succeed(began: Callable[[str], None]) -> None:
+    def succeed(began: Callable[[Document], None]) -> None:
         assert successor is not None
         inheritances = successor.inherit(config.workers, config.identities)
         Succession(gateway, successor.channel, inheritances, began).prepare()
 
     handed = HandedSupervisor(gateway)
-    prepare_handover(gateway, options, environment, notifier, notifying, successor, handed, succeed)
+    prepare_handover(gateway, options, environment, notifier, notifying, reloader, successor, handed, succeed)
 
 
 def _obey_signals(reactor: Any, gateway: Any, log: Logger) -> None:
     exit_zero_on_signals(reactor, gateway.skip_drain_window)
     when_signalled(reactor, signal.SIGUSR1, gateway.rotate_logs)
-    # prepare_handover() uses SIGUSR2
+    # prepare_handover() uses SIGHUP and SIGUSR2
     ignore_unused(reactor, lambda name: log.info("signal ignored", signal=name), {signal.SIGUSR2})
 
 
@@ -317,12 +318,12 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     _obey_signals(reactor, gateway, log)
     freeze_startup_objects(reactor)
     trim_heap(reactor)
-    reload_on_hangup(reactor, Reloader(config, options.read_again, gateway, notifier.reloading))
+    reloader = Reloader(config, options.read_again, gateway, notifier.reloading)
     root = ObservedService(observer)
     gateway.setServiceParent(root)
     notifying: Any = NotifyingService(notifier, reactor, lambda: gateway.config.longest_stop)
     notifying.setServiceParent(root)
-    _prepare_handover(gateway, options, environment, notifier, notifying, successor)
+    _prepare_handover(gateway, options, environment, notifier, notifying, reloader, successor)
     if held.stopping:
         # nothing has begun that would have to end
         raise SystemExit(0)

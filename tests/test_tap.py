@@ -283,7 +283,6 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     monkeypatch.setattr(tap, "exit_zero_on_signals", lambda reactor, hurry: hooks.append(None))
     # it would leave a timer in the reactor of the tests
     monkeypatch.setattr(tap, "trim_heap", lambda reactor: hooks.append(None))
-    monkeypatch.setattr(tap, "reload_on_hangup", lambda reactor, reload: hooks.append(None))
     signals: list[Any] = []
     monkeypatch.setattr(tap, "when_signalled", lambda reactor, number, act: signals.append((number, act)))
     monkeypatch.setattr(tap, "ignore_unused", lambda reactor, log, but: signals.append("unused"))
@@ -301,7 +300,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     gateway, notifying = root
     assert isinstance(gateway, Gateway)
     assert isinstance(notifying, NotifyingService)
-    assert hooks == [None, None, None, None]
+    assert hooks == [None, None, None]
     assert len(prepared) == 1
     assert signals == [(signal.SIGUSR1, gateway.rotate_logs), "unused"]
     assert reactor.seconds is time.monotonic
@@ -330,7 +329,7 @@ def test_a_signal_that_asks_for_the_end_while_it_starts_ends_the_start(
 
     monkeypatch.setattr(tap, "held", held_signals)
     monkeypatch.setattr(service, "make_gateway_service", Gateway)
-    for name in ("report_start_errors", "exit_zero_on_signals", "trim_heap", "reload_on_hangup"):
+    for name in ("report_start_errors", "exit_zero_on_signals", "trim_heap"):
         monkeypatch.setattr(tap, name, lambda *_, **__: None)
     for name in ("when_signalled", "ignore_unused", "prepare_handover"):
         monkeypatch.setattr(tap, name, lambda *_: None)

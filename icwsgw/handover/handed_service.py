@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.conversation import Conversation
-from icwsgw.handover.transfer import Transfer, say_go
+from icwsgw.handover.transfer import Transfer, say_early, say_go
 
 if TYPE_CHECKING:
     from icwsgw.config.schema import GatewayConfig
@@ -113,6 +113,7 @@ class PassedTransfer:
 
     def begin(self, early: bool) -> None:
         """Begin."""
+        say_early(self._channel, self._service.overrides.to_json())
         self._conversation.begin()
         self._transfer.begin(early)
 

@@ -18,9 +18,11 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -63,7 +65,7 @@ class Predecessor:
     :param directory: where it starts
     :param environment: its environment
     :param announce: called with the process id of the successor before it goes on
-    :param pidfile: the file that holds the process id of the gateway; empty: there is none
+    :param pidfile: the file that holds the process id of the gateway; None: there is none
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Predecessor:
         directory: str,
         environment: Mapping[str, str],
         announce: Callable[[int], None],
-        pidfile: Callable[[], str] = str,
+        pidfile: PidFile | None = None,
     ) -> None:
         self._service = service
         self._pidfile = pidfile
@@ -98,7 +100,7 @@ class Predecessor:
             done.errback(failure)
             return done
         self._attempt = _Attempt(self._service, self._announce, self._pidfile, done)
-        done.addBoth(self._ended)
+        done.addErrback(self._failed)
         self._attempt.start(command, self._directory, self._environment)
         return done
 
@@ -106,12 +108,23 @@ class Predecessor:
         """Hand over and stop, or go on: SIGUSR2."""
         self.hand_over().addCallbacks(lambda result: self.retire(), lambda failure: None)
 
+    def reload(self, read: Callable[[], None]) -> None:
+        """Reload, and let the successor reload, which may have read the configuration already: SIGHUP.
+
+        The successor is told when it goes on, and after that by a signal.
+
+        :param read: reads the configuration again; not called if this process has handed over
+        """
+        if self._attempt is None or self._attempt.reload_asked():
+            read()
+
     def retire(self) -> None:
         """Stop this process, which has handed over. Clients that could not be handed over are drained."""
         stop(self._service.reactor)
 
     def _cannot(self) -> str | None:
         if self._attempt is not None:
+            # also after it, when the successor has everything
             return "a handover is under way already"
         if self._service.draining:
             return "the gateway is shutting down"
@@ -121,9 +134,21 @@ class Predecessor:
             return "this process is the first one of a container, which ends with it: replace the container"
         return None
 
-    def _ended(self, result: Any) -> Any:
+    def _failed(self, failure: Failure) -> Failure:
         self._attempt = None
-        return result
+        return failure
+
+
+class PidFile(Protocol):
+    """The file that holds the process id of the gateway.
+
+    :ivar path: its path; empty: there is none
+    """
+
+    path: str
+
+    def let_go(self) -> None:
+        """The successor writes its own id there."""
 
 
 class Transferring(Protocol):
@@ -180,7 +205,7 @@ class _Attempt:
         self,
         service: HandingService,
         announce: Callable[[int], None],
-        pidfile: Callable[[], str],
+        pidfile: PidFile | None,
         done: Deferred[dict[str, Any]],
     ) -> None:
         self._service = service
@@ -195,6 +220,8 @@ class _Attempt:
         self._started = self._reactor.seconds()
         self._waits_for = "its start"
         self._release = ""
+        self._reload = False
+        self._handed_over = False
 
     def start(self, command: Sequence[str], directory: str, environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
@@ -207,7 +234,8 @@ class _Attempt:
             **environment,
             CHANNEL: str(theirs.fileno()),
             SOCKETS: json.dumps(listening),
-            FACTS: json.dumps(self._service.handover_facts),
+            # what it has to know if this process dies before it can tell the successor to go on
+            FACTS: json.dumps({**self._service.handover_facts, "pidfile": self._path}),
         }
         given = (1, 2, theirs.fileno(), *listening.values())
         with open(os.devnull, "rb") as nothing, theirs:
@@ -276,17 +304,32 @@ class _Attempt:
         else:
             self._fail(reason)
 
+    @property
+    def _path(self) -> str:
+        return self._pidfile.path if self._pidfile is not None else ""
+
     def _go(self) -> Document:
         # before the successor says that it serves: the service manager hears only the main process
         if self._process is not None:
             self._announce(self._process.pid)
-        return {"pidfile": self._pidfile()}
+        if self._pidfile is not None:
+            self._pidfile.let_go()
+        return {"pidfile": self._path, "reload": self._reload}
+
+    def reload_asked(self) -> bool:
+        """Take note that a reload is asked for; whether this process has to reload too."""
+        self._reload = True
+        if self._handed_over and self._process is not None:
+            with suppress(ProcessExitedAlready):
+                self._process.signalProcess("HUP")
+        return not self._handed_over
 
     def _over(self, result: Document) -> None:
         """Everything is handed over."""
         process = self._process
         result = {"from": __version__, "to": self._release, "process": process.pid if process else None, **result}
         _log.info("handed over", **result)
+        self._handed_over = True
         self._close()
         done, self._done = self._done, None
         assert done is not None

@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from icwsgw.core.written_state import Document
 from icwsgw.errors import ConfigError
 from icwsgw.handover.handed_service import HandedService
 from icwsgw.handover.predecessor import HANDOVER_VARIABLES, HandingService, Predecessor, command_line
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.tolerant import tolerate
 from icwsgw.process.signals import when_signalled
+from icwsgw.process.startup import reload_on_hangup
 
 if TYPE_CHECKING:
     from icwsgw.handover.successor import Successor
@@ -35,6 +37,28 @@ class CommandLine(Protocol):
 
     parent: Any
     directory: str
+
+
+class TwistdPidFile:
+    """The file that holds the process id of the gateway, and that twistd removes at the end.
+
+    :param twistd: the options of twistd
+    :ivar path: empty: there is none
+    """
+
+    def __init__(self, twistd: dict[str, Any]) -> None:
+        self._twistd = twistd
+        self.path = os.path.abspath(twistd["pidfile"]) if twistd.get("pidfile") else ""
+
+    def take(self, path: str) -> None:
+        """Write this process's id to a file; nothing if the path is empty."""
+        if path:
+            self.path = self._twistd["pidfile"] = path
+            tolerate(_log, "writing the pid file failed", lambda: Path(path).write_text(str(os.getpid())))
+
+    def let_go(self) -> None:
+        """The other process writes its own id there, and this one must not remove it."""
+        self._twistd["pidfile"] = ""
 
 
 @contextmanager
@@ -56,35 +80,40 @@ def log_options(twistd: Mapping[str, Any]) -> list[str]:
     return [f"--logfile={os.path.abspath('twistd.log')}"]
 
 
+def _has_to_reload(told: Document) -> bool:
+    """Whether a successor has to read the configuration again, by what its predecessor has said last.
+
+    One that has died before it could say it may have been asked to. One of an older version does not say it.
+    """
+    return bool(told.get("reload", "go" not in told))
+
+
 def prepare_handover(
     gateway: GatewayService,
     options: CommandLine,
     environment: Mapping[str, str],
     notifier: Notifier,
     notifying: NotifyingService,
+    reload: Callable[[], None],
     successor: Successor | None,
     handed: HandingService | None = None,
-    succeed: Callable[[Callable[[str], None]], None] | None = None,
+    succeed: Callable[[Callable[[Document], None]], None] | None = None,
 ) -> None:
     """Let the gateway hand over to a new process, and take over from the process that has started this one.
 
+    :param reload: reads the configuration again: SIGHUP
     :param handed: the gateway as it is handed over; None: a service of one process
     :param succeed: lets the gateway take over; its argument is as for :meth:`Successor.prepare`; None: that method
     """
     twistd: Any = options.parent or {}
-    pidfile = os.path.abspath(twistd["pidfile"]) if twistd.get("pidfile") else ""
+    pidfile = TwistdPidFile(twistd)
 
-    def began(path: str) -> None:
-        nonlocal pidfile
-        if path:
-            pidfile = twistd["pidfile"] = path
-            tolerate(_log, "writing the pid file failed", lambda: Path(path).write_text(str(os.getpid())))
+    def began(told: Document) -> None:
+        assert successor is not None
+        pidfile.take(str(told.get("pidfile", successor.facts.get("pidfile")) or ""))
         notifying.begin()
-
-    def hand_over_pidfile() -> str:
-        # The other process writes its own id there, and this one must not remove it.
-        twistd["pidfile"] = ""
-        return pidfile
+        if _has_to_reload(told):
+            gateway.reactor.callLater(0, reload)
 
     if successor is not None:
         notifying.serves = False
@@ -92,16 +121,16 @@ def prepare_handover(
             succeed(began)
         else:
             successor.prepare(gateway, began)
-    unchanged = {
-        name: value for name, value in environment.items() if name not in (*HANDOVER_VARIABLES, "WATCHDOG_PID")
-    }
+    not_passed_on = {*HANDOVER_VARIABLES, "WATCHDOG_PID"}
+    unchanged = {name: value for name, value in environment.items() if name not in not_passed_on}
     predecessor = Predecessor(
         handed or HandedService(gateway),
         partial(command_line, sys.orig_argv, log_options(twistd)),
         options.directory,
         unchanged,
         notifier.main_process,
-        hand_over_pidfile,
+        pidfile,
     )
     gateway.upgrader = predecessor
+    reload_on_hangup(gateway.reactor, partial(predecessor.reload, reload))
     when_signalled(gateway.reactor, signal.SIGUSR2, predecessor.signalled)

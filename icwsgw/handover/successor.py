@@ -57,7 +57,7 @@ class Successor:
         self._sockets = sockets
         self._reactor = reactor
         self._service: GatewayService | None = None
-        self._began: Callable[[str], None] = lambda pidfile: None
+        self._began: Callable[[Document], None] = lambda told: None
         self._last_word = -WORD_SECONDS
         self._loop = LoopingCall(self._look)
         self._loop.clock = cast(Any, reactor)
@@ -109,10 +109,10 @@ class Successor:
         self._inheritance = found[0]
         return found
 
-    def prepare(self, service: GatewayService, began: Callable[[str], None]) -> None:
+    def prepare(self, service: GatewayService, began: Callable[[Document], None]) -> None:
         """Take over when this process is ready.
 
-        :param began: called when it serves, with the file that has to hold its process id, or nothing
+        :param began: called when it serves, with what the other process has said last; without ``go``: it has crashed
         """
         self._service = service
         self._began = began
@@ -166,19 +166,18 @@ class Successor:
         go = receiving.go
         if self.facts.get("supervisor"):
             go = self._hear_supervisor()
-        tolerate(_log, "telling that this process serves failed", lambda: self._began(str(go.get("pidfile") or "")))
+        tolerate(_log, "telling that this process serves failed", lambda: self._began(go))
         if overrides := go.get("overrides"):
             tolerate(_log, NO_OVERRIDES_TAKEN, lambda: take_overrides(service, overrides))
         tolerate(_log, "closing the channel failed", self._channel.close)
 
     def _hear_supervisor(self) -> Document:
-        """Wait until the supervisor has let go of its sockets too."""
-        try:
-            while "go" not in (document := self._channel.receive(SILENCE_SECONDS)[0]):
-                pass
-        except (ChannelClosed, FormatError):
-            return {}
-        return document
+        """Wait until the supervisor has let go of its sockets too; what it has told."""
+        told: Document = {}
+        with suppress(ChannelClosed, FormatError):
+            while "go" not in told:
+                told |= self._channel.receive(SILENCE_SECONDS)[0]
+        return told
 
     def _close_unused(self, service: GatewayService) -> None:
         """Close the sockets of addresses that the configuration does not have any more."""

@@ -45,7 +45,7 @@ class Succession:
 
     :param channel: to the process that hands over
     :param inheritances: what each worker takes over
-    :param began: called when this process serves, with the file that has to hold its process id, or nothing
+    :param began: called when this process serves, with what the other one has told; without ``go``: it has crashed
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Succession:
         supervisor: SupervisorService,
         channel: Channel,
         inheritances: Sequence[Inheritance],
-        began: Callable[[str], None],
+        began: Callable[[Document], None],
     ) -> None:
         self._supervisor = supervisor
         self._pool = supervisor.pool
@@ -65,6 +65,8 @@ class Succession:
         self._loop.clock = cast(Any, self._reactor)
         self._last_word = -WORD_SECONDS
         self._connections: int | None = None
+        # for the case that it dies before it says "go"
+        self._told: Document = {}
         self._over = False
 
     def prepare(self) -> None:
@@ -127,13 +129,15 @@ class Succession:
             self._pool.tell({**document["accepted"], "own": False})
         elif "go" in document:
             self._serve(document)
+        elif "overrides" in document:
+            self._told = document
 
     def _ended(self, reason: str | None) -> None:
         if self._connections is None:
             self._give_up(reason or "the other process has ended")
         else:
             # It has crashed, or could not say that it is done: the clients that have come are here.
-            self._serve({})
+            self._serve(self._told)
 
     def _serve(self, go: Mapping[str, Any]) -> None:
         if self._over:
@@ -147,7 +151,7 @@ class Succession:
         for failed, act in (
             ("closing the conversation failed", self._conversation.close),
             ("beginning to serve failed", supervisor.serve),
-            ("telling that this process serves failed", lambda: self._began(str(go.get("pidfile") or ""))),
+            ("telling that this process serves failed", lambda: self._began(dict(go))),
             (_NOT_TAKEN, lambda: pool.metrics.go_on_from(go.get("metrics", ()))),
             (_NOT_TAKEN, lambda: pool.statuses.go_on_from(go.get("status", {}))),
         ):

@@ -3,6 +3,7 @@
     supervisor                            the successor: a supervisor, or a process without workers
                                      <──  {"ready": its version, "groups": [[worker, ...], ...], "sockets": n}, and a
                                           socket for each worker
+    {"overrides": ...}               ──>  keeps them, in case it never hears "go"
     tells the workers of a group     ──>  {"accepted": ...}, both ways: which clients a canister has accepted
     ...
     {"go": true, "metrics", ...}      ──> serves
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.transfer import SILENCE_SECONDS, say_go
+from icwsgw.handover.transfer import SILENCE_SECONDS, say_early, say_go
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.tolerant import tolerate
 
@@ -102,6 +103,7 @@ class WorkersTransfer:
             self._begin_group(self._groups.pop(0))
 
     def _begin_group(self, group: list[int]) -> None:
+        say_early(self._channel, self._supervisor.overrides.to_json())
         for number in group:
             end, worker = self._ends.pop(number, None), self._pool.workers.get(number)
             if end is None:

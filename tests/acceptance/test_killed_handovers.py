@@ -64,12 +64,19 @@ class Gateway:
         """All clients connect."""
         self.clients = [connect(self.stack) for _ in range(CLIENTS)]
 
-    def upgrade(self, process: int, death: str, how: str = "") -> None:
-        """Upgrade while clients talk; somebody dies at a word."""
+    def upgrade(self, process: int, death: str, how: str = "", *, reload: bool = False) -> None:
+        """Upgrade while clients talk; somebody dies at a word.
+
+        :param reload: whether the old process is told to reload when it has started the new one
+        """
+        begun = self.said("handover begins")
         (self.directory / death).write_text(how)
         for client in self.clients:
             client.say(TEXT + b"on its way")
         os.kill(process, signal.SIGUSR2)
+        if reload:
+            self.until(lambda: self.said("handover begins") > begun, "the new process starts")
+            os.kill(process, signal.SIGHUP)
         self.until(lambda: not (self.directory / death).exists(), f"somebody dies: {death}")
 
     def until(self, condition: Callable[[], object], what: str) -> None:
@@ -99,10 +106,14 @@ class Gateway:
         self.until(lambda: not self.processes, "no process is left")
         assert not listens(int(self.stack.gateway.rpartition(":")[2]))
 
+    def said(self, words: str) -> int:
+        """How often the log says something."""
+        return self.stack.server.output.count(words)
+
     @property
     def failed(self) -> int:
         """How many handovers have come to nothing."""
-        return self.stack.server.output.count("handover failed, this process goes on")
+        return self.said("handover failed, this process goes on")
 
     def kill(self) -> None:
         for process in self.processes:
@@ -135,10 +146,16 @@ def test_each_process_is_killed_at_each_word(devnets: Callable[..., Devnet], gat
         gateway.upgrade(process, death)
         gateway.until(lambda failed=failed: gateway.failed > failed, "the former process says that it goes on")
         assert gateway.check() == process, death
-    for death in ("hears taken", "sends go"):
-        gateway.upgrade(process, death)
+    assert gateway.said("configuration reloaded") == 0
+    # a process that is not told whether it has to reload does so; one that is told does it if the former one had to
+    for reloads, (death, reload) in enumerate((("hears taken", False), ("sends go", True))):
+        gateway.upgrade(process, death, reload=reload)
         former, process = process, gateway.check()
         assert process != former, death
+        gateway.until(
+            lambda reloads=reloads: gateway.said("configuration reloaded") == 1 + 2 * reloads,
+            "the new process has reloaded, and the former one if it was told to",
+        )
     eventually(lambda: clients_of(devnet, devnet.echo) == CLIENTS, "the canister has the clients that there are")
     # the last word but one before the point of no return: after the last one, either may be the first
     gateway.upgrade(process, "sends state")

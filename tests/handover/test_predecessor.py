@@ -63,6 +63,17 @@ def service(**changes: Any) -> Any:
     return SimpleNamespace(**{**values, **changes})
 
 
+class File:
+    """A pid file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.is_ours = True
+
+    def let_go(self) -> None:
+        self.is_ours = False
+
+
 class Draining:
     """Answers in turn whether shutdown has begun."""
 
@@ -106,7 +117,7 @@ class Attempts(TestCase):
         command = [sys.executable, "-c", BEGIN + script]
         environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
         made = Predecessor(
-            HandedService(of or service()), lambda: command, directory, environment, self.announced.append, lambda: "/p"
+            HandedService(of or service()), lambda: command, directory, environment, self.announced.append, File("/p")
         )
         return made.hand_over()
 
@@ -351,7 +362,9 @@ def stubbed(**options: Any) -> tuple[MemoryReactor, Stub, Deferred[dict[str, Any
     """A handover that has begun."""
     made = MemoryReactor()
     of = Stub(made)
-    predecessor = Predecessor(of, lambda: ["py", "-m", "x"], "/at", {"A": "b"}, options.get("announce", print), str)
+    predecessor = Predecessor(
+        of, lambda: ["py", "-m", "x"], "/at", {"A": "b"}, options.get("announce", print), File("/p")
+    )
     return made, of, predecessor.hand_over()
 
 
@@ -360,7 +373,7 @@ def test_what_a_successor_is_started_with() -> None:
     ((command, environment, names),) = made.spawned
     assert command == ("py", ["py", "-m", "x"])
     channel = int(environment[CHANNEL])
-    assert environment == {"A": "b", CHANNEL: str(channel), SOCKETS: "{}", FACTS: '{"workers": [[0]]}'}
+    assert environment == {"A": "b", CHANNEL: str(channel), SOCKETS: "{}", FACTS: '{"workers": [[0]], "pidfile": "/p"}'}
     assert names["path"] == "/at"
     null, output = names["childFDs"].pop(0), names["childFDs"]
     assert null not in (0, 1, 2)
@@ -385,7 +398,7 @@ def test_one_that_is_ready_is_given_what_it_has_sent_and_only_the_transfer_waits
     assert of.heard == [{"made": 3}]
     made.advance(2 * START_SECONDS)
     assert not handing.called
-    assert (of.go(), announced) == ({"pidfile": ""}, [7])
+    assert (of.go(), announced) == ({"pidfile": "/p", "reload": False}, [7])
     of.done({"connections": 3})
     results: list[Any] = []
     handing.addCallback(results.append)
@@ -402,7 +415,51 @@ def test_one_that_ends_in_the_transfer_has_waited_for_clients() -> None:
     assert reason.endswith("ended with exit code 3) while it waited for clients; its output says why")
     assert made.signals == [], "it has ended"
     # the point of no return may have been passed before
-    assert of.go() == {"pidfile": ""}
+    assert of.go() == {"pidfile": "/p", "reload": False}
+    made.far.close()
+
+
+def test_a_reload_that_is_asked_for_meanwhile_is_passed_on() -> None:
+    """The successor may have read the configuration before."""
+    made, of = MemoryReactor(), Stub(MemoryReactor())
+    of.reactor = made
+    file = File("/p")
+    predecessor = Predecessor(of, lambda: ["py"], "/at", {}, lambda process: None, file)
+    reads: list[None] = []
+
+    def reload() -> None:
+        predecessor.reload(lambda: reads.append(None))
+
+    reload()
+    handing = predecessor.hand_over()
+    made.say({"ready": "9.9"})
+    reload()
+    assert len(reads) == 2, "this process reads it again in any case"
+    assert file.is_ours
+    assert of.go() == {"pidfile": "/p", "reload": True}
+    assert not file.is_ours
+    of.done({})
+    assert made.signals == []
+    reload()
+    assert len(reads) == 2, "it drains what is left"
+    assert made.signals == ["HUP"], "and the successor, which has been told to go on already, is signalled"
+    assert why(predecessor.hand_over()) == "a handover is under way already"
+    made.ends(Failure(ProcessTerminated(3)))
+    reload()
+    assert (made.signals, handing.called) == (["HUP"], True)
+    made.far.close()
+
+
+def test_a_handover_that_has_failed_forgets_that_a_reload_was_asked_for() -> None:
+    made, _, predecessor = in_memory()
+    handing = predecessor.hand_over()
+    reads: list[None] = []
+    predecessor.reload(lambda: reads.append(None))
+    made.say({"failed": "no such option"})
+    assert why(handing) == "no such option"
+    predecessor.reload(lambda: reads.append(None))
+    assert len(reads) == 2
+    assert made.signals == ["KILL"]
     made.far.close()
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 
 from icwsgw.errors import ConfigError
 from icwsgw.handover import preparation
@@ -26,7 +27,8 @@ class Notifying:
 def prepare(monkeypatch: Any, twistd: dict[str, Any], successor: Any = None) -> tuple[Any, Any, dict[str, Any]]:
     made: dict[str, Any] = {}
     names = ("service", "command", "directory", "environment", "announce", "pidfile")
-    predecessor = SimpleNamespace(signalled=lambda: None)
+    predecessor = SimpleNamespace(signalled=lambda: None, reload=lambda read: made.update(signalled=read))
+    made["reloads"] = []
 
     def record(*values: Any) -> Any:
         made.update(zip(names, values, strict=True))
@@ -35,11 +37,14 @@ def prepare(monkeypatch: Any, twistd: dict[str, Any], successor: Any = None) -> 
     monkeypatch.setattr(preparation, "Predecessor", record)
     signals: list[Any] = []
     monkeypatch.setattr(preparation, "when_signalled", lambda reactor, *args: signals.append(args))
-    gateway = SimpleNamespace(reactor=None)
+    monkeypatch.setattr(preparation, "reload_on_hangup", lambda reactor, reload: made.update(hung_up=reload))
+    gateway = SimpleNamespace(reactor=Clock())
     notifying = Notifying()
     options = SimpleNamespace(parent=twistd, directory="/start")
     environment = {"ICWS_X": "1", "ICWSGW_HANDOVER": "9", "WATCHDOG_PID": "4", "NOTIFY_SOCKET": "/run/n"}
-    prepare_handover(gateway, options, environment, SimpleNamespace(main_process=None), notifying, successor)  # type: ignore[arg-type]
+    notifier: Any = SimpleNamespace(main_process=None)
+    reload = lambda: made["reloads"].append(True)  # noqa: E731
+    prepare_handover(gateway, options, environment, notifier, notifying, reload, successor)  # type: ignore[arg-type]
     assert gateway.upgrader is predecessor
     assert signals == [(signal.SIGUSR2, predecessor.signalled)]
     return gateway, notifying, made
@@ -75,17 +80,59 @@ def test_a_start_that_fails_is_told_to_the_predecessor() -> None:
 def test_the_pid_file_goes_to_the_successor(monkeypatch: Any) -> None:
     twistd = {"pidfile": "a.pid"}
     _, _, made = prepare(monkeypatch, twistd)
-    assert made["pidfile"]() == os.path.abspath("a.pid")
+    assert made["pidfile"].path == os.path.abspath("a.pid")
+    made["pidfile"].let_go()
     assert twistd["pidfile"] == "", "this process does not remove it"
 
 
 def test_a_successor_takes_the_pid_file_and_is_ready_when_it_serves(monkeypatch: Any, tmp_path: Path) -> None:
     began: list[Any] = []
-    successor = SimpleNamespace(prepare=lambda gateway, function: began.append(function))
+    successor = SimpleNamespace(prepare=lambda gateway, function: began.append(function), facts={"pidfile": "/other"})
     twistd = {"pidfile": ""}
     _, notifying, made = prepare(monkeypatch, twistd, successor)
     assert not notifying.serves
     path = tmp_path / "gateway.pid"
-    began[0](str(path))
+    began[0]({"go": True, "pidfile": str(path)})
     assert (path.read_text(), twistd["pidfile"], notifying.began) == (str(os.getpid()), str(path), 1)
-    assert made["pidfile"]() == str(path), "and so does the next one"
+    assert made["pidfile"].path == str(path), "and so does the next one"
+
+
+@pytest.mark.parametrize(
+    ("told", "reloads", "written"),
+    [
+        ({"go": True, "pidfile": "", "reload": True}, 1, False),
+        ({"go": True, "pidfile": "", "reload": False}, 0, False),
+        # of a version that does not know the field
+        ({"go": True, "pidfile": ""}, 0, False),
+        # the other process has died before it could tell
+        ({}, 1, True),
+        ({"overrides": {}}, 1, True),
+    ],
+)
+def test_a_successor_reloads_if_its_predecessor_was_asked_to(
+    monkeypatch: Any, tmp_path: Path, told: dict[str, Any], reloads: int, written: bool
+) -> None:
+    began: list[Any] = []
+    path = tmp_path / "gateway.pid"
+    facts = {"pidfile": str(path)}
+    successor = SimpleNamespace(prepare=lambda gateway, function: began.append(function), facts=facts)
+    gateway, notifying, made = prepare(monkeypatch, {"pidfile": ""}, successor)
+    began[0](told)
+    assert (path.exists(), notifying.began, made["reloads"]) == (written, 1, [])
+    gateway.reactor.advance(0.0)
+    assert made["reloads"] == [True] * reloads
+
+
+def test_of_an_older_version_that_has_died_no_pid_file_is_known(monkeypatch: Any) -> None:
+    began: list[Any] = []
+    successor = SimpleNamespace(prepare=lambda gateway, function: began.append(function), facts={})
+    _, notifying, made = prepare(monkeypatch, {"pidfile": ""}, successor)
+    began[0]({})
+    assert (made["pidfile"].path, notifying.began) == ("", 1)
+
+
+def test_a_signal_to_reload_goes_to_who_knows_of_a_successor(monkeypatch: Any) -> None:
+    _, _, made = prepare(monkeypatch, {})
+    made["hung_up"]()
+    made["signalled"]()
+    assert made["reloads"] == [True]

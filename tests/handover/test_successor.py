@@ -60,9 +60,9 @@ class Service:
 
 def make() -> tuple[Channel, Successor, Service, Reactor, list[str]]:
     ours, theirs = socket.socketpair()
-    reactor, service, began = Reactor(), Service(), []  # type: ignore[var-annotated]
+    reactor, service, began = Reactor(), Service(), []
     successor = Successor(Channel(theirs), {}, reactor)
-    successor.prepare(service, began.append)  # type: ignore[arg-type]
+    successor.prepare(service, lambda told: began.append(str(told.get("pidfile", ""))))  # type: ignore[arg-type]
     return Channel(ours), successor, service, reactor, began
 
 
@@ -299,6 +299,7 @@ def test_it_goes_on_when_the_supervisor_is_not_heard_any_more(monkeypatch: pytes
             pass
 
         def run(self) -> None:
+            channel.send({"overrides": Overrides(maintenance=True).to_json()})
             if ended:
                 channel.socket.shutdown(socket.SHUT_WR)
             else:
@@ -308,6 +309,7 @@ def test_it_goes_on_when_the_supervisor_is_not_heard_any_more(monkeypatch: pytes
     service.away = None
     reactor.advance(0.1)
     assert (began, service.accepted, reactor.stopped) == ([""], 1, False)
+    assert service.overridden == [Overrides(maintenance=True)], "what it has said in advance"
     channel.close()
 
 

@@ -162,6 +162,8 @@ class Upgrade:
         self._groups = [number for number, inheritance in enumerate(self._shares) if inheritance.sources]
         self._group: Group | None = None
         self._some_taken = False
+        # how many the operator has asked for before the new processes read the configuration
+        self._reloads = subject.operator.reloads if subject.operator is not None else 0
         self._deadline = world.clock.seconds() + REACHED
         self._timer: Timer | None = None
 
@@ -255,8 +257,9 @@ class Upgrade:
 
     def _reload(self, new: SimProcess) -> None:
         """The other process says whether it was asked to reload meanwhile."""
-        if self._subject.operator is not None and new.config != self._subject.operator.running:
-            self._subject.operator.restarted(new)
+        operator = self._subject.operator
+        if operator is not None and operator.reloads != self._reloads:
+            operator.read_again(new)
 
     def _place(self, group: Group) -> None:
         """A process serves in the place of those that have handed over to it."""

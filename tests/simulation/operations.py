@@ -44,6 +44,7 @@ class Operations(Subject):
 
     def __init__(self, scenario: Any) -> None:
         super().__init__(scenario)
+        self.reloads = 0
         self._reloaders: dict[SimProcess, Reloader] = {}
         self._next: GatewayConfig | None = None
         self._running = self.world.processes[0].config
@@ -81,10 +82,9 @@ class Operations(Subject):
         process.reload(self._running)
         Control(process.gateway).answer({"what": "override", "overrides": self.overrides().to_json()})
 
-    @property
-    def running(self) -> GatewayConfig:
-        """The configuration that counts."""
-        return self._running
+    def read_again(self, process: SimProcess) -> None:
+        """A new process reads the configuration, as its predecessor was told to."""
+        process.reload(self._running)
 
     def overrides(self) -> Overrides:
         """What was changed at run time."""
@@ -153,6 +153,7 @@ class Operations(Subject):
         return "reload of a file of no use"
 
     def _reload(self, ok: bool) -> None:
+        self.reloads += 1
         for process in self.world.processes:
             reloader = self._reloaders.get(process)
             if reloader is None:

@@ -79,8 +79,13 @@ class World:
         ours, theirs = socket.socketpair()
         self.ours, self.other = Channel(ours), Channel(theirs)
         inheritances = share([[number] for number in range(sources)], 2, 1)
-        self.succession = Succession(supervisor, self.ours, inheritances, self.began.append)
+        self.told_last: list[Any] = []
+        self.succession = Succession(supervisor, self.ours, inheritances, self.begin)
         self.succession.prepare()
+
+    def begin(self, told: Any) -> None:
+        self.told_last.append(told)
+        self.began.append(str(told.get("pidfile", "")))
 
     def serve(self) -> None:
         self.served += 1
@@ -157,10 +162,15 @@ def test_it_serves_when_it_is_told_to(world: World) -> None:
 def test_the_other_process_is_killed(world: World, moved: bool) -> None:
     """Before anything has come this one ends, and does not shut the other one's sockets down; afterwards it serves."""
     world.prepared()
+    told = {"overrides": Overrides(denied=("aaaaa-aa",)).to_json()}
+    world.other.send(told)
+    world.hear()
     if moved:
         world.says(0, said="taken_over", connections=2)
     world.other.close()
     world.hear()
+    assert world.told_last == ([told] if moved else [])
+    assert [each.denied for each in world.overridden] == ([("aaaaa-aa",)] if moved else [])
     assert (world.served, world.reactor.stopped, world.detached) == ((1, False, 0) if moved else (0, True, 1))
     assert all(worker.killed is not moved for worker in world.workers.values())
 
@@ -296,7 +306,7 @@ def test_the_pid_file_is_written_before_overrides_are_applied(world: World) -> N
     order: list[Any] = []
     supervisor: Any = world.succession._supervisor
     supervisor.override = lambda overrides: order.append(overrides)
-    world.succession._began = order.append
+    world.succession._began = lambda told: order.append(told["pidfile"])
     world.prepared()
     world.says(0, said="taken_over", connections=2)
     overrides = Overrides(denied=("aaaaa-aa",))

@@ -63,6 +63,7 @@ class World:
         self.ends = [socket.socketpair() for _ in range(3)]
         self.done: list[Any] = []
         self.failed: list[str] = []
+        self.in_advance: list[Overrides] = []
         supervisor: Any = self.supervisor
         self.transfer = WorkersTransfer(
             supervisor,
@@ -77,6 +78,12 @@ class World:
 
     def detach(self) -> None:
         self.detached += 1
+
+    def hear(self) -> Any:
+        """What the successor hears, but for what it is told in advance."""
+        while (document := self.other.receive(5.0)[0]).keys() == {"overrides"}:
+            self.in_advance.append(Overrides.from_json(document["overrides"]))
+        return document
 
     def says(self, number: int, **answer: Any) -> None:
         self.transfer.said(self.workers[number], answer)  # type: ignore[arg-type]
@@ -117,12 +124,30 @@ def test_group_after_group_hands_over(world: World) -> None:
     world.hands_over(1)
     assert world.done == [{"connections": 7, "left": 3, "seconds": 0.2, "workers": 3}]
     assert world.detached == 1
-    document = world.other.receive(5.0)[0]
+    document = world.hear()
     assert Overrides.from_json(document.pop("overrides")).denied == ("aaaaa-aa",)
     assert document == {"go": True, "pidfile": "/p", "metrics": {"kept": 1}, "status": {"kept": 1}}
     assert world.kept == [["0", "1", "2"], [0, 1, 2]], "their successors have their counts"
     world.transfer.fail("too late")
     assert world.failed == []
+
+
+def test_overrides_are_told_in_advance_because_this_process_may_die(world: World) -> None:
+    world.supervisor.overrides = Overrides(maintenance=True)
+    world.hands_over(0)
+    world.hands_over(2)
+    world.hands_over(1)
+    assert world.hear()["go"]
+    assert world.in_advance == [Overrides(denied=("aaaaa-aa",)), Overrides(maintenance=True)]
+
+
+def test_overrides_that_do_not_fit_into_the_socket_are_told_at_the_end(world: World) -> None:
+    denied = tuple(f"{number:>0100}" for number in range(1000))
+    world.supervisor.overrides = Overrides(denied=denied)
+    for number in (0, 2, 1):
+        world.hands_over(number)
+    assert world.hear()["overrides"]["denied"] == list(denied)
+    assert len(world.in_advance) == 1
 
 
 def test_if_the_first_fails_all_go_on(world: World) -> None:
@@ -183,7 +208,7 @@ def test_a_stop_ends_it(world: World) -> None:
 def test_what_canisters_accept_is_told_both_ways(world: World) -> None:
     order = {"do": "replaced", "canister": "00", "sender": "01", "at": 5, "left": False}
     world.transfer.accepted(order)
-    assert world.other.receive(5.0)[0] == {"accepted": order}
+    assert world.hear() == {"accepted": order}
     world.transfer.heard({"accepted": order})
     assert world.told == [{**order, "own": False}]
 
@@ -253,7 +278,7 @@ def test_after_the_end_acceptances_are_not_told(world: World) -> None:
     world.transfer.accepted({"do": "replaced"})
     world.ours.close()
     with pytest.raises(ChannelClosed, match="has ended"):
-        world.other.receive(5.0)
+        world.hear()
 
 
 @pytest.mark.parametrize("fault", ["metrics", "statuses", "go", "listener", "channel"])
@@ -274,9 +299,10 @@ def test_what_fails_after_a_worker_has_handed_over_costs_nothing_else(world: Wor
         setattr(world.pool, fault, SimpleNamespace(kept=broken))
     for number in (0, 2, 1):
         world.hands_over(number)
-    assert faults == [fault]
+    # it says something before a group, too
+    assert faults == [fault] * (2 if fault == "channel" else 1)
     assert (len(world.done), world.detached, world.failed) == (1, 1, [])
     if fault != "channel":
-        document = world.other.receive(5.0)[0]
+        document = world.hear()
         left_out = {"metrics": "metrics", "statuses": "status", "go": "pidfile"}.get(fault)
         assert document.keys() == {"go", "pidfile", "metrics", "status", "overrides"} - {left_out}
