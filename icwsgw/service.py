@@ -24,6 +24,7 @@ from icwsgw.admin.access import Access, admin_access
 from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
+from icwsgw.admin.last_answers import AnsweringSite, LastAnswers
 from icwsgw.admin.prometheus_endpoint import Admin, AdminSite
 from icwsgw.admin.status import Status
 from icwsgw.agent.http.file_client import FileClient
@@ -238,10 +239,11 @@ class GatewayService(MultiService):
         if tls is not None and tls not in self._certificates.sources():
             _log.warn(UNUSED_CERTIFICATE)
 
-    def _listen(self, address: str, site: object, endpoints: Mapping[str, Any]) -> None:
+    def _listen(self, address: str, site: AnsweringSite, endpoints: Mapping[str, Any]) -> None:
         """Listen for operators, without TLS."""
         listener = listening_service(address, site, reactor=self.reactor, below=endpoints.get(normalise(address)))
         self._add(listener)
+        self._add(LastAnswers(site, self.reactor))
         self.listening_services.append(listener)
 
     def renew_certificates(self, endpoints: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from icwsgw.admin.access import Access, admin_access
 from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
 from icwsgw.admin.control import NO_OVERRIDES, Overrides, Question
+from icwsgw.admin.last_answers import AnsweringSite, LastAnswers
 from icwsgw.admin.prometheus_endpoint import Admin, AdminResource, AdminSite
 from icwsgw.agent.http.file_client import FileClient
 from icwsgw.config.addresses import normalise, private
@@ -149,10 +150,11 @@ class SupervisorService(MultiService):
     def _given(self, address: str) -> Any:
         return self._endpoints.get(address) or self._endpoints.get(normalise(address))
 
-    def _listen(self, address: str, site: object) -> None:
+    def _listen(self, address: str, site: AnsweringSite) -> None:
         listener = listening_service(address, site, reactor=self._reactor, below=self._given(address))
         listener.accepting = not self._takes_over
         self._add(listener)
+        self._add(LastAnswers(site, self._reactor))
         self.listening_services.append(listener)
 
     @property
