@@ -2,10 +2,16 @@
 
 Messages are delivered in the order of their nonces, so an answer that begins beyond the cursor waits for the messages
 before it. It is not asked for again meanwhile. An answer that does not fit is dropped and asked for again later.
+
+So is an answer whose first message is older than the last delivered one: the canister was reset, and the replica lags
+behind and still has the queue from before. The new queue has another message with that nonce, which would be taken for
+a duplicate. Dropping costs one more query, so a canister whose times go backwards is only read more slowly.
 """
 
 from __future__ import annotations
 
+from icwsgw.core.cursor import LastMessage
+from icwsgw.core.messages import message_timestamp
 from icwsgw.ic.ws import Batch, nonce_of_key
 
 #: Maximum number of bytes of answers that wait.
@@ -25,11 +31,14 @@ class ReorderBuffer:
         self.kept: dict[int, tuple[Batch, float, int]] = {}
         self.size = 0
 
-    def put(self, batch: Batch, asked: float) -> None:
-        """Keep an answer that has messages, unless it is kept already or does not fit.
+    def put(self, batch: Batch, asked: float, last: LastMessage | None = None) -> None:
+        """Keep an answer that has messages, unless it is kept already, does not fit or is older than ``last``.
 
         :param asked: seconds when the query was sent
+        :param last: the last delivered message
         """
+        if last is not None and _is_older(batch.messages[0][3], last):
+            return
         first = nonce_of_key(batch.messages[0][2])
         size = len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
         if first not in self.kept and self.size + size <= MAX_BYTES:
@@ -49,3 +58,9 @@ class ReorderBuffer:
         """Drop all answers."""
         self.kept.clear()
         self.size = 0
+
+
+def _is_older(content: bytes, last: LastMessage) -> bool:
+    """Whether a message is certainly older than ``last``; without both times nothing is certain."""
+    timestamp, delivered_at = message_timestamp(content), last.timestamp
+    return timestamp is not None and delivered_at is not None and timestamp < delivered_at

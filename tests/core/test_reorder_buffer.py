@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.core import reorder_buffer
+from icwsgw.core.cursor import LastMessage
 from icwsgw.core.reorder_buffer import ReorderBuffer
+from icwsgw.ic import cbor
 from icwsgw.ic.ws import Batch, nonce_of_key
 
 
@@ -68,3 +70,24 @@ def test_the_first_answer_for_a_number_stays_with_the_time_of_its_question() -> 
     store.put(batch(7), 3.0)
     store.clear()
     assert (store.take(7), store.size) == (None, 0)
+
+
+def test_a_message_older_than_the_last_one_is_of_a_life_that_is_over() -> None:
+    """A replica that lags behind answers from the queue that a reset has ended."""
+
+    def dated(number: int, at: int) -> Batch:
+        return Batch([(b"", 0, b"gw_%020d" % number, cbor.dumps({"timestamp": at}))], b"cert", b"tree", None)
+
+    store, last = ReorderBuffer(), LastMessage(1, cbor.dumps({"timestamp": 700}))
+    store.put(dated(4, 699), 0.0, last)
+    assert (store.kept, store.size) == ({}, 0)
+    for number, at in ((4, 700), (5, 701)):
+        store.put(dated(number, at), 0.0, last)
+    assert sorted(store.kept) == [4, 5]
+
+
+def test_a_message_without_a_time_is_kept() -> None:
+    store, untold = ReorderBuffer(), LastMessage(1, b"no time")
+    store.put(batch(4), 0.0, LastMessage(1, cbor.dumps({"timestamp": 700})))
+    store.put(Batch([(b"", 0, b"gw_%020d" % 5, cbor.dumps({"timestamp": 1}))], b"", b"", None), 0.0, untold)
+    assert sorted(store.kept) == [4, 5]

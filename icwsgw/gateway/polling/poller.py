@@ -424,7 +424,7 @@ class Poller(ClientGroup):
         cursor = self.cursor
         before = cursor.next
         if messages and asked > before and nonce_of_key(messages[0][2]) > before:
-            self._reorder_buffer.put(batch, ask.sent)
+            self._reorder_buffer.put(batch, ask.sent, cursor.last)
             return
         found, reached = False, self.messages_down
         if messages:
