@@ -14,6 +14,8 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.core.written_state import Document, Fields, read_as, read_fields, write_fields
 from icwsgw.errors import FormatError
+from icwsgw.gateway.batches import for_each_session
+from icwsgw.gateway.drain import DRAINING
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.session_handover import detach, resume, session_document, take_over
 from icwsgw.observe.logs import get_logger
@@ -225,6 +227,30 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
         except Exception:
             _log.failure("a session does not go on after the handover", session=session.id)
             session.end(CloseCode.INTERNAL, "internal error")
+    tolerate(_log, _NOT_TAKEN, lambda: _end_elsewhere(gateway, document.get("registry", {}), resuming))
+
+
+def _end_elsewhere(gateway: Gateway, registry: Mapping[str, Any], sessions: Iterable[ClientSession]) -> None:
+    """End sessions whose poller goes on from another position, which another process has handed over.
+
+    They would miss messages, or get some twice (decision 0070).
+    """
+    elsewhere = {
+        (canister, index)
+        for canister, index, state in registry.get("pollers", ())
+        if not gateway.registry.goes_on_from(canister, index, state)
+    }
+    if not elsewhere:
+        return
+    ended = [
+        session
+        for session in sessions
+        if session.state is not State.CLOSED
+        and session.poller is not None
+        and (session.poller.canister.raw, session.identity_index) in elsewhere
+    ]
+    _log.warn("clients are closed: two processes have read their queue up to different messages", clients=len(ended))
+    for_each_session(ended, lambda session: session.end(*DRAINING))
 
 
 def _read_senders(gateway: Gateway, registry: Mapping[str, Any], by_id: Mapping[str, ClientSession]) -> None:

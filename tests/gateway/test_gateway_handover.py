@@ -442,6 +442,47 @@ def test_identities_get_the_numbers_that_they_have_in_the_other_process() -> Non
             with_identities(wrong, (2, 5))
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_of_two_pollers_of_one_queue_clients_of_another_position_are_closed(behind: bool) -> None:
+    world = World(call_latency=0.01, query_latency=0.01, polling_interval=1.0)
+    one, other = world.gateway, successor(world)
+    first = world.open(2)
+    world.gateway = other
+    second = world.open(1)
+    first[0].echoes(b"before")
+    world.run(3)
+    documents = []
+    for gateway, clients in ((one, first), (other, second)):
+        if gateway is other and behind:
+            # the other one goes on, beyond a message that nobody hears of who is with the first one
+            host = world.replica.host(ECHO_ID)
+            for client in (*first, *second):
+                host.ws.send(client.identity.principal, b"news")
+            world.run(3)
+        sessions: list[Any] = [client.session for client in clients]
+        documents.append((sent(gateway_document(gateway)), [sent(session_document(session)) for session in sessions]))
+        detach_sessions(gateway, sessions)
+        gateway.stop()
+    world.gateway = new = successor(world)
+    world.context = new.context
+    for document, _ in documents:
+        take_over_gateway(new, document)
+    made = []
+    for (_, written), clients in zip(documents, (first, second), strict=True):
+        for client, each in zip(clients, written, strict=True):
+            client.session = take_over_session(new, client, each)
+        made.append([client.session for client in clients])
+    for (document, _), taken in zip(documents, made, strict=True):
+        complete(new, document, taken)  # type: ignore[arg-type]
+    new.registry.taken_over()
+    world.run(3)
+    closed = CloseCode.DRAINING if behind else None
+    assert [client.close_code for client in first] == [closed] * 2
+    second[0].echoes(b"after")
+    if not behind:
+        first[1].echoes(b"after")
+
+
 def test_what_a_canisters_clients_owe_they_owe_in_the_other_process() -> None:
     world = World(message_rate_per_canister=5, delivery_rate_per_canister=5)
     (client,) = world.open()

@@ -110,6 +110,16 @@ def test_it_is_said_once_when_there_are_too_many_canisters_for_the_budget() -> N
     assert [fields["pollers"] for _, fields in said] == [2, 1]
 
 
+def test_of_two_states_of_one_queue_the_later_one_has_the_position() -> None:
+    registry, _, _ = make()
+    cursor = {"next": 5, "fresh": False, "last": {"nonce": 4, "content": b"m"}, "_gap_asks": 1}
+    states = [{"cursor": cursor | more} for more in ({"next": 4}, {"last": None}, {"_gap_asks": 0}, {})]
+    for state in states:
+        registry.read({"pollers": [[CANISTER.raw, 0, state]]})
+    assert [registry.goes_on_from(CANISTER.raw, 0, state) for state in states] == [False, False, True, True]
+    assert registry.goes_on_from(OTHER.raw, 0, states[0]), "nobody else has it"
+
+
 def test_stopping_stops_all() -> None:
     registry, _, clock = make()
     enter(registry, Session(1))

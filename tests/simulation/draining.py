@@ -33,12 +33,11 @@ def drain(scenario: Scenario) -> None:
     truth.note(f"drain over {window} s")
     started = world.clock.seconds()
     there = [client for client in world.clients if client.connected and client.living]
-    drained: list[None] = []
-    for process in world.processes:
-        process.gateway.drain(window).addCallback(drained.append)
+    drained = {process: process.gateway.drain(window) for process in world.processes}
 
     def done() -> bool:
-        return len(drained) == len(world.processes)
+        # one that has been killed drains nothing any more
+        return all(ended.called or process.dead for process, ended in drained.items())
 
     if ending.startswith("busy"):
         for number in range(3):

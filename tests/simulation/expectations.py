@@ -79,7 +79,11 @@ def _not_allowed(world: SimWorld, session: SimSession) -> str:
 
 
 def _draining(world: SimWorld, session: SimSession) -> str:
-    return "" if session.owner.process.gateway.draining else "nobody drains"
+    process = session.owner.process
+    if world.truth.taking and process.merges_queues:
+        # two processes have read its queue up to different messages (decision 0070)
+        return ""
+    return "" if process.gateway.draining else "nobody drains"
 
 
 def _replaced(world: SimWorld, session: SimSession) -> str:

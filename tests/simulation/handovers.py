@@ -379,6 +379,8 @@ class Group:
         self._random = random
         early = random.random() < 0.85
         self.givers = [Giver(subject.service_of(upgrade.olds[number]), early) for number in inheritance.sources]
+        numbers = [number for giver in self.givers for number in giver.process.identity_numbers]
+        new.merges_queues = len(set(numbers)) < len(numbers)
         maps = [None] if subject.fleet is None else inheritance.identities
         self._taker = Taker(subject.service_of(new), list(zip(self.givers, maps, strict=True)), self._begins)
         plan = subject.world.plan

@@ -160,6 +160,7 @@ class SimProcess:
     :ivar handed: what its metrics say of clients that another process has taken over
     :ivar machine: where it runs
     :ivar admitted_at_once: the line of ws_open may be longer than its bound: many who were admitted before came into it
+    :ivar merges_queues: of those that hand over to it, two have the same identity
     :ivar reloaded_ok: whether each reload was of use
     """
 
@@ -171,6 +172,7 @@ class SimProcess:
         self.machine = Machine()
         self.reloaded_ok: list[bool] = []
         self.admitted_at_once = False
+        self.merges_queues = False
         random = Random(f"{world.seed} process {number}{f' after {generation}' if generation else ''}")
         self.dead = self.retired = False
         self.handed: dict[str, float] = {}
