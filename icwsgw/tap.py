@@ -30,7 +30,7 @@ from icwsgw.process.heap_trim import trim_heap
 from icwsgw.process.local_choices import LocalChoices
 from icwsgw.process.ownership import NewFiles, switches_to
 from icwsgw.process.reload import Reloader
-from icwsgw.process.signals import held, ignore_unused, when_signalled
+from icwsgw.process.signals import held, ignore_unused
 from icwsgw.process.startup import (
     closed_stdout_is_an_end,
     exit_zero_on_signals,
@@ -277,8 +277,7 @@ def _prepare_handover(
 
 def _obey_signals(reactor: Any, gateway: Any, log: Logger) -> None:
     exit_zero_on_signals(reactor, gateway.skip_drain_window)
-    when_signalled(reactor, signal.SIGUSR1, gateway.rotate_logs)
-    # prepare_handover() uses SIGHUP and SIGUSR2
+    # prepare_handover() uses SIGHUP, SIGUSR1 and SIGUSR2
     ignore_unused(reactor, lambda name: log.info("signal ignored", signal=name), {signal.SIGUSR2})
 
 

@@ -284,7 +284,6 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     # it would leave a timer in the reactor of the tests
     monkeypatch.setattr(tap, "trim_heap", lambda reactor: hooks.append(None))
     signals: list[Any] = []
-    monkeypatch.setattr(tap, "when_signalled", lambda reactor, number, act: signals.append((number, act)))
     monkeypatch.setattr(tap, "ignore_unused", lambda reactor, log, but: signals.append("unused"))
     prepared: list[Any] = []
     monkeypatch.setattr(tap, "prepare_handover", lambda *given: prepared.append(given))
@@ -302,7 +301,7 @@ def test_the_service_brings_its_log_and_what_should_be_known(monkeypatch: pytest
     assert isinstance(notifying, NotifyingService)
     assert hooks == [None, None, None]
     assert len(prepared) == 1
-    assert signals == [(signal.SIGUSR1, gateway.rotate_logs), "unused"]
+    assert signals == ["unused"]
     assert reactor.seconds is time.monotonic
     # a supervisor's workers look to their own files
     warning = "ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?"
@@ -331,7 +330,7 @@ def test_a_signal_that_asks_for_the_end_while_it_starts_ends_the_start(
     monkeypatch.setattr(service, "make_gateway_service", Gateway)
     for name in ("report_start_errors", "exit_zero_on_signals", "trim_heap"):
         monkeypatch.setattr(tap, name, lambda *_, **__: None)
-    for name in ("when_signalled", "ignore_unused", "prepare_handover"):
+    for name in ("ignore_unused", "prepare_handover"):
         monkeypatch.setattr(tap, name, lambda *_: None)
     held_signals.hold()
     options = parse()

@@ -118,6 +118,15 @@ class Predecessor:
         if self._attempt is None or self._attempt.reload_asked():
             read()
 
+    def rotate_logs(self, rotate: Callable[[], None]) -> None:
+        """Begin new log files, and let the successor do so, which may have opened the former ones already: SIGUSR1.
+
+        :param rotate: begins them in this process
+        """
+        if self._attempt is not None:
+            self._attempt.rotation_asked()
+        rotate()
+
     def retire(self) -> None:
         """Stop this process, which has handed over. Clients that could not be handed over are drained."""
         stop(self._service.reactor)
@@ -220,7 +229,7 @@ class _Attempt:
         self._started = self._reactor.seconds()
         self._waits_for = "its start"
         self._release = ""
-        self._reload = False
+        self._reload = self._rotate = False
         self._handed_over = False
 
     def start(self, command: Sequence[str], directory: str, environment: Mapping[str, str]) -> None:
@@ -314,15 +323,24 @@ class _Attempt:
             self._announce(self._process.pid)
         if self._pidfile is not None:
             self._pidfile.let_go()
-        return {"pidfile": self._path, "reload": self._reload}
+        return {"pidfile": self._path, "reload": self._reload, "rotate": self._rotate}
 
     def reload_asked(self) -> bool:
         """Take note that a reload is asked for; whether this process has to reload too."""
         self._reload = True
+        self._pass_on("HUP")
+        return not self._handed_over
+
+    def rotation_asked(self) -> None:
+        """Take note that new log files are asked for."""
+        self._rotate = True
+        self._pass_on("USR1")
+
+    def _pass_on(self, signal: str) -> None:
+        """Signal the successor, if it has been told to go on already."""
         if self._handed_over and self._process is not None:
             with suppress(ProcessExitedAlready):
-                self._process.signalProcess("HUP")
-        return not self._handed_over
+                self._process.signalProcess(signal)
 
     def _over(self, result: Document) -> None:
         """Everything is handed over."""

@@ -112,6 +112,8 @@ def prepare_handover(
         assert successor is not None
         pidfile.take(str(told.get("pidfile", successor.facts.get("pidfile")) or ""))
         notifying.begin()
+        if told.get("rotate"):
+            gateway.reactor.callLater(0, gateway.rotate_logs)
         if _has_to_reload(told):
             gateway.reactor.callLater(0, reload)
 
@@ -133,4 +135,5 @@ def prepare_handover(
     )
     gateway.upgrader = predecessor
     reload_on_hangup(gateway.reactor, partial(predecessor.reload, reload))
+    when_signalled(gateway.reactor, signal.SIGUSR1, partial(predecessor.rotate_logs, gateway.rotate_logs))
     when_signalled(gateway.reactor, signal.SIGUSR2, predecessor.signalled)

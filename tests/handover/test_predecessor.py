@@ -398,7 +398,7 @@ def test_one_that_is_ready_is_given_what_it_has_sent_and_only_the_transfer_waits
     assert of.heard == [{"made": 3}]
     made.advance(2 * START_SECONDS)
     assert not handing.called
-    assert (of.go(), announced) == ({"pidfile": "/p", "reload": False}, [7])
+    assert (of.go(), announced) == ({"pidfile": "/p", "reload": False, "rotate": False}, [7])
     of.done({"connections": 3})
     results: list[Any] = []
     handing.addCallback(results.append)
@@ -415,7 +415,7 @@ def test_one_that_ends_in_the_transfer_has_waited_for_clients() -> None:
     assert reason.endswith("ended with exit code 3) while it waited for clients; its output says why")
     assert made.signals == [], "it has ended"
     # the point of no return may have been passed before
-    assert of.go() == {"pidfile": "/p", "reload": False}
+    assert of.go() == {"pidfile": "/p", "reload": False, "rotate": False}
     made.far.close()
 
 
@@ -436,7 +436,7 @@ def test_a_reload_that_is_asked_for_meanwhile_is_passed_on() -> None:
     reload()
     assert len(reads) == 2, "this process reads it again in any case"
     assert file.is_ours
-    assert of.go() == {"pidfile": "/p", "reload": True}
+    assert of.go() == {"pidfile": "/p", "reload": True, "rotate": False}
     assert not file.is_ours
     of.done({})
     assert made.signals == []
@@ -447,6 +447,24 @@ def test_a_reload_that_is_asked_for_meanwhile_is_passed_on() -> None:
     made.ends(Failure(ProcessTerminated(3)))
     reload()
     assert (made.signals, handing.called) == (["HUP"], True)
+    made.far.close()
+
+
+def test_new_log_files_that_are_asked_for_meanwhile_are_those_of_the_successor_too() -> None:
+    """It may have opened a file that was moved away since."""
+    made = MemoryReactor()
+    of = Stub(made)
+    predecessor = Predecessor(of, lambda: ["py"], "/at", {}, lambda process: None)
+    rotations: list[None] = []
+    predecessor.rotate_logs(lambda: rotations.append(None))
+    predecessor.hand_over()
+    made.say({"ready": "9.9"})
+    assert not of.go()["rotate"]
+    predecessor.rotate_logs(lambda: rotations.append(None))
+    assert of.go() == {"pidfile": "", "reload": False, "rotate": True}
+    of.done({})
+    predecessor.rotate_logs(lambda: rotations.append(None))
+    assert (made.signals, len(rotations)) == (["USR1"], 3), "this process writes to the same files until it ends"
     made.far.close()
 
 

@@ -27,7 +27,9 @@ class Notifying:
 def prepare(monkeypatch: Any, twistd: dict[str, Any], successor: Any = None) -> tuple[Any, Any, dict[str, Any]]:
     made: dict[str, Any] = {}
     names = ("service", "command", "directory", "environment", "announce", "pidfile")
-    predecessor = SimpleNamespace(signalled=lambda: None, reload=lambda read: made.update(signalled=read))
+    predecessor = SimpleNamespace(
+        signalled=lambda: None, reload=lambda read: made.update(signalled=read), rotate_logs=lambda rotate: rotate()
+    )
     made["reloads"] = []
 
     def record(*values: Any) -> Any:
@@ -38,7 +40,8 @@ def prepare(monkeypatch: Any, twistd: dict[str, Any], successor: Any = None) -> 
     signals: list[Any] = []
     monkeypatch.setattr(preparation, "when_signalled", lambda reactor, *args: signals.append(args))
     monkeypatch.setattr(preparation, "reload_on_hangup", lambda reactor, reload: made.update(hung_up=reload))
-    gateway = SimpleNamespace(reactor=Clock())
+    gateway = SimpleNamespace(reactor=Clock(), rotations=[])
+    gateway.rotate_logs = lambda: gateway.rotations.append(True)
     notifying = Notifying()
     options = SimpleNamespace(parent=twistd, directory="/start")
     environment = {"ICWS_X": "1", "ICWSGW_HANDOVER": "9", "WATCHDOG_PID": "4", "NOTIFY_SOCKET": "/run/n"}
@@ -46,7 +49,10 @@ def prepare(monkeypatch: Any, twistd: dict[str, Any], successor: Any = None) -> 
     reload = lambda: made["reloads"].append(True)  # noqa: E731
     prepare_handover(gateway, options, environment, notifier, notifying, reload, successor)  # type: ignore[arg-type]
     assert gateway.upgrader is predecessor
-    assert signals == [(signal.SIGUSR2, predecessor.signalled)]
+    (usr2, usr1) = sorted(signals, reverse=True, key=lambda each: each[0])
+    assert (usr2, usr1[0]) == ((signal.SIGUSR2, predecessor.signalled), signal.SIGUSR1)
+    usr1[1]()
+    assert gateway.rotations.pop()
     return gateway, notifying, made
 
 
@@ -101,6 +107,7 @@ def test_a_successor_takes_the_pid_file_and_is_ready_when_it_serves(monkeypatch:
     ("told", "reloads", "written"),
     [
         ({"go": True, "pidfile": "", "reload": True}, 1, False),
+        ({"go": True, "pidfile": "", "reload": False, "rotate": True}, 0, False),
         ({"go": True, "pidfile": "", "reload": False}, 0, False),
         # of a version that does not know the field
         ({"go": True, "pidfile": ""}, 0, False),
@@ -121,6 +128,7 @@ def test_a_successor_reloads_if_its_predecessor_was_asked_to(
     assert (path.exists(), notifying.began, made["reloads"]) == (written, 1, [])
     gateway.reactor.advance(0.0)
     assert made["reloads"] == [True] * reloads
+    assert gateway.rotations == [True] * told.get("rotate", 0)
 
 
 def test_of_an_older_version_that_has_died_no_pid_file_is_known(monkeypatch: Any) -> None:
