@@ -383,11 +383,11 @@ class Poller(ClientGroup):
         judged = self._polling.judge(ask, anchor, batch.messages, self.waiting, now, now >= self.backoff.held_until)
         if judged is Judged.GO_ON:
             self._reset_proof.contradicted()
-            count = len(batch.messages)
-            if count:
+            if count := len(batch.messages):
                 del batch.messages[: max(0, self.cursor.next - nonce_of_key(batch.messages[0][2]))]
             if not batch.messages and batch.end_of_queue is False:
-                # The anchor alone filled the canister's page.
+                # The anchor alone filled the page: what is behind it comes next, not one more probe.
+                reset_detector.sent(now, False)
                 self._poll(now, overlap=False)
             else:
                 self._take(batch, ask, self.cursor.next, now, count)

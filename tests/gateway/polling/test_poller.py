@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.core.request_budget import RequestKind
+from icwsgw.core.reset_detector import WAITING_PROBE_SECONDS
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import ConnectionLost, HttpError, Rejected
 from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP
@@ -224,6 +225,23 @@ def test_a_deep_queue_is_asked_for_at_many_numbers_and_put_in_order() -> None:
     network.queries[2].answer(reply(100, 50, end=False))
     assert len(session.frames) == 200
     assert sorted(asked(network)[4:]) == [200, 250, 300, 350]
+
+
+def test_probes_whose_page_the_anchor_fills_do_not_keep_from_a_waiting_client_what_is_behind() -> None:
+    poller, session, network, clock = make()
+    network.queries[0].answer(reply(0, 1))
+    poller.waiting[b"another", 1] = session  # type: ignore[assignment]
+    # each answer has one message, and comes later than the next probe is due
+    for _ in range(20):
+        clock.advance(2 * WAITING_PROBE_SECONDS)
+        for query in network.queries[1:]:
+            if query.asked == 0 and not query.deferred.called:
+                query.answer(reply(0, 1, end=False))
+    last = [query for query in network.queries if query.asked == 1]
+    assert len(last) > 3
+    assert 0 in asked(network)[5:], "probes go on"
+    last[-1].answer(reply(1, 1))
+    assert len(session.frames) == 2
 
 
 def test_wakes_poll_soon_and_together() -> None:
