@@ -169,7 +169,9 @@ class SimAgent(IcAgent):
     def go_on_from(self, other: SimAgent) -> None:
         """Another process's clients are this one's from now on."""
         for call in other._calls.values():
-            # nobody hears of an attempt that was in flight, and pauses begin again (decision 0071)
+            # Nobody hears of an attempt that was in flight, which may have arrived; pauses begin again (decision 0071).
+            if call.under_way:
+                call.outcomes.append("unsure")
             call.under_way, call.not_before = False, 0.0
         self._calls.update(other._calls)
         self._close_notices.update(other._close_notices)
