@@ -547,9 +547,16 @@ class Truth:
         ):
             # by one at another worker, which had died before anybody had heard of its opening
             return True
+        at, where = self.opened_at[key], self.opened[key][0]
+        for session in self.sessions if self.world.plan.clocks else ():
+            other = session.client_key
+            if other is None or other == key or other[0] != key[0] or self.opened.get(other, (None,))[0] != where:
+                continue
+            if State.INIT < session.ended_in < State.OPEN and session.owner.process.wall_offset:
+                # of one that has left unheard, only its worker can say when it was opened, and its clock is wrong
+                return True
         if not self.patient:
             return False
-        at, where = self.opened_at[key], self.opened[key][0]
         rivals = [other for other, since in self.opened_at.items() if since == at and other[0] == key[0]]
         return any(other != key and self.opened[other][0] == where for other in rivals)
 
