@@ -146,6 +146,8 @@ class SimAgent(IcAgent):
         self._senders: dict[bytes, bytes] = {}
         self._close_notices: dict[Any, _Call] = {}
         self._good: dict[tuple[bytes, bytes], float] = {}
+        #: when the good answer before that one came
+        self._good_before: dict[tuple[bytes, bytes], float] = {}
         #: by canister and sender: when something left or came last, and the seconds since the last good answer in
         #: which nothing was asked
         self._asked: dict[tuple[bytes, bytes], float] = {}
@@ -239,6 +241,7 @@ class SimAgent(IcAgent):
             self._late("a query", began, timeout)
             refused = self._world.plan.verify_batches and result in self._world.truth.altered
             if messages is not None and not refused:
+                self._good_before[place] = self._good[place]
                 self._good[place] = self.reactor.seconds()
                 self._unasked.pop(place, None)
                 self._rested.pop(place, None)
@@ -254,6 +257,11 @@ class SimAgent(IcAgent):
             return result
 
         return super().query(canister, request, timeout=timeout).addBoth(ended)
+
+    def not_judged(self, poller: Any) -> None:
+        """What it takes to verify the last answer was not known yet: it is asked for again, and was no valid one."""
+        place = self._place(poller.canister, poller.identity_index)
+        self._good[place] = self._good_before.get(place, self._good[place])
 
     def _polled(self, canister: Principal, sender: bytes) -> None:
         """A poll leaves: somebody is there for whom it does, and while nothing happens there is one each interval."""

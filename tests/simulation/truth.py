@@ -238,8 +238,12 @@ class SimPoller(Poller):
     def answered(self, reply: bytes, ask: InFlightPoll) -> None:
         if ask.sent >= self.asked_until:
             self.refusals = 0
+        queries, world = self._metrics.queries.values, self.truth.world
+        abandoned = queries["abandoned"]
         super().answered(reply, ask)
-        world = self.truth.world
+        if queries["abandoned"] > abandoned:
+            network: Any = self._context.network
+            network.not_judged(self)
         if len(reply) > 1000 and world.plan.answer_cost:
             # the time that the process needs for it
             cost = world.plan.answer_cost * min(len(reply) / 4000, 1.0)
