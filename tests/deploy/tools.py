@@ -46,7 +46,7 @@ def run(*words: object, status: int = 0, environment: Mapping[str, str] | None =
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == status, f"{words}: status {done.returncode}\n{done.stdout}"
