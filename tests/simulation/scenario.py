@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Collection
 from typing import Any
 
+from icwsgw.core.close_notice import FOUND_OUT_SECONDS
 from icwsgw.devnet.faults import InjectedFault
 from tests.simulation.accounts import Accounts, Deadlines
 from tests.simulation.bystander import Bystander
@@ -23,6 +25,7 @@ from tests.simulation.liars import Liars
 from tests.simulation.operations import Operations
 from tests.simulation.ordeals import HardOrdeals, Ordeals
 from tests.simulation.plan import Plan
+from tests.simulation.process import SimProcess
 from tests.simulation.readers import Readers
 from tests.simulation.script import Chance, Script, Step, draw_script, with_rare
 from tests.simulation.strangers import Strangers
@@ -34,7 +37,7 @@ from tests.simulation.world import SimWorld, simulated
 #: Virtual seconds within which everything has an end once the world is sound again: time limits of opening, of calls
 #: that hang, of slow readers; retries that had their longest pause. Calls that wait for one another come on top.
 QUIET_SECONDS = 90.0
-#: ws_close is tried for two minutes.
+#: ws_close is tried for two minutes. Those of a crowd that wait for one another come on top.
 CLOSE_NOTICE_SECONDS = 140.0
 
 #: Clients that come before all leave while nobody can be told of it, and for how many seconds.
@@ -136,7 +139,7 @@ class Scenario:
         world.truth.note(f"nobody is there for {plan.away:.0f} s")
         for client in world.clients:
             client.leave()
-        world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))
+        self._run_until_empty(world.processes)
         world.run(plan.away)
         conduct = self.subjects["client"]
         assert isinstance(conduct, Conduct)
@@ -230,16 +233,26 @@ class Scenario:
             self.heal()
         if "handover" in self.subjects:
             world.run(LASTS, self.subjects["handover"].quiet)
-        world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty or process.dead for process in world.retired))
+        self._run_until_empty(world.retired)
         # it asks for the root key until there is one
         world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
-        world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))
+        self._run_until_empty(world.processes)
         world.run(1.0)
         # the agent's own requests have their time
         world.run(15.0, lambda: not any(process.transport.under_way for process in world.processes))
         self._check_all(final=True)
         self._check_remains()
         world.truth.check()
+
+    def _run_until_empty(self, processes: Collection[SimProcess]) -> None:
+        """Run until canisters have been told of all who left, or were tried to be told for as long as that may take."""
+        plan = self.world.plan
+        most = max((len(process.gateway.registry.ending) for process in processes), default=0)
+        # a canister may have half of the slots, and has found out by itself after FOUND_OUT_SECONDS
+        in_line = min(plan.slowest_call * most / max(1, plan.calls // 2), FOUND_OUT_SECONDS)
+        self.world.run(
+            CLOSE_NOTICE_SECONDS + in_line, lambda: all(process.empty or process.dead for process in processes)
+        )
 
     def _all_leave(self) -> None:
         """Everybody leaves, perhaps while nothing reaches the canisters; what ends soon leaves nobody untold."""
@@ -261,7 +274,7 @@ class Scenario:
         self.heal()
         if what and seconds <= 60:
             world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
-            world.run(CLOSE_NOTICE_SECONDS, lambda: all(process.empty for process in world.processes))
+            self._run_until_empty(world.processes)
             if self._untold() > before and not world.truth.many_left:
                 world.truth.fail(f"canisters were not told who left: it was tried for less than {seconds:.0f} s")
 
