@@ -376,8 +376,15 @@ def run_script(script: Script, *, leaks: bool = False) -> Scenario:
 
 def _check_leaks(scenario: Scenario) -> None:
     truth = scenario.world.truth
-    # those of a process that has died are held by what was left of it
-    sessions = [weakref.ref(session) for session in truth.sessions if not session.owner.process.dead]
+    # what is left of a process that has died holds its sessions, and the links that it had been handed
+    dead = [process for process in scenario.world.retired if process.dead]
+    held = {session.client for process in dead for session in process.gateway.registry.sessions}
+    sessions = [
+        weakref.ref(session)
+        for session in truth.sessions
+        if not session.owner.process.dead and session.client not in held
+    ]
+    held.clear()
     truth.sessions.clear()
     scenario.world.sockets.clear()
     for process in scenario.world.processes:
