@@ -137,16 +137,22 @@ class Server:
     def overdue(self, now: float) -> Iterator[str]:
         """Connections that should have been ended."""
         for connection in self.connections:
-            late = now - connection.free_since - IDLE_TIMEOUT - SWEEP - 0.5
-            if connection.carries is None and not connection.ending and late > 0:
-                yield f"a connection to the network is idle for {late:.1f} s too long"
+            free = now - connection.free_since - 0.5
+            if connection.carries is not None or connection.ending:
+                continue
+            if not connection.through:
+                if free > CONNECT_TIMEOUT:
+                    yield f"the answer of a proxy is awaited for {free - CONNECT_TIMEOUT:.1f} s too long"
+            elif free > IDLE_TIMEOUT + SWEEP:
+                yield f"a connection to the network is idle for {free - IDLE_TIMEOUT - SWEEP:.1f} s too long"
 
 
 class Connection:
     """One connection: the transport of the gateway's protocol, and the server at its other end.
 
     :ivar carries: the request that was written to it last, unless it has ended since
-    :ivar free_since: when it was made, or the last of them has ended
+    :ivar through: whether the proxy has answered, if there is one
+    :ivar free_since: when it was made, when the proxy has answered, or when the last request has ended
     """
 
     disconnecting = False
@@ -156,7 +162,7 @@ class Connection:
         self.carries: Request | None = None
         self.busy = False
         self.ending = False
-        self._tunnelled = not server.world.plan.tunnel
+        self._tunnelled = self.through = not server.world.plan.tunnel
         self.free_since = server.world.clock.seconds()
         self._server = server
         self._random = server.random
@@ -288,6 +294,9 @@ class Connection:
             size = self._random.randint(1, size)
         data = bytes(self._sent[:size])
         del self._sent[:size]
+        if not self._asked and self._tunnelled and not self._sent:
+            # the last piece of the proxy's answer, if there is one
+            self.through, self.free_since = True, self._server.world.clock.seconds()
         if data:
             self.protocol.dataReceived(data)
         if self._sent:
