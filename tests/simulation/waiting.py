@@ -51,7 +51,9 @@ class Progress(Subject):
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
         self._call = self.world.clock.callLater(1.0, self._look)
-        self._marks: dict[SimClient, tuple[Any, float]] = {}
+        # what changes with a client's progress, when it last did, and the longest bound since then: a client waits for
+        # those who were in line before it, also when they have been served
+        self._marks: dict[SimClient, tuple[Any, float, float]] = {}
         self._sound_at = 0.0
         self._troubles = 0
 
@@ -69,11 +71,14 @@ class Progress(Subject):
         bounds = {process: self._bound(process) for process in world.processes}
         for client in world.clients:
             mark = self._mark(client)
-            before, at = self._marks.get(client, (None, now))
+            bound = bounds[client.process]
+            before, at, longest = self._marks.get(client, (None, now, 0.0))
             if mark is None or mark != before:
-                self._marks[client] = mark, now
+                self._marks[client] = mark, now, bound
                 continue
-            late = now - max(at, since) - bounds[client.process]
+            bound = max(bound, longest)
+            self._marks[client] = mark, at, bound
+            late = now - max(at, since) - bound
             if late > 0:
                 state = self.scenario._state(client)
                 self.truth.fail(f"client {client.number} {_show(client.key)} waits {late:.1f} s too long: {state}")
