@@ -32,8 +32,8 @@ def test_every_name_exists(name: str) -> None:
 
 
 def test_the_table_of_events_is_complete() -> None:
-    machine = (ROOT / "icwsgw" / "client" / "client_machine.py").read_text()
-    (union,) = re.findall(r"^ForApplication = (.*)$", machine, re.M)
+    events = (ROOT / "icwsgw" / "client" / "client_events.py").read_text()
+    (union,) = re.findall(r"^ForApplication = (.*)$", events, re.M)
     rows = re.findall(r"^\| `(\w+)` \|", TEXT, re.M)
     assert set(rows) == set(union.split(" | "))
 
