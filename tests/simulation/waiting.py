@@ -71,12 +71,11 @@ class Progress(Subject):
         bounds = {process: self._bound(process) for process in world.processes}
         for client in world.clients:
             mark = self._mark(client)
-            bound = bounds[client.process]
             before, at, longest = self._marks.get(client, (None, now, 0.0))
             if mark is None or mark != before:
-                self._marks[client] = mark, now, bound
+                self._marks[client] = mark, now, 0.0
                 continue
-            bound = max(bound, longest)
+            bound = max(bounds[client.process], longest)
             self._marks[client] = mark, at, bound
             late = now - max(at, since) - bound
             if late > 0:
