@@ -54,6 +54,10 @@ class EvictionTable(Generic[T]):
         self._add(member, group)
         if not full and (not self.most or len(self._group_of) <= self.most):
             return None
+        return self.evict()
+
+    def evict(self) -> T:
+        """Remove the oldest entry of the largest group, and return it. The table must not be empty."""
         first = next(iter(self._by_size[self._largest]))
         oldest = next(iter(self._groups[first]))
         self.leave(oldest)

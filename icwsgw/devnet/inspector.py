@@ -15,11 +15,11 @@ verified, when somebody looks. It exists on the embedded replica alone: a gatewa
 from __future__ import annotations
 
 import json
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from icwsgw.core.eviction import EvictionTable
 from icwsgw.errors import FormatError, IcwsError, Rejected
 from icwsgw.escaping import escape_invisible
 from icwsgw.ic import cbor, ws
@@ -79,11 +79,11 @@ class Inspector:
     """
 
     def __init__(self, most: int = KEEP_EXCHANGES) -> None:
-        self._most = most
         self._number = 0
         # by request id or message key; the oldest first
-        self._kept: OrderedDict[bytes, InspectedExchange] = OrderedDict()
-        self._counts: Counter[Principal] = Counter()
+        self._kept: dict[bytes, InspectedExchange] = {}
+        # their keys by client: a full one drops the oldest of the client with most
+        self._table: EvictionTable[bytes] = EvictionTable(most)
         self._verified: dict[bytes, str] = {}
 
     def __iter__(self) -> Iterator[InspectedExchange]:
@@ -195,20 +195,11 @@ class Inspector:
         self._number += 1
         exchange.number = self._number
         self._kept[key] = exchange
-        self._counts[exchange.client] += 1
-        if len(self._kept) > self._most:
-            self._make_room()
+        gone = self._table.enter(key, exchange.client.text)
+        if gone is not None:
+            del self._kept[gone]
+            self._verified.pop(gone, None)
         return exchange
-
-    def _make_room(self) -> None:
-        """Drop the oldest exchange of the client that has most of them."""
-        busiest = max(self._counts, key=self._counts.__getitem__)
-        gone = next(key for key, exchange in self._kept.items() if exchange.client == busiest)
-        del self._kept[gone]
-        self._verified.pop(gone, None)
-        self._counts[busiest] -= 1
-        if not self._counts[busiest]:
-            del self._counts[busiest]
 
     # -- looking ----------------------------------------------------------------------------------------------------
 

@@ -7,11 +7,11 @@ for. What an end says about its client follows ``--log-clients``, as the log doe
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from heapq import nlargest
 from typing import Any, Final, NamedTuple
 
+from icwsgw.core.eviction import EvictionTable
 from icwsgw.observe.privacy import FULL, hider, masked_client
 
 #: How long an end is kept, in seconds, and how many are. Each has about 1 kB.
@@ -88,41 +88,35 @@ def refused_connection(at: float, who: Mapping[str, str], status: int | None, re
 
 
 class EndedSessions:
-    """The last ends, by the address group of their clients.
-
-    Adding an end takes the same time whatever the number of groups: they are also kept by their number of ends, which
-    changes by one at a time, so the group with the most is found without a search.
+    """The last ends. When they are full, the address group with most of them loses its oldest.
 
     :param most: largest number of ends
     """
 
     def __init__(self, most: int = KEEP_ENDS) -> None:
         self._most = most
-        self._groups: dict[str, deque[EndRecord]] = {}
-        #: Groups by their number of ends, the one that has had it for longest first; and the largest number.
-        self._by_size: dict[int, dict[str, None]] = {}
-        self._largest = 0
-        self._count = 0
+        self._added = 0
+        #: Ends with their groups, by a number that counts those that were added.
+        self._ends: dict[int, tuple[str, EndRecord]] = {}
+        self._table: EvictionTable[int] = EvictionTable(0)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._ends)
 
     def add(self, group: str, record: EndRecord) -> None:
         """Keep an end.
 
         :param group: the group of the client's address
         """
-        if self._count >= self._most:
-            self._drop(next(iter(self._by_size[self._largest])))
-        ends = self._groups.setdefault(group, deque())
-        ends.append(record)
-        self._resized(group, len(ends) - 1, len(ends))
-        self._count += 1
+        if len(self._ends) >= self._most:
+            del self._ends[self._table.evict()]
+        self._added += 1
+        self._ends[self._added] = group, record
+        self._table.enter(self._added, group)
 
     def written(self) -> list[Any]:
         """Return the ends as plain values, the oldest first, for another process."""
-        kept = [(group, each) for group, ends in self._groups.items() for each in ends]
-        return [[group, each._asdict()] for group, each in sorted(kept, key=lambda entry: entry[1].at)]
+        return [[group, each._asdict()] for group, each in sorted(self._ends.values(), key=lambda entry: entry[1].at)]
 
     def go_on_from(self, written: Iterable[Any]) -> None:
         """Add the ends of another process, as :meth:`written` gives them; those that lack a field are left out."""
@@ -130,33 +124,15 @@ class EndedSessions:
             if values.keys() >= _FIELDS:
                 self.add(group, EndRecord(**{name: values[name] for name in _FIELDS}))
 
-    def _drop(self, group: str) -> None:
-        ends = self._groups[group]
-        ends.popleft()
-        self._resized(group, len(ends) + 1, len(ends))
-        self._count -= 1
-        if not ends:
-            del self._groups[group]
-
-    def _resized(self, group: str, before: int, after: int) -> None:
-        if before:
-            groups = self._by_size[before]
-            del groups[group]
-            if not groups:
-                del self._by_size[before]
-        if after:
-            self._by_size.setdefault(after, {})[group] = None
-        if after > self._largest or self._largest not in self._by_size:
-            self._largest = after
-
     def expire(self, now: float) -> None:
         """Forget what has been kept for long enough.
 
         :param now: seconds of the system's monotonic clock
         """
-        for group, ends in list(self._groups.items()):
-            while group in self._groups and now - ends[0].at > KEEP_SECONDS:
-                self._drop(group)
+        for number, (_, record) in list(self._ends.items()):
+            if now - record.at > KEEP_SECONDS:
+                del self._ends[number]
+                self._table.leave(number)
 
     def latest(
         self, now: float, limit: int, *, canister: str | None = None, principal: str | None = None
@@ -170,8 +146,7 @@ class EndedSessions:
         self.expire(now)
         found = [
             each
-            for ends in self._groups.values()
-            for each in ends
+            for _, each in self._ends.values()
             if (canister is None or each.canister == canister)
             and (principal is None or each.principal in (principal, masked_client(principal)))
         ]

@@ -93,3 +93,12 @@ def test_as_a_plain_list_would_do_it(steps: list[tuple[str, int, str]], most: in
             plain = [each for each in plain if each[0] != member] + [(member, group)]
         assert len(room) == len(plain)
         assert all((each[0] in room) for each in plain)
+
+
+def test_what_a_table_evicts_when_it_is_asked() -> None:
+    table = EvictionTable[str](0)
+    for member, group in ("a1", "a"), ("b1", "b"), ("b2", "b"), ("a2", "a"):
+        table.enter(member, group)
+    # of groups with the same size, the one that has had it for longest
+    assert [table.evict() for _ in range(4)] == ["b1", "a1", "b2", "a2"]
+    assert len(table) == 0

@@ -138,7 +138,7 @@ def test_old_ones_make_room_and_long_ones_are_not_kept() -> None:
     assert (long["value"], long["bytes"] > MAX_KEPT_CONTENT) == ("", True)
     assert len(short["value"]) == MAX_SHOWN
     assert none["outcome"].startswith("its argument does not decode")
-    assert Inspector()._most == KEEP_EXCHANGES
+    assert Inspector()._table.most == KEEP_EXCHANGES
 
 
 def test_what_is_no_answer_or_another_method_is_passed_over() -> None:
