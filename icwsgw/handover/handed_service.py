@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class WrappedService(Protocol):
     """What both kinds of services have that can be handed over."""
 
-    reactor: Any
+    @property
+    def reactor(self) -> Any: ...
 
     @property
     def config(self) -> GatewayConfig: ...

@@ -31,14 +31,13 @@ from icwsgw.core.written_state import Document
 from icwsgw.errors import IcwsError
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.conversation import Conversation
+from icwsgw.handover.handed_service import WrappedService
 from icwsgw.handover.transfer import SILENCE_SECONDS, takes_early
 from icwsgw.observe.logs import get_logger
 from icwsgw.process.startup import stop
 
 if TYPE_CHECKING:
-    from icwsgw.config.schema import GatewayConfig
     from icwsgw.reactor.clock import Timer
-    from icwsgw.server.endpoints import ListeningService
 
 #: The environment variables of a successor: its end of the channel, the listening sockets by address, and what it has
 #: to know of this process.
@@ -173,20 +172,8 @@ class Transferring(Protocol):
         """Give up."""
 
 
-class HandingService(Protocol):
+class HandingService(WrappedService, Protocol):
     """A service that can be handed over: that of one process, or the supervisor of several."""
-
-    @property
-    def reactor(self) -> Any: ...
-
-    @property
-    def config(self) -> GatewayConfig: ...
-
-    @property
-    def draining(self) -> bool: ...
-
-    @property
-    def listening_services(self) -> Sequence[ListeningService]: ...
 
     @property
     def handover_facts(self) -> Document:
