@@ -99,9 +99,11 @@ def test_lists_from_a_file_and_a_url(
         gateway.server.wait_for_line("access list not fetched list=deny")
         gateway.server.wait_for_line("access list not fetched list=allow")
         eventually(lambda: status(gateway, "127.0.0.1") == 503, "nobody may connect")
-        ready = http_get(f"http://127.0.0.1:{gateway.admin}/health/ready")
-        assert ready[0] == 503
-        assert b"the allow list has not been fetched yet" in ready[1]
+        # the supervisor learns a worker's reason some time after the worker refuses
+        asked = f"http://127.0.0.1:{gateway.admin}/health/ready"
+        reason = b"the allow list has not been fetched yet"
+        eventually(lambda: reason in http_get(asked)[1], "the reason is known")
+        assert http_get(asked)[0] == 503
         assert gateway.metric("icws_access_list_age_seconds") == float("inf")
 
         # both are there now
