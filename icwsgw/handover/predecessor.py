@@ -34,6 +34,7 @@ from icwsgw.handover.conversation import Conversation
 from icwsgw.handover.handed_service import WrappedService
 from icwsgw.handover.transfer import SILENCE_SECONDS, takes_early
 from icwsgw.observe.logs import get_logger
+from icwsgw.process.child_end import how_it_ended
 from icwsgw.process.startup import stop
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ class _Attempt:
     def _child_ended(self, reason: Failure) -> None:
         self._process = None
         if self._done is not None:
-            how = reason.getErrorMessage().removeprefix("A process has ended ").rstrip(".")
+            how = how_it_ended(reason)
             self._give_up(f"the new process ended ({how}) while it waited for {self._waits_for}; its output says why")
 
     def _give_up(self, reason: str) -> None:

@@ -56,7 +56,7 @@ class Statuses:
 
 
 class ReportedWorker(Protocol):
-    """A worker's process: :class:`icwsgw.workers.worker_pool.Worker`."""
+    """A worker's process: :class:`icwsgw.workers.worker_process.WorkerProcess`."""
 
     ready: bool
     stopped_accepting: bool

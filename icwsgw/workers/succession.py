@@ -31,7 +31,7 @@ from icwsgw.workers.workers_transfer import tell_accepted
 
 if TYPE_CHECKING:
     from icwsgw.workers.supervisor import SupervisorService
-    from icwsgw.workers.worker_pool import Worker
+    from icwsgw.workers.worker_process import WorkerProcess
 
 #: Seconds between two looks whether all workers are ready, and between two words to the other process.
 LOOK_SECONDS, WORD_SECONDS = 0.1, 1.0
@@ -178,15 +178,15 @@ class Succession:
 
     # the pool
 
-    def said(self, worker: Worker, answer: Mapping[str, Any]) -> None:
-        """A worker has said something about its handover."""
+    def reported(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
+        """A worker reports on its handover."""
         worker.busy = False
         if answer["said"] == "taken_over":
             self._connections = (self._connections or 0) + answer["connections"]
         else:
             _log.error("worker has not taken over", number=worker.number, reason=answer.get("reason"))
 
-    def ended(self, worker: Worker) -> bool:
+    def ended(self, worker: WorkerProcess) -> bool:
         """The process of a worker has ended; before anything is taken over, that ends the handover."""
         if self._connections is not None:
             return False

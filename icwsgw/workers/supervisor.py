@@ -62,7 +62,8 @@ from icwsgw.workers.orders import (
     worker_config,
 )
 from icwsgw.workers.sockets import HeldSocket
-from icwsgw.workers.worker_pool import Worker, WorkerPool
+from icwsgw.workers.worker_pool import WorkerPool
+from icwsgw.workers.worker_process import WorkerProcess
 
 #: Variables that service managers set for the process that they start, which is the supervisor and not a worker.
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -322,7 +323,7 @@ class SupervisorService(MultiService):
         )
         return orders.to_json().encode() + b"\n"
 
-    def _spawn(self, worker: Worker) -> Any:
+    def _spawn(self, worker: WorkerProcess) -> Any:
         self._check_program()
         # only the supervisor writes and rotates a log file; without one, workers inherit the output streams
         through_us = self._twistd.get("logfile") not in (None, "-") or not self._twistd.get("nodaemon", True)

@@ -15,29 +15,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone, ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.error import ProcessDone
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from icwsgw.admin.api import Replies
-from icwsgw.handover.channel import Channel
-from icwsgw.observe.health import Finding
 from icwsgw.observe.logs import get_logger
+from icwsgw.process.child_end import how_it_ended
 from icwsgw.reactor.clock import Clock, Timer
 from icwsgw.workers.aggregate import Aggregate
 from icwsgw.workers.gateway_status import Statuses
-from icwsgw.workers.json_lines import LineSplitter, line_of
-from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
 from icwsgw.workers.requests import Requests
+from icwsgw.workers.worker_process import SILENT, WorkerProcess
 
 #: Seconds between two health checks, and the number of checks between two periodic reports.
 LOOK_PERIOD: Final = 1.5
 REPORT_EVERY: Final = 4
-#: Health checks since a worker's last answer, the current one included. From these counts on, a worker is silent; the
-#: whole pool is stuck if all workers have this count (:meth:`WorkerPool.stuck`); a worker hangs and is killed, 4.5
-#: to 6 seconds after it stopped answering, so that another process serves within ten.
-SILENT, USELESS, HANGS = 2, 3, 4
+#: Health checks since a worker's last answer, the current one included. From these counts on, the whole pool is stuck
+#: if all workers have this count (:meth:`WorkerPool.stuck`); a worker hangs and is killed, 4.5 to 6 seconds after it
+#: stopped answering, so that another process serves within ten.
+STUCK, HANGS = 3, 4
 #: Time limit from the start of a process until it is ready, in seconds.
 START: Final = 120.0
 #: Time limit for requested reports, in seconds.
@@ -55,7 +52,7 @@ _log = get_logger("workers")
 class Spawn(Protocol):
     """Starts a worker's process."""
 
-    def __call__(self, protocol: Worker, /) -> Any:
+    def __call__(self, protocol: WorkerProcess, /) -> Any:
         """Start the process; return Twisted's process transport.
 
         :raises OSError: the process cannot be started
@@ -65,119 +62,14 @@ class Spawn(Protocol):
 class PoolHandover(Protocol):
     """A handover of which the pool is a part: :mod:`icwsgw.workers.workers_transfer` or ``succession``."""
 
-    def said(self, worker: Worker, answer: Mapping[str, Any]) -> None:
-        """A worker has said something about its handover."""
+    def reported(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
+        """A worker reports on its handover."""
 
-    def ended(self, worker: Worker) -> bool:
+    def ended(self, worker: WorkerProcess) -> bool:
         """The process of a worker has ended; whether it is not to be started again."""
 
     def accepted(self, order: Mapping[str, Any]) -> None:
         """A canister has accepted a client of a worker."""
-
-
-class Worker(ProcessProtocol):
-    """One process of a worker, from its start to its end.
-
-    :ivar number: the number of the worker, from 0; its next process has the same number
-    :ivar pid: of the process, kept after its end; 0 if it was not started
-    :ivar ready: the process serves clients
-    :ivar stopped_accepting: the process no longer accepts connections
-    :ivar findings: the health findings of the last report
-    :ivar reported: the number of the last report
-    :ivar unanswered: health checks since its last output on the answer pipe
-    :ivar killed: the clock's time at which it was killed because it hung; None if it was not
-    :ivar passage: the socket for handovers
-    :ivar waits_for: why it is not ready to take over, if it waits for that
-    :ivar busy: it takes over or hands over, and may not answer health checks
-    :ivar room: it has fewer connections than it may have
-    :ivar room_elsewhere: what it was told last: whether another worker has room; it begins as if one had
-    """
-
-    def __init__(self, pool: WorkerPool, number: int, orders: bytes) -> None:
-        self._pool = pool
-        self._orders = orders
-        self._splitter = LineSplitter(self._said)
-        self.number = number
-        self.process: Any = None
-        self.pid = 0
-        self.started = pool.clock.seconds()
-        self.unanswered = 0
-        self.killed: float | None = None
-        self.ready = False
-        self.stopped_accepting = False
-        self.room = self.room_elsewhere = True
-        self.passage: Channel | None = None
-        self.waits_for: str | None = "its start"
-        self.busy = False
-        self.reported = 0
-        self.findings: list[Finding] = [Finding("starting", "not ready yet")]
-
-    @property
-    def silent(self) -> bool:
-        """Whether the worker is ready but has not answered the last health checks; requests do not wait for it."""
-        return self.ready and self.unanswered >= SILENT and not self.busy
-
-    def tell(self, order: Mapping[str, Any]) -> None:
-        """Send an order; it is lost if the process is ending."""
-        try:
-            self.process.writeToChild(ORDERS_FD, line_of(order))
-        except KeyError:
-            pass  # the pipe is already closed
-
-    def kill(self) -> None:
-        try:
-            self.process.signalProcess("KILL")
-        except ProcessExitedAlready:
-            pass
-
-    def connectionMade(self) -> None:  # noqa: N802
-        """Send the process its start parameters."""
-        self.process = self.transport
-        # Twisted forgets the pid before it reports the end of the process
-        self.pid = int(self.process.pid or 0)
-        self.process.writeToChild(ORDERS_FD, self._orders)
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803
-        """Handle output of the process: answers, or lines of its standard streams."""
-        if childFD == ANSWERS_FD:
-            self.unanswered = 0
-            self._splitter.feed(data)
-        else:
-            self._pool.output(data, self.number)
-
-    def childConnectionLost(self, childFD: int) -> None:  # noqa: N802, N803
-        """Do nothing: :meth:`processEnded` handles the end of the process."""
-
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802
-        self._pool.ended(self, reason)
-
-    def _said(self, answer: dict[str, Any]) -> None:
-        what = answer["said"]
-        if what == "well":
-            self.findings = [Finding(*finding) for finding in answer["findings"]]
-        elif what == "ready":
-            self.ready = True
-            _log.info("worker is ready", number=self.number, pid=self.pid)
-            self._pool.share_room()
-        elif what == "room":
-            self.room = answer["room"]
-            self._pool.share_room()
-        elif what == "report":
-            self.findings = [Finding(*finding) for finding in answer["findings"]]
-            self._pool.reported(self, answer["number"], answer["families"], answer.get("status"))
-        elif what == "stopped_accepting":
-            self.stopped_accepting = True
-            self._pool.worker_stopped_accepting()
-        elif what == "accepted":
-            self._pool.accepted(self, answer)
-        elif what == "answer":
-            self._pool.questions.answered(self.number, answer["number"], answer["answer"])
-        elif what == "prepared":
-            self.waits_for = answer["waits_for"]
-        elif self._pool.handover is not None:
-            self._pool.handover.said(self, answer)
-        elif what == "handover_failed":
-            self.busy = False  # the supervisor had given up before; the worker answers health checks again
 
 
 class WorkerPool:
@@ -206,7 +98,7 @@ class WorkerPool:
         self.clock = clock
         self.output = output
         self.count = count
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, WorkerProcess] = {}
         self.metrics = Aggregate()
         self.statuses = Statuses()
         self.restarted = [0] * count
@@ -270,12 +162,12 @@ class WorkerPool:
         stay = [w.number for w in workers if w.killed is not None and now - w.killed > KILL_AFTER]
         if stay:
             return f"worker {stay[0]} hangs, and does not end though it was killed"
-        if workers and all(worker.ready and worker.unanswered >= USELESS for worker in workers):
+        if workers and all(worker.ready and worker.unanswered >= STUCK for worker in workers):
             return "no worker answers"
         return None
 
     @staticmethod
-    def _content(worker: Worker) -> bool:
+    def _content(worker: WorkerProcess) -> bool:
         return worker.ready and not worker.silent and all(finding.reason is None for finding in worker.findings)
 
     def refresh(self, status: bool = False) -> Deferred[None]:
@@ -359,20 +251,22 @@ class WorkerPool:
                 worker.room_elsewhere = room
                 worker.tell({"do": "siblings", "room": room})
 
-    def _accepts(self, worker: Worker) -> bool:
+    def _accepts(self, worker: WorkerProcess) -> bool:
         """Whether a worker has room for connections, or will soon: connections may wait for it."""
         if worker.silent or worker.killed is not None:
             return False
         return worker.room if worker.ready else not self._failures[worker.number]
 
-    def reported(self, worker: Worker, number: int, families: list[Any], status: dict[str, Any] | None = None) -> None:
+    def reported(
+        self, worker: WorkerProcess, number: int, families: list[Any], status: dict[str, Any] | None = None
+    ) -> None:
         worker.reported = max(worker.reported, number)
         self.metrics.report(str(worker.number), families)
         if status is not None:
             self.statuses.report(worker.number, status)
         self._check_reports()
 
-    def accepted(self, worker: Worker, answer: Mapping[str, Any]) -> None:
+    def accepted(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
         """Pass on a worker's message about a client to all workers, the sender included, in the same order for all."""
         order = {"do": "replaced", **{name: answer[name] for name in ("canister", "sender", "at", "left")}}
         for each in self.workers.values():
@@ -380,7 +274,18 @@ class WorkerPool:
         if self.handover is not None:
             self.handover.accepted(order)
 
-    def ended(self, worker: Worker, reason: Failure) -> None:
+    def answered(self, worker: WorkerProcess, question: int, answer: dict[str, Any] | None) -> None:
+        """Take a worker's answer to a question, None if the worker failed."""
+        self.questions.answered(worker.number, question, answer)
+
+    def handover_reported(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
+        """Pass on what a worker reports on its handover."""
+        if self.handover is not None:
+            self.handover.reported(worker, answer)
+        elif answer["said"] == "handover_failed":
+            worker.busy = False  # the supervisor had given up before; the worker answers health checks again
+
+    def ended(self, worker: WorkerProcess, reason: Failure) -> None:
         """Handle the end of a worker's process: restart it, unless the pool drains."""
         number = worker.number
         del self.workers[number]
@@ -394,26 +299,27 @@ class WorkerPool:
         self.worker_stopped_accepting()
         if self.draining:
             if worker.ready and not reason.check(ProcessDone):
-                _log.warn("worker ended unexpectedly", number=number, pid=worker.pid, reason=_plain(reason))
+                _log.warn("worker ended unexpectedly", number=number, pid=worker.pid, reason=how_it_ended(reason))
             self._check_empty()
             return
         if self.handover is not None and self.handover.ended(worker):
             return
-        words = "worker has died, its clients have to connect again"
-        self._start_later(number, worker.started, words, pid=worker.pid, reason=_plain(reason))
+        event = "worker has died, its clients have to connect again"
+        self._start_later(number, worker.started, event, pid=worker.pid, reason=how_it_ended(reason))
 
     # internals
 
-    def _start_later(self, number: int, started: float, words: str, **fields: object) -> None:
+    def _start_later(self, number: int, started: float, event: str, **fields: object) -> None:
         """Log why a worker has no process, and start it again after the back-off.
 
+        :param event: the line of the log
         :param started: the clock's time at which its last process was started
         """
         lived = self.clock.seconds() - started
         self._failures[number] = 0 if lived >= STEADY else self._failures[number] + 1
         failures = self._failures[number]
         pause = min(FIRST_PAUSE * 2 ** (failures - 1), LAST_PAUSE) if failures else 0.0
-        _log.error(words, number=number, **fields, lived_s=round(lived, 1), next_in_s=pause)
+        _log.error(event, number=number, **fields, lived_s=round(lived, 1), next_in_s=pause)
         self._restarting[number] = self.clock.callLater(pause, self._restart, number)
 
     def restart(self, number: int) -> None:
@@ -426,7 +332,7 @@ class WorkerPool:
 
     def _start(self, number: int) -> bool:
         """Start a worker's process; if that fails, try again later. Return whether it was started."""
-        worker = Worker(self, number, self._orders(number))
+        worker = WorkerProcess(self, number, self._orders(number))
         self.workers[number] = worker
         try:
             worker.process = self._spawn(worker)
@@ -491,10 +397,3 @@ class WorkerPool:
 def _cancel(result: None, timer: Timer) -> None:
     if timer.active():
         timer.cancel()
-
-
-def _plain(reason: Failure) -> str:
-    value: Any = reason.value
-    if getattr(value, "signal", None) is not None:
-        return f"signal {value.signal}"
-    return f"status {getattr(value, 'exitCode', None)}"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import socket as sockets
 
     from icwsgw.workers.supervisor import SupervisorService
-    from icwsgw.workers.worker_pool import Worker
+    from icwsgw.workers.worker_process import WorkerProcess
 
 _log = get_logger("handover")
 
@@ -161,8 +161,8 @@ class WorkersTransfer:
 
     # the pool
 
-    def said(self, worker: Worker, answer: Mapping[str, Any]) -> None:
-        """A worker has said something about its handover."""
+    def reported(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
+        """A worker reports on its handover."""
         number, what = worker.number, answer["said"]
         if number not in self._waiting:
             return
@@ -174,7 +174,7 @@ class WorkersTransfer:
             self._reasons.append(f"worker {number}: {answer.get('reason')}")
         self._check()
 
-    def ended(self, worker: Worker) -> bool:
+    def ended(self, worker: WorkerProcess) -> bool:
         """The process of a worker has ended; it is not started again while there is a successor."""
         number = worker.number
         if number not in self._results:

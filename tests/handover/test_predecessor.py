@@ -153,7 +153,7 @@ class Attempts(TestCase):
 
     def test_it_is_killed_while_it_makes_connections(self) -> Deferred[None]:
         script = 'channel.send({"ready": "1", "early": True}); channel.receive(5); os.kill(os.getpid(), 9)'
-        return Deferred.fromCoroutine(self.fails(script, "signal 9|is gone|has ended"))
+        return Deferred.fromCoroutine(self.fails(script, "SIGKILL|is gone|has ended"))
 
     def test_it_is_silent_while_it_makes_connections(self) -> Deferred[None]:
         script = 'channel.send({"ready": "1", "early": True}); time.sleep(60)'
@@ -166,10 +166,10 @@ class Attempts(TestCase):
         return Deferred.fromCoroutine(self.fails(script, "shutting down", of=stopping))
 
     def test_it_fails_to_start(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.fails("sys.exit(3)", "exit code 3"))
+        return Deferred.fromCoroutine(self.fails("sys.exit(3)", "exit status 3"))
 
     def test_it_is_killed(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.fails("os.kill(os.getpid(), 9)", "signal 9"))
+        return Deferred.fromCoroutine(self.fails("os.kill(os.getpid(), 9)", "killed by SIGKILL"))
 
     def test_it_says_why_it_cannot(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.fails('channel.send({"failed": "no such option"})', "no such option"))
@@ -412,7 +412,7 @@ def test_one_that_ends_in_the_transfer_has_waited_for_clients() -> None:
     made.say({"ready": "9.9"})
     made.ends(Failure(ProcessTerminated(3)))
     reason = why(handing)
-    assert reason.endswith("ended with exit code 3) while it waited for clients; its output says why")
+    assert reason.endswith("the new process ended (exit status 3) while it waited for clients; its output says why")
     assert made.signals == [], "it has ended"
     # the point of no return may have been passed before
     assert of.go() == {"pidfile": "/p", "reload": False, "rotate": False}

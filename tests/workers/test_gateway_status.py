@@ -11,7 +11,8 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.observe.health import Finding, Health
 from icwsgw.observe.recent_warnings import RecentWarnings
 from icwsgw.workers.gateway_status import GatewayStatus, Statuses
-from icwsgw.workers.worker_pool import Worker, WorkerPool
+from icwsgw.workers.worker_pool import WorkerPool
+from icwsgw.workers.worker_process import WorkerProcess
 from tests.admin.documents import document, entry
 
 
@@ -38,7 +39,7 @@ class World:
             worker.ready = True
             worker.findings = []
 
-    def spawn(self, worker: Worker) -> Process:
+    def spawn(self, worker: WorkerProcess) -> Process:
         process = Process()
         worker.makeConnection(process)
         return process

@@ -110,7 +110,7 @@ class World:
             reader.doRead()
 
     def says(self, number: int, **answer: Any) -> None:
-        self.succession.said(self.workers[number], answer)  # type: ignore[arg-type]
+        self.succession.reported(self.workers[number], answer)  # type: ignore[arg-type]
 
     def close(self) -> None:
         for worker in self.workers.values():

@@ -23,18 +23,17 @@ from icwsgw.workers.worker_pool import (
     LOOK_PERIOD,
     REPORT_EVERY,
     REPORT_TIMEOUT,
-    SILENT,
     START,
     STEADY,
-    Worker,
     WorkerPool,
 )
+from icwsgw.workers.worker_process import SILENT, WorkerProcess
 
 
 class Process:
     """A worker's process as Twisted shows it, and what the process itself would do."""
 
-    def __init__(self, worker: Worker, pid: int) -> None:
+    def __init__(self, worker: WorkerProcess, pid: int) -> None:
         self.worker = worker
         self.pid: int | None = pid
         self.orders: list[dict[str, Any]] = []
@@ -95,7 +94,7 @@ class Pool:
         )
         self.pool.start()
 
-    def spawn(self, worker: Worker) -> Process:
+    def spawn(self, worker: WorkerProcess) -> Process:
         process = Process(worker, 100 + len(self.processes))
         self.processes.append(process)
         return process
@@ -429,7 +428,7 @@ def test_a_process_that_cannot_be_started_is_tried_again() -> None:
     world = Pool().ready()
     spawn, refusals = world.spawn, [OSError(errno.ENOMEM, "Cannot allocate memory")] * 2
 
-    def refuse(worker: Worker) -> Process:
+    def refuse(worker: WorkerProcess) -> Process:
         if refusals:
             raise refusals.pop()
         return spawn(worker)
@@ -452,7 +451,7 @@ def test_a_drain_ends_although_a_process_could_not_be_started() -> None:
     world = Pool().ready()
     world.clock.advance(STEADY)
 
-    def refuse(worker: Worker) -> Process:
+    def refuse(worker: WorkerProcess) -> Process:
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     world.pool._spawn = refuse
@@ -472,7 +471,7 @@ def test_the_log_names_the_process_that_has_died(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(worker_pool, "_log", log)
     world = Pool().ready()
     world.processes[0].end(signal=9)
-    assert [(line["number"], line["pid"], line["reason"]) for line in lines] == [(0, 100, "signal 9")]
+    assert [(line["number"], line["pid"], line["reason"]) for line in lines] == [(0, 100, "killed by SIGKILL")]
     world.pool.drain(1.0, 5.0)
     world.processes[1].end(status=1)
     assert (lines[-1]["number"], lines[-1]["pid"]) == (1, 101)
@@ -565,10 +564,10 @@ class Handover:
         self.told: list[Any] = []
         self.keeps = keeps
 
-    def said(self, worker: Worker, answer: Any) -> None:
+    def reported(self, worker: WorkerProcess, answer: Any) -> None:
         self.told.append((worker.number, answer["said"]))
 
-    def ended(self, worker: Worker) -> bool:
+    def ended(self, worker: WorkerProcess) -> bool:
         self.told.append((worker.number, "ended"))
         return self.keeps
 

@@ -86,7 +86,7 @@ class World:
         return document
 
     def says(self, number: int, **answer: Any) -> None:
-        self.transfer.said(self.workers[number], answer)  # type: ignore[arg-type]
+        self.transfer.reported(self.workers[number], answer)  # type: ignore[arg-type]
 
     def hands_over(self, number: int, connections: int = 2) -> None:
         self.says(number, said="handed_over", result={"connections": connections, "left": 1, "seconds": 0.1 * number})
