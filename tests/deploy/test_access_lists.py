@@ -100,10 +100,10 @@ def test_lists_from_a_file_and_a_url(
         gateway.server.wait_for_line("access list not fetched list=allow")
         eventually(lambda: status(gateway, "127.0.0.1") == 503, "nobody may connect")
         # the supervisor learns a worker's reason some time after the worker refuses
-        asked = f"http://127.0.0.1:{gateway.admin}/health/ready"
+        readiness = f"http://127.0.0.1:{gateway.admin}/health/ready"
         reason = b"the allow list has not been fetched yet"
-        eventually(lambda: reason in http_get(asked)[1], "the reason is known")
-        assert http_get(asked)[0] == 503
+        eventually(lambda: reason in http_get(readiness)[1], "the reason is known")
+        assert http_get(readiness)[0] == 503
         assert gateway.metric("icws_access_list_age_seconds") == float("inf")
 
         # both are there now
