@@ -2,17 +2,22 @@
 
 The hash trees (interface spec, "Certification") and the signatures are valid: a certificate of this module verifies
 against the root key. Certificates are cheap for two reasons: the trees have few, fixed shapes, and calls that are
-executed in the same turn of the event loop share a signature, as the calls of a block do on the IC.
+executed in the same turn of the event loop share a signature, as the calls of a block do on the IC, and so do all
+canisters that have changed since the last certificate of one of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from icwsgw.ic import bls, ws
 from icwsgw.ic.cbor import SELF_DESCRIBE, head
 from icwsgw.ic.request_id import leb128
+
+if TYPE_CHECKING:
+    from bench.queues import Queue
 
 _FORK = b"\x10ic-hashtree-fork"
 _LABELED = b"\x13ic-hashtree-labeled"
@@ -82,12 +87,14 @@ class Authority:
     :param seed: the same seed gives the same key
     :ivar root_key_der: the root key as ``/api/v2/status`` returns it
     :ivar signatures: number of signatures made
+    :ivar changed: the queues that have changed since their last certificate
     """
 
     def __init__(self, seed: bytes) -> None:
         self._secret = bls.secret_key(sha256(b"icwsgw bench" + seed).digest() * 2)
         self.root_key_der = bls.der_wrap(bls.public_key(self._secret))
         self.signatures = 0
+        self.changed: set[Queue] = set()
 
     def _signature(self, digest: bytes) -> bytes:
         self.signatures += 1
@@ -96,13 +103,22 @@ class Authority:
     def _certificate(self, tree: bytes, signature: bytes) -> bytes:
         return b"%b\xa2\x64tree%b\x69signature%b" % (SELF_DESCRIBE, tree, blob(signature))
 
-    def data(self, canister: bytes, data: bytes, now_ns: int) -> bytes:
-        """The certificate of a canister's certified data."""
-        tree, digest = fork(
-            labeled(b"canister", labeled(canister, labeled(b"certified_data", leaf(data)))),
-            labeled(b"time", leaf(leb128(now_ns))),
-        )
-        return self._certificate(tree, self._signature(digest))
+    def data(self, canisters: Sequence[tuple[bytes, bytes]], now_ns: int) -> list[bytes]:
+        """Return the certificates of canisters' certified data (canister id, data); they share one signature.
+
+        :param canisters: in the order of their ids; not empty
+        """
+        nodes = [labeled(canister, labeled(b"certified_data", leaf(data))) for canister, data in canisters]
+        return self._certificates(b"canister", nodes, now_ns)
+
+    def _certificates(self, label: bytes, nodes: Sequence[Node], now_ns: int) -> list[bytes]:
+        """Return a certificate for each of the adjacent trees below a label; they share one signature."""
+        time, time_digest = labeled(b"time", leaf(leb128(now_ns)))
+        shown, all_digest = witnesses(nodes)
+        top_digest = sha256(_FORK + sha256(_LABELED + label + all_digest).digest() + time_digest).digest()
+        signature = self._signature(top_digest)
+        start = b"\x83\x01\x83\x02" + blob(label)
+        return [self._certificate(start + tree + time, signature) for tree in shown]
 
     def calls(self, requests: Sequence[tuple[bytes, bytes]], now_ns: int) -> dict[bytes, bytes]:
         """Return the certificates of calls (request id, reply) by request id; they share one signature."""
@@ -110,15 +126,7 @@ class Authority:
         ok = ws.encode_result_ok()
         order = sorted(known)
         nodes = [labeled(each, _OK if known[each] == ok else _request(known[each])) for each in order]
-        time, time_digest = labeled(b"time", leaf(leb128(now_ns)))
-        shown, all_digest = witnesses(nodes)
-        label = b"request_status"
-        top_digest = sha256(_FORK + sha256(_LABELED + label + all_digest).digest() + time_digest).digest()
-        signature = self._signature(top_digest)
-        start = b"\x83\x01\x83\x02" + blob(label)
-        return {
-            each: self._certificate(start + tree + time, signature) for each, tree in zip(order, shown, strict=True)
-        }
+        return dict(zip(order, self._certificates(b"request_status", nodes, now_ns), strict=True))
 
     def unknown(self, now_ns: int) -> bytes:
         """The certificate of a state without calls."""

@@ -1,6 +1,7 @@
 """Control commands of the mock replica. A command is a JSON object with ``op`` and these fields:
 
-``config``   query_ms, call_ms, calls ("200" or "202"), real, echo, max_messages (the last three: for new canisters)
+``config``   query_ms, call_ms, block_ms (0: no blocks), calls ("200" or "202"), fine (timers of microseconds), and for
+             new canisters real, echo, max_messages
 ``base``     base_ns: the time from which the messages' timestamps count
 ``push``     count, size: send messages now, to all clients in turn; hold: prepare them, but hide them from polls
 ``show``     at_ns: at this time, show polls the messages that are on hold
@@ -8,6 +9,7 @@
 ``round``    at_ns, seconds: send all clients an acknowledgement; remove those that do not answer within ``seconds``
 ``clear``    reset the statistics
 ``stats``    return the statistics
+``latest``   return by how many ms the replica was late at most since the last time, because it did not get the CPU
 ``clients``  return the numbers of the canisters' clients and messages
 ``forget``   remove canisters without clients
 ``quit``     end the process
@@ -55,9 +57,12 @@ class Control:
         real: bool = False,
         echo: bool = True,
         max_messages: int = 50,
+        block_ms: float = 0.0,
+        fine: bool = True,
     ) -> dict[str, Any]:
         replica = self._replica
-        replica.set_latency(query_ms / 1000, call_ms / 1000)
+        replica.set_latency(query_ms / 1000, call_ms / 1000, block_ms / 1000)
+        replica.loop.fine = fine
         replica.synchronous = calls == "200"
         replica.settings.real = real
         replica.settings.echo = echo
@@ -146,6 +151,9 @@ class Control:
 
     def _do_stats(self) -> dict[str, Any]:
         return self._replica.stats.to_json()
+
+    def _do_latest(self) -> dict[str, Any]:
+        return {"latest_ms": self._replica.loop.take_latest() * 1000}
 
     def _do_clients(self) -> dict[str, Any]:
         canisters = self._replica.canisters.values()

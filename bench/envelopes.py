@@ -62,16 +62,20 @@ class Envelopes:
         """Return the call of ws_open."""
         return self._call("ws_open", ws.encode_open_args(self.client_nonce, gateway))
 
-    def message(self, stamp_ns: int, size: int) -> bytes:
-        """Return an application message with the next sequence number: ``size`` bytes, first the timestamp."""
-        return self._message(stamp_ns.to_bytes(STAMP, "big") + bytes(max(0, size - STAMP)), False)
+    def message(self, stamp_ns: int, size: int, ahead_ns: int = 0) -> bytes:
+        """Return an application message with the next sequence number: ``size`` bytes, first the timestamp.
+
+        :param ahead_ns: in how many ns it will be sent
+        """
+        return self._message(stamp_ns.to_bytes(STAMP, "big") + bytes(max(0, size - STAMP)), False, ahead_ns)
 
     def keep_alive(self, last: int) -> bytes:
         """Return the keep-alive that answers an acknowledgement."""
         return self._message(ws.encode_service_message(ws.KeepAliveMessage(last)), True)
 
-    def _message(self, content: bytes, service: bool) -> bytes:
+    def _message(self, content: bytes, service: bool, ahead_ns: int = 0) -> bytes:
         self.sequence += 1
+        now = time.time_ns() + ahead_ns
         principal = self.identity.principal.raw
         arg = b"%b%b%b%b\1%c%b%b%b%c\0" % (
             _ARGS_HEAD,
@@ -81,12 +85,12 @@ class Envelopes:
             len(principal),
             principal,
             self.client_nonce.to_bytes(8, "little"),
-            time.time_ns().to_bytes(8, "little"),
+            now.to_bytes(8, "little"),
             service,
         )
-        return self._call("ws_message", arg)
+        return self._call("ws_message", arg, now)
 
-    def _call(self, method: str, arg: bytes) -> bytes:
-        expiry = time.time_ns() + LIFE_NS
+    def _call(self, method: str, arg: bytes, now_ns: int = 0) -> bytes:
+        expiry = (now_ns or time.time_ns()) + LIFE_NS
         content = call_content(self.identity.principal, self.canister, method, arg, expiry, secrets.token_bytes(16))
         return frame(2, _START + sign_request(self.identity, content).body[3:])

@@ -121,17 +121,31 @@ class Messages:
 
 
 class Flow:
-    """Application messages at a rate, signed when they are due, until they are stopped.
+    """Application messages at a rate, until they are stopped.
 
-    A message expires some minutes after it was signed, so a long flow cannot be signed in advance.
+    The first ones are signed in advance, and expire as if they were signed when due; the others are signed when due.
+    Clients must say nothing else meanwhile, because a signed message has its sequence number.
+
+    :param ahead: how many messages are signed in advance
     """
 
-    def __init__(self, crowd: Crowd, rate: float, size: int) -> None:
+    def __init__(self, crowd: Crowd, rate: float, size: int, ahead: int = 0) -> None:
         self._crowd = crowd
         self._rate, self._size = rate, size
         self._clients = [client for client in crowd.clients.values() if client.state is State.OPEN]
         self._at = 0
         self._timer: Timer | None = None
+        self._signed = deque(
+            client.envelopes.message(meant, size, meant)
+            for meant, client in ((self._meant(at), self._client(at)) for at in range(ahead if self._clients else 0))
+        )
+
+    def _meant(self, at: int) -> int:
+        """When a message is due, ns after the base."""
+        return int(at * 1e9 / self._rate)
+
+    def _client(self, at: int) -> LoadClient:
+        return self._clients[at % len(self._clients)]
 
     def begin(self, base_ns: int) -> None:
         """Send the first message at ``base_ns``, and the others at the rate from then on."""
@@ -139,13 +153,14 @@ class Flow:
         self._timer = self._crowd.loop.call_at(base_ns / 1e9, self._due)
 
     def _due(self) -> None:
-        crowd, clients = self._crowd, self._clients
+        crowd, signed = self._crowd, self._signed
         elapsed = time.monotonic_ns() - crowd.base_ns
-        while (meant := int(self._at * 1e9 / self._rate)) <= elapsed:
-            client = clients[self._at % len(clients)]
+        while (meant := self._meant(self._at)) <= elapsed:
+            client = self._client(self._at)
             self._at += 1
+            frame = signed.popleft() if signed else b""
             if client.state is State.OPEN:
-                client.say(meant, self._size)
+                client.send(frame or client.envelopes.message(meant, self._size))
                 crowd.sent += 1
         self._timer = crowd.loop.call_at((crowd.base_ns + meant) / 1e9, self._due)
 

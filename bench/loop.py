@@ -8,6 +8,7 @@ milliseconds: an open-loop load that sends late would include its own delay in t
 from __future__ import annotations
 
 import heapq
+import math
 import select
 import socket
 import time
@@ -50,9 +51,17 @@ class Timer:
 
 
 class Loop:
-    """The readers and timers of one thread. Times are those of time.monotonic(), in seconds."""
+    """The readers and timers of one thread. Times are those of time.monotonic(), in seconds.
 
-    def __init__(self) -> None:
+    :param fine: whether timers have a resolution of microseconds; otherwise it is a millisecond, and the timers of a
+        millisecond cost one system call together
+    :ivar fine: see above; it may be changed at any time
+    :ivar latest: by how many seconds the latest timer has been called after its time
+    """
+
+    def __init__(self, fine: bool = True) -> None:
+        self.fine = fine
+        self.latest = 0.0
         self._epoll = select.epoll()
         self._readers: dict[int, Reader] = {}
         self._timers: list[Timer] = []
@@ -89,6 +98,11 @@ class Loop:
         """Schedule a call after the current events are handled."""
         self._soon.append((call, args))
 
+    def take_latest(self) -> float:
+        """Return by how many seconds the latest timer since the last time has been late."""
+        latest, self.latest = self.latest, 0.0
+        return latest
+
     def stop(self) -> None:
         """End :meth:`run` after the current turn."""
         self._running = False
@@ -119,6 +133,7 @@ class Loop:
             while timers and timers[0].when <= now:
                 timer = heapq.heappop(timers)
                 if not timer.cancelled:
+                    self.latest = max(self.latest, now - timer.when)
                     timer.call(*timer.args)
 
     def _wait(self, most: float) -> list[tuple[int, int]]:
@@ -131,6 +146,8 @@ class Loop:
         left = self._timers[0].when - time.monotonic()
         if left <= 0:
             return self._epoll.poll(0)
+        if not self.fine:
+            return self._epoll.poll(min(left, most))
         if left < _FINE:
             # select() has a resolution of microseconds.
             select.select([self._epoll.fileno()], [], [], left)
@@ -140,21 +157,29 @@ class Loop:
 
 
 class Delay:
-    """Schedules calls that all have the same delay, in order, with one timer for all of them."""
+    """Schedules calls that all have the same delay, in order, with one timer for all of them.
 
-    __slots__ = ("_delay", "_loop", "_waiting")
+    :param delay: seconds
+    :param grain: calls are made at multiples of so many seconds, so that some come together; 0: each at its time
+    """
 
-    def __init__(self, loop: Loop, delay: float) -> None:
+    __slots__ = ("_delay", "_grain", "_loop", "_waiting")
+
+    def __init__(self, loop: Loop, delay: float, grain: float = 0.0) -> None:
         self._loop = loop
         self._delay = delay
+        self._grain = grain
         self._waiting: deque[tuple[float, Callable[..., object], tuple[Any, ...]]] = deque()
 
     def add(self, call: Callable[..., object], *args: Any) -> None:
         """Schedule a call after the delay; call at once if the delay is 0."""
-        if not self._delay:
+        if not self._delay and not self._grain:
             call(*args)
             return
-        self._waiting.append((time.monotonic() + self._delay, call, args))
+        when = time.monotonic() + self._delay
+        if self._grain:
+            when = math.ceil(when / self._grain) * self._grain
+        self._waiting.append((when, call, args))
         if len(self._waiting) == 1:
             self._loop.call_at(self._waiting[0][0], self._due)
 

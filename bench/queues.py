@@ -119,6 +119,7 @@ class Queue:
         if self._tree is not None:
             self._tree.put(key, hashtree.leaf(sha256(body).digest()))
             self._certificate = None
+            self._authority.changed.add(self)
         if self._pages:
             self._pages.clear()
         if len(self._rows) > 2 * self._settings.retain:
@@ -164,10 +165,20 @@ class Queue:
         if self._tree is None:
             return FAKE_CERTIFICATE, FAKE_TREE
         if self._certificate is None:
-            top = hashtree.labeled(b"websocket", hashtree.pruned(self._tree.digest()))
-            self._certificate = self._authority.data(self._canister, hashtree.reconstruct(top), time.time_ns())
+            _certify(self._authority)
+        assert self._certificate is not None
         shown = self._tree.range_witness(self._key(first), self._key(last))
         return self._certificate, hashtree.encode(hashtree.labeled(b"websocket", shown))
+
+    def certified_data(self) -> tuple[bytes, bytes]:
+        """The canister's id, and what it certifies."""
+        assert self._tree is not None
+        top = hashtree.labeled(b"websocket", hashtree.pruned(self._tree.digest()))
+        return self._canister, hashtree.reconstruct(top)
+
+    def certify(self, certificate: bytes) -> None:
+        """Take the certificate of the data."""
+        self._certificate = certificate
 
     def hide(self) -> None:
         """Hide messages that are sent from now on from polls, until :meth:`show`."""
@@ -186,6 +197,16 @@ class Queue:
             # Cached pages that end where the hidden part begins are out of date.
             self._pages = {nonce: page for nonce, page in self._pages.items() if nonce >= self.visible}
             self.visible = None
+
+
+def _certify(authority: Authority) -> None:
+    """Certify all queues that have changed, with one signature."""
+    changed = [(*queue.certified_data(), queue) for queue in authority.changed]
+    changed.sort(key=lambda each: each[0])
+    authority.changed.clear()
+    certificates = authority.data([each[:2] for each in changed], time.time_ns())
+    for (_, _, queue), certificate in zip(changed, certificates, strict=True):
+        queue.certify(certificate)
 
 
 class Canister:

@@ -2,7 +2,8 @@
 
 Unlike the devnet (icwsgw.devnet), it does not check signatures of requests and injects no faults. A call that comes
 again is not executed again. Half of a query's latency passes before the canister's state is read, half after. Calls are
-executed in order of arrival when their latency has passed; a 202 answer is sent after half of the latency.
+executed in order of arrival when their latency has passed, or with the next block after that if there are blocks; a 202
+answer is sent after half of the latency.
 
 Control commands are sent as JSON by POST to ``/_/`` on the same port, see bench/control.py.
 """
@@ -72,13 +73,16 @@ class Replica:
         self._server = Server(loop, address, self._handle)
         self.port = self._server.port
 
-    def set_latency(self, query: float, call: float) -> None:
-        """Change the latencies, in seconds."""
+    def set_latency(self, query: float, call: float, block: float = 0.0) -> None:
+        """Change the latencies, in seconds.
+
+        :param block: seconds between two blocks, in which calls are executed; 0: each call is executed at its time
+        """
         self.query_latency, self.call_latency = query, call
         self._query_half = Delay(self.loop, query / 2)
         self._answer_half = Delay(self.loop, query / 2)
         self._call_half = Delay(self.loop, call / 2)
-        self._call_whole = Delay(self.loop, call)
+        self._call_whole = Delay(self.loop, call, block)
 
     def canister(self, id: bytes) -> Canister:
         """Return the canister with this id."""

@@ -9,6 +9,10 @@ Clients send messages at a rate, and the canister sends each one back. Meanwhile
 again. One line of JSON follows for each upgrade, and one for all. A message's latency counts from when it is due, so
 the longest latency of a client's messages is how long the gateway was silent for it. With ``--other``, the gateway is
 started from a link that leads to one installation and then to the other one, so each second upgrade is a downgrade.
+
+The gateway shares the machine with its clients and the replica. To leave it as much as possible, messages are signed
+before the first upgrade, calls are executed in blocks, and timers have a resolution of a millisecond. If the clients or
+the replica are late all the same, it counts as silence; ``late_ms`` tells by how much.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,9 @@ from bench.procfs import CpuMeter, memory
 #: Seconds that an upgrade may take, and that the last echoes may take.
 _PATIENCE = 120.0
 _LEAD_NS = 150_000_000
+#: Seconds that an upgrade mostly takes at most, without the pause after it: the messages of this time are signed in
+#: advance, later ones when they are due.
+_EXPECTED_SECONDS = 12.0
 #: What the log says of the stages: which process, and its seconds.
 _STARTS = re.compile(r"handover begins\b.* successor=(\d+)")
 _STAGE = re.compile(r"\b(handed over|taken over)\b.* seconds=([\d.]+)")
@@ -106,13 +113,50 @@ def point(link: Path, python: Path) -> None:
     new.replace(link)
 
 
-def silences(lab: Lab) -> list[float]:
-    """The longest latency of each client since the last look, in ms."""
-    return sorted(value / 1e6 for answer in lab.load("longest") for value in answer["longest"])
+class Silences:
+    """How long the gateway was silent for each client, during each upgrade.
+
+    :ivar each: the p50, p99 and maximum in ms, by upgrade
+    """
+
+    def __init__(self) -> None:
+        self.each: list[dict[str, float]] = []
+        self._all: list[float] = []
+        self._longest: dict[str, float] = {}
+
+    def add(self, found: Mapping[str, float]) -> dict[str, float]:
+        """Add an upgrade.
+
+        :param found: ms by client
+        :return: their p50, p99 and maximum
+        """
+        self._all += found.values()
+        for client, value in found.items():
+            self._longest[client] = max(value, self._longest.get(client, 0.0))
+        self.each.append(spread(found.values()))
+        return self.each[-1]
+
+    def summary(self) -> dict[str, Any]:
+        """The p99 of each upgrade, and what holds of all upgrades."""
+        return {
+            "p99_of_each_upgrade": [each["p99"] for each in self.each if each],
+            "p99_of_the_worst_upgrade": max((each["p99"] for each in self.each if each), default=0.0),
+            "of_all_upgrades": spread(self._all),
+            "longest_of_each_client": spread(self._longest.values()),
+        }
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """The p50, p99 and maximum of sorted values; nothing of none."""
+def silences(lab: Lab) -> tuple[dict[str, float], dict[str, float]]:
+    """The longest latency of each client since the last look, in ms; and how late clients and replica were at most."""
+    answers = lab.load("longest")
+    found = {client: value / 1e6 for answer in answers for client, value in answer["longest"].items()}
+    clients = max(answer["latest_ms"] for answer in answers)
+    return found, {"clients": round(clients, 1), "replica": round(lab.control("latest")["latest_ms"], 1)}
+
+
+def spread(found: Iterable[float]) -> dict[str, float]:
+    """The p50, p99 and maximum of values; nothing of none."""
+    values = sorted(found)
     if not values:
         return {}
     last = len(values) - 1
@@ -138,6 +182,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         config = {
             "query_ms": arguments.query_ms,
             "call_ms": arguments.call_ms,
+            "block_ms": arguments.block_ms,
+            "fine": False,
             "calls": "200",
             "real": True,
             "echo": True,
@@ -157,24 +203,24 @@ def _measure(lab: Lab, upgrades: Upgrades, arguments: argparse.Namespace) -> dic
     lab.load("clear")
     lab.control("clear")
     rate = arguments.rate / len(lab.loads)
-    lab.load("flow", base_ns=time.monotonic_ns() + _LEAD_NS, rate=rate, size=arguments.size)
+    seconds = arguments.pause + arguments.upgrades * (arguments.pause + _EXPECTED_SECONDS)
+    lab.load("sign", rate=rate, size=arguments.size, ahead=int(rate * seconds))
+    lab.load("flow", base_ns=time.monotonic_ns() + _LEAD_NS, fine=False)
     time.sleep(arguments.pause)
-    calm = silences(lab)
-    all_longest: list[list[float]] = []
+    calm, _ = silences(lab)
+    silence = Silences()
     rss = [memory([upgrades.pid])["rss_kb"]]
     for _ in range(arguments.upgrades):
         done = upgrades.upgrade()
         time.sleep(arguments.pause)
-        longest = silences(lab)
-        all_longest.append(longest)
+        found, late = silences(lab)
         rss.append(memory([upgrades.pid])["rss_kb"])
-        done |= {"silence_ms": spread(longest), "rss_mb": round(rss[-1] / 1024, 1)}
+        done |= {"silence_ms": silence.add(found), "late_ms": late, "rss_mb": round(rss[-1] / 1024, 1)}
         done |= {"waited_for_cpu_s": round(CpuMeter([upgrades.pid]).waited(), 2), "load": os.getloadavg()[0]}
         print(json.dumps(done), flush=True)
     sent = sum(answer["sent"] for answer in lab.load("stop_flow"))
     lab.wait_until(lambda: (lab.snapshot()["received"], sent), 20.0, pause=0.2)
     shot, events = lab.snapshot(), lab.control("stats")["events"]
-    worst = sorted(value for longest in all_longest for value in longest[-max(1, len(longest) // 100) :])
     return {
         "clients": opened,
         "failed_opens": shot["failed"],
@@ -185,11 +231,8 @@ def _measure(lab: Lab, upgrades: Upgrades, arguments: argparse.Namespace) -> dic
         "lost": sent - shot["received"],
         "out_of_order_or_doubled": shot["order_violations"] + events.get("wrong_sequence", 0),
         "calls_sent_again": events.get("repeated", 0),
-        "silence_before_ms": spread(calm),
-        "silence_ms": {
-            "p99_of_the_worst_upgrade": max((spread(each)["p99"] for each in all_longest if each), default=0.0),
-            "max": worst[-1] if worst else 0.0,
-        },
+        "silence_before_ms": spread(calm.values()),
+        "silence_ms": silence.summary(),
         "rss_mb": [round(each / 1024, 1) for each in rss],
         "reasons": shot["reasons"][:5],
         "machine": machine(),
@@ -209,6 +252,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--option", action="append", default=[], type=_word, help="an option for the gateway")
     parser.add_argument("--query-ms", type=float, default=20.0)
     parser.add_argument("--call-ms", type=float, default=100.0)
+    parser.add_argument(
+        "--block-ms", type=float, default=10.0, help="time between two blocks, in which calls are executed"
+    )
     parser.add_argument("--load-processes", type=int, default=1)
     arguments = parser.parse_args(words)
     result = measure(arguments)

@@ -92,8 +92,13 @@ class LoadProcess:
     def _do_echo(self, **options: Any) -> None:
         echo(self.crowd, tell, **options)
 
-    def _do_flow(self, base_ns: int, rate: float, size: int) -> None:
-        self._flow = Flow(self.crowd, rate, size)
+    def _do_sign(self, rate: float, size: int, ahead: int) -> None:
+        """Prepare a flow."""
+        self._flow = Flow(self.crowd, rate, size, ahead)
+        tell({})
+
+    def _do_flow(self, base_ns: int, fine: bool = True) -> None:
+        self._loop.fine = fine
         self._flow.begin(base_ns)
         tell({})
 
@@ -101,9 +106,9 @@ class LoadProcess:
         tell({"sent": self._flow.stop()})
 
     def _do_longest(self) -> None:
-        """Tell the longest latency of each client since the last time."""
+        """Tell the longest latency of each client (by index) since the last time, and how late this process was."""
         longest, self.crowd.longest = self.crowd.longest, {}
-        tell({"longest": list(longest.values())})
+        tell({"longest": longest, "latest_ms": self._loop.take_latest() * 1000})
 
     def _do_read(self, indexes: list[int], reading: bool) -> None:
         self.crowd.read(indexes, reading)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from bench.client import cbor_blob, cbor_number
-from bench.envelopes import Envelopes, close_frame, frame
+from bench.envelopes import LIFE_NS, Envelopes, close_frame, frame
 from bench.target import canister_id, parse_target
 from icwsgw.core.messages import parse_client_frame
 from icwsgw.ic import cbor, ws
@@ -51,6 +51,16 @@ def test_the_calls_of_a_session_pass_a_replica_s_checks() -> None:
     kept = ws.decode_message_args(calls[2].arg)
     assert (kept.sequence_num, kept.is_service_message) == (2, True)
     assert ws.decode_service_message(kept.content) == ws.KeepAliveMessage(9)
+
+
+def test_a_message_signed_in_advance_expires_as_if_it_were_signed_when_it_is_sent() -> None:
+    envelopes = Envelopes(Ed25519Identity(b"\1" * 32), canister_id(3))
+    ahead = 1_000 * 1_000_000_000
+    before = time.time_ns()
+    call = parse_client_frame(unmask(envelopes.message(77, 300, ahead))[1])
+    assert before <= call.ingress_expiry - ahead - LIFE_NS <= time.time_ns()
+    request = verify_envelope(call.body, time.time_ns() + ahead)
+    assert before <= ws.decode_message_args(request.content["arg"]).timestamp - ahead <= time.time_ns()
 
 
 def test_an_envelope_s_argument_is_what_the_general_encoder_makes() -> None:

@@ -99,3 +99,30 @@ def test_no_delay_is_at_once() -> None:
     ran: list[int] = []
     Delay(Loop(), 0.0).add(ran.append, 1)
     assert ran == [1]
+
+
+def test_a_grain_lets_calls_come_together_and_none_early() -> None:
+    loop = Loop(fine=False)
+    ran: list[tuple[float, float]] = []
+    delay = Delay(loop, 0.003, 0.02)
+
+    def note(when: float) -> None:
+        ran.append((when, time.monotonic()))
+
+    for _ in range(40):
+        delay.add(note, time.monotonic() + 0.003)
+        loop.turn(0.001)
+    turn_until(loop, lambda: len(ran) == 40)
+    assert all(at >= when for when, at in ran)
+    # each call is in the interval before the moment at which it may be made at the earliest
+    assert all(at // 0.02 > when // 0.02 for when, at in ran)
+
+
+def test_the_loop_knows_how_late_it_was() -> None:
+    loop = Loop(fine=False)
+    ran: list[int] = []
+    loop.call_at(time.monotonic() - 5.0, ran.append, 1)
+    loop.call_at(time.monotonic() - 9.0, ran.append, 2).cancel()
+    turn_until(loop, lambda: ran)
+    assert 5.0 <= loop.take_latest() < 9.0
+    assert loop.take_latest() == 0.0

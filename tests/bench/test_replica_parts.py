@@ -82,6 +82,30 @@ def test_real_batches_hold() -> None:
     assert seen == queue.next == 12
 
 
+def test_queues_that_have_changed_share_a_signature() -> None:
+    authority = Authority(b"blocks")
+    ids = [canister_id(number).raw for number in range(5)]
+    canisters = [Canister(each, Settings(real=True), authority, lambda _event: None) for each in ids]
+    for each in canisters:
+        each.open(CLIENTS[0], 1, GATEWAY)
+    for others in (canisters, canisters[3:]):
+        before = authority.signatures
+        for each in others:
+            each.message(CLIENTS[0], message(CLIENTS[0], each.clients[CLIENTS[0], 1].expected))
+        for each in reversed(canisters):
+            batch = page(each.queues[GATEWAY], 0)
+            verify_batch(
+                batch.cert,
+                batch.tree,
+                [(row[2], row[3]) for row in batch.messages],
+                root_key_der=authority.root_key_der,
+                canister_id=Principal(each.id),
+                now_ns=time.time_ns(),
+            )
+            assert len(batch.messages) == each.queues[GATEWAY].next
+        assert authority.signatures == before + 1
+
+
 def test_strangers_and_the_end_get_nothing() -> None:
     here = canister()
     here.open(CLIENTS[0], 1, GATEWAY)
