@@ -5,19 +5,22 @@ of messages, not by their size. Every poll for an oversize page therefore fails 
 than the gateway accepts), and the gateway cannot reach the messages after it. The search skips as few messages as it
 can:
 
-=========  =========================================  ==================================================================
+========== =========================================  ==================================================================
 state      nonce to poll from                         next state
-=========  =========================================  ==================================================================
+========== =========================================  ==================================================================
 IDLE       the cursor's nonce N                       too large: COUNTING
 COUNTING   N                                          a page arrives: IDLE; too large ``REFUSALS`` times within at least
                                                       ``SECONDS``, each poll sent after the previous failure: SEEKING
-SEEKING    N + 1, N + 2, N + 4 ...                    a page fits: NARROWING, or DONE if no nonce lies between
-NARROWING  halfway between the last nonce that was    the two nonces are adjacent: DONE
+SEEKING    N + 1, N + 2, N + 4 ...                    a page fits: NARROWING, or CONFIRMING if no nonce lies between
+NARROWING  halfway between the last nonce that was    the two nonces are adjacent: CONFIRMING
            too large and the first that fitted
+CONFIRMING the last nonce that was too large          it is again: DONE; it fits: IDLE, since the size was not the cause
 DONE       the first nonce that fits                  the cursor moves there: IDLE
-=========  =========================================  ==================================================================
+========== =========================================  ==================================================================
 
-An empty page fits: it means that all messages up to the end of the queue were in oversize pages. A search that finds
+An empty page fits: it means that all messages up to the end of the queue were in oversize pages. A replica that refuses
+every page for a while looks the same, and the cursor would move beyond the end of the queue; CONFIRMING tells it. A
+search that finds
 no page within :data:`FARTHEST` nonces restarts: then the failure does not come from an oversize page.
 """
 
@@ -73,49 +76,58 @@ class OversizeSearch(Written):
             return (self.low + self.high) // 2
         return self.first + max(1, 2 * (self.low - self.first))
 
-    def refused(self, nonce: int, expected: int, now: float, asked: float) -> None:
+    @property
+    def _confirming(self) -> bool:
+        return self.high is not None and self.high - self.low == 1
+
+    def refused(self, nonce: int, expected: int, now: float, asked: float) -> int | None:
         """Record that the page at a nonce is too large.
 
         :param expected: the cursor's next nonce
         :param now: monotonic seconds
         :param asked: when the query was sent, monotonic seconds
+        :return: the nonce to continue from if the search is done, else None
         """
         if self.first is not None and self.first != expected:
             self.restart()
         if self.seeking:
-            if nonce == self.ask():
-                self.low = nonce
-                if self.high is None and self.ask() - expected > FARTHEST:
-                    self.restart()
-            return
+            return self._sought(nonce, expected, now, asked) if nonce == self.ask() else None
         if nonce != expected:
-            return
+            return None
         if self.first is None:
             self.first = self.low = nonce
             self._since = now
         elif asked < self._known:
-            return
+            return None
         self._known = now
         if self._refusals < REFUSALS - 1 or now - self._since >= SECONDS:
             self._refusals += 1
+        return None
 
-    def fitted(self, nonce: int, expected: int) -> int | None:
+    def _sought(self, nonce: int, expected: int, now: float, asked: float) -> int | None:
+        """The page that the search asked for is too large."""
+        if self._confirming:
+            # Not a query that was in flight when the first refusal came.
+            if asked < self._known:
+                return None
+            beyond = self.high
+            self.restart()
+            return beyond
+        self.low, self._known = nonce, now
+        if self.high is None and self.ask() - expected > FARTHEST:
+            self.restart()
+        return None
+
+    def fitted(self, nonce: int, expected: int) -> None:
         """Record that the page at a nonce has arrived.
 
         :param expected: the cursor's next nonce
-        :return: the nonce to continue from if the search is done, else None
         """
         if nonce == self.first or self.first != expected:
             # A probe may have brought the messages that seemed to be out of reach.
             self.restart()
         elif self.seeking and nonce == self.ask():
-            self.high = nonce
-        return self.found()
-
-    def found(self) -> int | None:
-        """End the search if it is done: return the nonce to continue from, else None."""
-        if self.high is None or self.high - self.low > 1:
-            return None
-        beyond = self.high
-        self.restart()
-        return beyond
+            if self._confirming:
+                self.restart()
+            else:
+                self.high = nonce

@@ -25,10 +25,10 @@ class Script:
         number = self.search.ask() if self.search.seeking else N
         self.asked.append(number)
         asked, self.now = self.now, self.now + 0.25
-        if number >= self.fits_from:
-            return self.search.fitted(number, N)
-        self.search.refused(number, N, self.now, asked)
-        return self.search.found()
+        if number < self.fits_from:
+            return self.search.refused(number, N, self.now, asked)
+        self.search.fitted(number, N)
+        return None
 
     def run(self, steps: int = 60) -> int | None:
         for _ in range(steps):
@@ -41,14 +41,14 @@ class Script:
 @pytest.mark.parametrize(
     ("fits_from", "asked"),
     [
-        (101, [101]),
-        (102, [101, 102]),
-        (103, [101, 102, 104, 103]),
-        (104, [101, 102, 104, 103]),
-        (113, [101, 102, 104, 108, 116, 112, 114, 113]),
+        (101, [101, 100]),
+        (102, [101, 102, 101]),
+        (103, [101, 102, 104, 103, 102]),
+        (104, [101, 102, 104, 103, 103]),
+        (113, [101, 102, 104, 108, 116, 112, 114, 113, 112]),
     ],
 )
-def test_it_asks_farther_and_farther_then_halves(fits_from: int, asked: list[int]) -> None:
+def test_it_asks_farther_and_farther_then_halves_and_asks_once_more(fits_from: int, asked: list[int]) -> None:
     script = Script(fits_from)
     assert script.run() == fits_from
     assert script.asked == [N] * REFUSALS + asked
@@ -60,7 +60,7 @@ def test_it_asks_farther_and_farther_then_halves(fits_from: int, asked: list[int
 def test_the_first_number_that_fits_is_found_in_few_questions(distance: int) -> None:
     script = Script(N + distance)
     assert script.run() == N + distance
-    assert len(script.asked) <= REFUSALS + 2 * distance.bit_length() + 1
+    assert len(script.asked) <= REFUSALS + 2 * distance.bit_length() + 2
 
 
 def test_a_page_that_comes_after_all_ends_the_search() -> None:
@@ -68,7 +68,7 @@ def test_a_page_that_comes_after_all_ends_the_search() -> None:
         script = Script(10_000)
         script.run(refusals)
         assert script.search.first == N
-        assert script.search.fitted(N, N) is None
+        script.search.fitted(N, N)
         assert script.search.first is None
         assert not script.search.seeking
 
@@ -100,7 +100,7 @@ def test_numbers_that_nobody_is_looking_for_change_nothing() -> None:
     script.run(REFUSALS + 2)
     ask = script.search.ask()
     script.search.refused(ask + 1, N, script.now, script.now)
-    assert script.search.fitted(ask + 5, N) is None
+    script.search.fitted(ask + 5, N)
     assert script.search.ask() == ask
 
 
@@ -160,5 +160,26 @@ def test_a_search_ends_when_its_messages_have_come_another_way() -> None:
     while not (script.search.seeking and script.search.low > N):
         script.step()
     # a probe has brought what the search was to go past
-    assert script.search.fitted(script.search.ask(), N + 3) is None
+    script.search.fitted(script.search.ask(), N + 3)
     assert script.search.first is None
+
+
+@pytest.mark.parametrize("refusals", range(REFUSALS, REFUSALS + 12))
+def test_a_replica_that_refuses_every_page_for_a_while_costs_no_message(refusals: int) -> None:
+    script = Script(1 << 62)
+    assert script.run(refusals) is None
+    # the queue ends at N: pages from there on are empty, and were all the time
+    script.fits_from = 0
+    assert script.run() is None
+    assert script.search.first is None
+
+
+def test_a_refusal_that_was_in_flight_confirms_nothing() -> None:
+    script = Script(103)
+    while script.search.high is None or script.search.high - script.search.low > 1:
+        script.step()
+    low = script.search.low
+    assert script.search.ask() == low
+    assert script.search.refused(low, N, script.now, script.now - 2.0) is None
+    assert script.search.seeking
+    assert script.search.refused(low, N, script.now, script.now) == 103

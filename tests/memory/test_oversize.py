@@ -129,3 +129,18 @@ def test_a_canister_that_breaks_its_contract_for_other_reasons_is_silent_as_ever
     world.run(10)
     assert client.close_code == CloseCode.CANISTER_SILENT
     assert bystander.close_code is None
+
+
+def test_refusals_of_all_pages_for_a_while_cost_no_message() -> None:
+    world = World(call_latency=0.001)
+    (client,) = world.open(1)
+    world.replica.faults.add(
+        InjectedFault(
+            kind="reject", on="query", canister=ECHO_ID, code=5, message="too large", error_code="IC0504", count=14
+        )
+    )
+    world.run(5)
+    for number in range(3):
+        client.echoes(b"%05d" % number)
+    assert world.metrics.gaps.value == 0
+    assert client.close_code is None

@@ -33,14 +33,15 @@ class OversizePages:
         if ask.anchor is not None or not too_large(error):
             return None
         before = self.search.seeking
-        self.search.refused(ask.nonce, cursor.next, now, ask.sent)
+        beyond = self.search.refused(ask.nonce, cursor.next, now, ask.sent)
         if self.search.seeking and not before:
             _log.warn("a page of the canister's messages is too large", canister=self._canister, first=cursor.next)
-        return self.search.found()
+        return beyond
 
-    def fitted(self, ask: InFlightPoll, cursor: Cursor) -> int | None:
-        """A page arrived; gives the nonce to continue from if that ends a search, else None."""
-        return self.search.fitted(ask.nonce, cursor.next) if ask.anchor is None else None
+    def fitted(self, ask: InFlightPoll, cursor: Cursor) -> None:
+        """A page arrived."""
+        if ask.anchor is None:
+            self.search.fitted(ask.nonce, cursor.next)
 
     def gone(self, first: int, beyond: int, now: float) -> None:
         """Report that the canister has deleted messages before they were read."""

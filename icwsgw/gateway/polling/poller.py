@@ -310,9 +310,8 @@ class Poller(ClientGroup):
             self._metrics.queries.inc("rejected")
             self._polling.resumed, self._reset_detector.anchor = False, self.cursor.last
             return
-        beyond = self._oversize_pages.failed(error, ask, self.cursor, self._clock.seconds())
         self._bad(error, ask)
-        self._leave_out(beyond)
+        self._leave_out(self._oversize_pages.failed(error, ask, self.cursor, self._clock.seconds()))
 
     def _leave_out(self, beyond: int | None) -> None:
         """Continue behind pages that are too large.
@@ -359,7 +358,8 @@ class Poller(ClientGroup):
             if ask.anchor is not None:
                 self._judge(ask, ask.anchor, batch, now)
             elif search.first is not None and search.seeking and ask.nonce > self.cursor.next:
-                self._leave_out(self._oversize_pages.fitted(ask, self.cursor))
+                self._oversize_pages.fitted(ask, self.cursor)
+                self._leave_out(None)
             elif not (self._polling.resumed and batch.messages):
                 if search.first is not None:
                     self._oversize_pages.fitted(ask, self.cursor)

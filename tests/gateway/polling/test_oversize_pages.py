@@ -19,13 +19,15 @@ def test_it_hears_of_pages_that_are_too_large_alone() -> None:
         assert oversize_pages.failed(ConnectionLost("x"), InFlightPoll(0, at, None), cursor, at) is None
         # a probe
         assert oversize_pages.failed(TOO_LARGE, InFlightPoll(0, at, LastMessage(0, b"x")), cursor, at) is None
-        assert oversize_pages.fitted(InFlightPoll(1, at, None), cursor) is None
+        oversize_pages.fitted(InFlightPoll(1, at, None), cursor)
     assert not oversize_pages.search.seeking
     for at in range(REFUSALS):
         assert oversize_pages.failed(TOO_LARGE, InFlightPoll(0, at, None), cursor, at) is None
     assert oversize_pages.search.seeking
-    assert oversize_pages.fitted(InFlightPoll(1, 9.0, LastMessage(0, b"x")), cursor) is None
-    assert oversize_pages.fitted(InFlightPoll(1, 9.0, None), cursor) == 1
+    oversize_pages.fitted(InFlightPoll(1, 9.0, LastMessage(0, b"x")), cursor)
+    assert oversize_pages.search.high is None
+    oversize_pages.fitted(InFlightPoll(1, 9.0, None), cursor)
+    assert oversize_pages.failed(TOO_LARGE, InFlightPoll(0, 9.5, None), cursor, 10.0) == 1
     assert not oversize_pages.search.seeking
 
 
