@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.agent.network_monitor import MAX_SILENCE
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tests.simulation.scenario import Scenario
     from tests.simulation.world import SimWorld
 
+#: Seconds after a step until it is looked between two steps, on average; the next look is twice as late, and so on.
+FIRST_LOOK = 0.2
 #: Whose timers may run while nobody is connected: the parts that look after things for as long as the gateway runs.
 STANDING = (
     "LoopingCall",
@@ -338,18 +341,40 @@ def timers(world: SimWorld) -> list[str]:
 
 
 class Accounts(Subject):
-    """Checks them."""
+    """Checks them: after each step, and between steps less and less often."""
 
     name = "accounts"
 
-    def stepped(self) -> None:
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self._random = Random(f"{self.world.seed} accounts")
+        self._pause = FIRST_LOOK
+        self._call = self.world.clock.callLater(self._pause, self._look)
+
+    def _look(self) -> None:
+        self._check()
+        self._pause *= 2
+        self._plan()
+
+    def _plan(self) -> None:
+        # not in step with what the gateway does
+        self._call = self.world.clock.callLater(self._pause * (0.5 + self._random.random()), self._look)
+
+    def _check(self) -> None:
         for process in self.world.processes:
             for difference in differences(process):
                 self.truth.fail(difference)
 
-    checked = stepped
+    def stepped(self) -> None:
+        self._check()
+        self._call.cancel()
+        self._pause = FIRST_LOOK
+        self._plan()
+
+    checked = _check
 
     def finished(self) -> None:
+        self._call.cancel()
         world = self.world
         # the agent's own requests have their time
         world.run(15.0, lambda: not any(process.transport.under_way for process in world.processes))

@@ -26,7 +26,7 @@ HELD = 4.0
 APART = 700_000
 
 
-class _WithComers(Subject):
+class WithComers(Subject):
     """Clients come for what is done."""
 
     #: numbers of its clients begin here
@@ -44,7 +44,7 @@ class _WithComers(Subject):
         return client
 
 
-class Ordeals(_WithComers):
+class Ordeals(WithComers):
     """Ordinary ones: no fault is needed for them."""
 
     name = "ordeal"
@@ -96,7 +96,7 @@ class Ordeals(_WithComers):
         return f"{count} clients come at once"
 
 
-class HardOrdeals(_WithComers):
+class HardOrdeals(WithComers):
     """Those that are faults as well."""
 
     name = "hard"

@@ -14,6 +14,7 @@ from tests.simulation.bystander import Bystander
 from tests.simulation.clients import SimClient
 from tests.simulation.clocks import Clocks
 from tests.simulation.conduct import Conduct
+from tests.simulation.contention import Contention, HardContention
 from tests.simulation.draining import drain
 from tests.simulation.estimates import Estimates
 from tests.simulation.fleet import Fleet
@@ -27,7 +28,7 @@ from tests.simulation.ordeals import HardOrdeals, Ordeals
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.readers import Readers
-from tests.simulation.script import Chance, Script, Step, draw_script, with_rare
+from tests.simulation.script import Chance, Script, Step, draw_script, with_rare, with_single
 from tests.simulation.strangers import Strangers
 from tests.simulation.subject import Subject
 from tests.simulation.truth import Violation, _show
@@ -59,6 +60,8 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Asides,
     Ordeals,
     HardOrdeals,
+    Contention,
+    HardContention,
     Liars,
     Fleet,
     Handovers,
@@ -82,7 +85,8 @@ def draw(seed: int, count: int) -> Script:
         for name, weight in subject.steps.items()
     }
     rare = {f"{each.name}.{name}": weight for each in subjects for name, weight in each.rare(plan).items() if weight}
-    return with_rare(draw_script(seed, count, weights, plan), rare)
+    single = {f"{each.name}.{name}": share for each in subjects for name, share in each.single(plan).items() if share}
+    return with_single(with_rare(draw_script(seed, count, weights, plan), rare), single)
 
 
 class Scenario:

@@ -102,3 +102,19 @@ def with_rare(script: Script, weights: Mapping[str, float]) -> Script:
         step = Step(len(script.steps) + more, kind, drawn.getrandbits(32), round(drawn.expovariate(1 / 0.15), 3))
         steps.insert(drawn.randint(min(FIRST_CLIENTS + 2, len(steps)), len(steps)), step)
     return Script(script.seed, script.plan, tuple(steps))
+
+
+def with_single(script: Script, shares: Mapping[str, float]) -> Script:
+    """Put further kinds of steps into a script, each at most once and whatever others there are.
+
+    :param shares: the share of scripts that have it, by kind
+    """
+    steps = list(script.steps)
+    for kind, share in shares.items():
+        drawn = random.Random(f"{script.seed} single {kind}")
+        if drawn.random() < share:
+            # numbers of clients follow from those of steps
+            number = max(step.number for step in steps) + 1 if steps else 0
+            step = Step(number, kind, drawn.getrandbits(32), round(drawn.expovariate(1 / 0.15), 3))
+            steps.insert(drawn.randint(min(FIRST_CLIENTS + 2, len(steps)), len(steps)), step)
+    return Script(script.seed, script.plan, tuple(steps))

@@ -37,6 +37,14 @@ class Subject:
         return {}
 
     @classmethod
+    def single(cls, plan: Plan) -> Mapping[str, float]:
+        """Further methods, each drawn for itself, and the share of such worlds that have it once.
+
+        A new one leaves the steps of worlds that do not have it as they are.
+        """
+        return {}
+
+    @classmethod
     def wanted(cls, plan: Plan) -> bool:
         """Whether it is part of such a world."""
         return True

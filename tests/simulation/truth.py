@@ -348,17 +348,19 @@ class SimReplica(Replica):
             known = self.ingress.get(request.request_id)
             if request.request_id in self._told_done and fault is None:
                 self.truth.fail("a call was sent again though the network had said that it is done")
-            if self.forgets and known is not None and known.done:
+            forgotten = bool(self.forgets) and known is not None and known.done
+            if forgotten:
                 self.forgets -= 1
                 known.state.set_request(known.request_id, {b"status": b"done"})
-                if fault is None:
-                    self._told_done.add(request.request_id)
             try:
                 call = admitted(target, request, fault)
             except Rejected as error:
                 # 2 is SYS_TRANSIENT: tried again, until it may be refused for good
                 spoil(request, str(error))
                 raise
+            if forgotten and fault is None:
+                # a canister that is stopped refuses it before anything is told of the call
+                self._told_done.add(request.request_id)
             if fault is not None and fault.kind in (*UNDONE, "reject", "stopped"):
                 spoil(request, fault.kind)
             return call
