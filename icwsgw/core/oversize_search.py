@@ -66,10 +66,10 @@ class OversizeSearch(Written):
 
     @property
     def seeking(self) -> bool:
-        """Whether the next poll uses the nonce from :meth:`ask` instead of the cursor's."""
+        """Whether the next poll uses the nonce from :meth:`next_nonce` instead of the cursor's."""
         return self._refusals >= REFUSALS
 
-    def ask(self) -> int:
+    def next_nonce(self) -> int:
         """The nonce to poll from while :attr:`seeking`."""
         assert self.first is not None
         if self.high is not None:
@@ -80,41 +80,41 @@ class OversizeSearch(Written):
     def _confirming(self) -> bool:
         return self.high is not None and self.high - self.low == 1
 
-    def refused(self, nonce: int, expected: int, now: float, asked: float) -> int | None:
+    def refused(self, nonce: int, expected: int, now: float, sent: float) -> int | None:
         """Record that the page at a nonce is too large.
 
         :param expected: the cursor's next nonce
         :param now: monotonic seconds
-        :param asked: when the query was sent, monotonic seconds
+        :param sent: when the query was sent, monotonic seconds
         :return: the nonce to continue from if the search is done, else None
         """
         if self.first is not None and self.first != expected:
             self.restart()
         if self.seeking:
-            return self._sought(nonce, expected, now, asked) if nonce == self.ask() else None
+            return self._sought(nonce, expected, now, sent) if nonce == self.next_nonce() else None
         if nonce != expected:
             return None
         if self.first is None:
             self.first = self.low = nonce
             self._since = now
-        elif asked < self._known:
+        elif sent < self._known:
             return None
         self._known = now
         if self._refusals < REFUSALS - 1 or now - self._since >= SECONDS:
             self._refusals += 1
         return None
 
-    def _sought(self, nonce: int, expected: int, now: float, asked: float) -> int | None:
+    def _sought(self, nonce: int, expected: int, now: float, sent: float) -> int | None:
         """The page that the search asked for is too large."""
         if self._confirming:
             # Not a query that was in flight when the first refusal came.
-            if asked < self._known:
+            if sent < self._known:
                 return None
             beyond = self.high
             self.restart()
             return beyond
         self.low, self._known = nonce, now
-        if self.high is None and self.ask() - expected > FARTHEST:
+        if self.high is None and self.next_nonce() - expected > FARTHEST:
             self.restart()
         return None
 
@@ -126,7 +126,7 @@ class OversizeSearch(Written):
         if nonce == self.first or self.first != expected:
             # A probe may have brought the messages that seemed to be out of reach.
             self.restart()
-        elif self.seeking and nonce == self.ask():
+        elif self.seeking and nonce == self.next_nonce():
             if self._confirming:
                 self.restart()
             else:

@@ -1,4 +1,4 @@
-"""What a poller asks next, and what follows an answer: decisions and tables, without a network.
+"""What a poller does next, and what follows an answer: decisions and tables, without a network.
 
 :class:`Polling` holds the state of one poller: the cursor, the reset detector, the send window, the reorder buffer, the
 search for the end of oversize pages, and the queries in flight. :mod:`icwsgw.gateway.polling.poller` sends what
@@ -6,10 +6,10 @@ search for the end of oversize pages, and the queries in flight. :mod:`icwsgw.ga
 
 What follows an answer to an ordinary query (:data:`FOLLOW`; the first row that applies):
 
-    the queue goes on, and no client got a message of it    REST
-    the queue goes on                                       ASK
-    new messages, and the reorder buffer holds answers      ASK
-    the reorder buffer holds answers                        ASK_FOR_GAP
+    the queue continues, and no client got a message of it  REST
+    the queue continues                                     POLL
+    new messages, and the reorder buffer holds answers      POLL
+    the reorder buffer holds answers                        POLL_FOR_GAP
     new messages                                            FOLLOW_UP
     clients wait for their first message                    LOOK_AGAIN
     otherwise                                               NOTHING
@@ -17,7 +17,7 @@ What follows an answer to an ordinary query (:data:`FOLLOW`; the first row that 
 What follows the answer to a probe (:data:`JUDGED`). *Resumed* means that the position is an earlier poller's and no
 client has got a message since, so nothing has to be proven:
 
-    SAME                                                    GO_ON
+    SAME                                                    CONTINUE
     NEW, with messages, not resumed                         PROVE
     NEW, otherwise                                          RESTART
     LOOK, resumed                                           RESTART
@@ -46,31 +46,31 @@ LATE_SECONDS = 1.0
 class Follow(IntEnum):
     """What follows an answer to an ordinary query."""
 
-    ASK = 0
-    """Ask at once for what the window allows."""
+    POLL = 0
+    """Poll at once from what the window allows."""
     REST = 1
     """The same, after the time that messages for nobody have cost."""
-    ASK_FOR_GAP = 2
-    """Ask soon for the messages before those that wait for their turn."""
+    POLL_FOR_GAP = 2
+    """Poll soon for the messages before those in the reorder buffer."""
     FOLLOW_UP = 3
-    """Poll once more before the next beat: what was queued may be answered."""
+    """Poll once more before the next tick: what was queued may be answered."""
     LOOK_AGAIN = 4
     """Poll again for a newcomer's first message; or probe, where a ws_open was executed and the queue is empty."""
     NOTHING = 5
-    """The next beat will do."""
+    """The next tick suffices."""
 
 
 def _follow(more: bool, useful: bool, found: bool, kept: bool, waiting: bool) -> Follow:
     if more:
-        return Follow.ASK if useful else Follow.REST
+        return Follow.POLL if useful else Follow.REST
     if kept:
-        return Follow.ASK if found else Follow.ASK_FOR_GAP
+        return Follow.POLL if found else Follow.POLL_FOR_GAP
     if found:
         return Follow.FOLLOW_UP
     return Follow.LOOK_AGAIN if waiting else Follow.NOTHING
 
 
-#: Keys: the queue goes on; a client got a message; there were new messages; the reorder buffer holds answers; clients
+#: Keys: the queue continues; a client got a message; there were new messages; the reorder buffer holds answers; clients
 #: wait for their first message. It is a table because each poll looks something up here.
 FOLLOW: dict[tuple[bool, bool, bool, bool, bool], Follow] = {
     (more, useful, found, kept, waiting): _follow(more, useful, found, kept, waiting)
@@ -82,21 +82,21 @@ FOLLOW: dict[tuple[bool, bool, bool, bool, bool], Follow] = {
 class Judged(IntEnum):
     """What follows the answer to a probe."""
 
-    GO_ON = 0
-    """The canister's life goes on; the answer is taken as others are."""
+    CONTINUE = 0
+    """The canister was not reset; the answer is handled as others are."""
     PROVE = 1
     """Restart if the answer's certificate holds, else probe again soon."""
     RESTART = 2
-    """The canister has begun a new life."""
+    """The canister was reset."""
     LOOK_AT_START = 3
-    """Ask for the start of its queue."""
+    """Poll from the start of its queue."""
     NOTHING = 4
     """Nothing is proven."""
 
 
 #: Keys: what the evidence says; the position is an earlier poller's; the answer has messages.
 JUDGED: dict[tuple[ResetState, bool, bool], Judged] = {
-    **{(ResetState.SAME, resumed, some): Judged.GO_ON for resumed in (False, True) for some in (False, True)},
+    **{(ResetState.SAME, resumed, some): Judged.CONTINUE for resumed in (False, True) for some in (False, True)},
     **{(ResetState.UNSURE, resumed, some): Judged.NOTHING for resumed in (False, True) for some in (False, True)},
     **{(ResetState.LOOK, True, some): Judged.RESTART for some in (False, True)},
     **{(ResetState.LOOK, False, some): Judged.LOOK_AT_START for some in (False, True)},
@@ -106,7 +106,7 @@ JUDGED: dict[tuple[ResetState, bool, bool], Judged] = {
 }
 
 
-class Question(Protocol):
+class Query(Protocol):
     """A query in flight (:class:`icwsgw.gateway.polling.poll_requests.InFlightPoll`)."""
 
     nonce: int
@@ -114,7 +114,7 @@ class Question(Protocol):
     anchor: LastMessage | None
 
 
-T = TypeVar("T", bound=Question)
+T = TypeVar("T", bound=Query)
 
 
 class Polling(Generic[T]):
@@ -125,12 +125,12 @@ class Polling(Generic[T]):
     :ivar window: how many polls may be in flight
     :ivar reorder_buffer: answers that wait for earlier ones
     :ivar search: the search for the end of pages that are too large
-    :ivar asks: queries in flight, the oldest first
+    :ivar in_flight: queries in flight, the oldest first
     :ivar probing: the newest probe, or look at the start of the queue, in flight
     :ivar resumed: the position is an earlier poller's, and no probe has confirmed it yet: no message is delivered
     """
 
-    __slots__ = ("asks", "cursor", "probing", "reorder_buffer", "reset_detector", "resumed", "search", "window")
+    __slots__ = ("cursor", "in_flight", "probing", "reorder_buffer", "reset_detector", "resumed", "search", "window")
 
     def __init__(self, cursor: Cursor | None, window: int) -> None:
         self.resumed = cursor is not None
@@ -139,11 +139,11 @@ class Polling(Generic[T]):
         self.window = PollWindow(window)
         self.reorder_buffer = ReorderBuffer()
         self.search = OversizeSearch()
-        self.asks: dict[T, None] = {}
+        self.in_flight: dict[T, None] = {}
         self.probing: T | None = None
 
     def written(self) -> Document:
-        """The state as plain values, without the queries in flight and answers that wait for their turn."""
+        """The state as plain values, without the queries in flight and the reorder buffer."""
         anchor = self.reset_detector.anchor
         return {
             "cursor": self.cursor.written(),
@@ -168,15 +168,15 @@ class Polling(Generic[T]):
         self.search.read(document.get("search", {}))
 
     def choose(self, now: float, overlap: bool, waiting: bool, rtt: float) -> tuple[LastMessage | None, list[int]]:
-        """What to ask now.
+        """What to poll now.
 
-        :param overlap: ask from the next nonce even if a query from there is in flight
+        :param overlap: poll from the next nonce even if a query from there is in flight
         :param waiting: clients wait for their first message
         :param rtt: the usual round-trip time in seconds
         :return: the anchor to probe from, or None if no probe is due; the nonces to poll from
         """
-        following, asks, reset_detector = self.cursor.next, self.asks, self.reset_detector
-        in_flight = {ask.nonce for ask in asks if ask.anchor is None} if asks else set()
+        following, polls, reset_detector = self.cursor.next, self.in_flight, self.reset_detector
+        in_flight = {poll.nonce for poll in polls if poll.anchor is None} if polls else set()
         in_flight.update(self.reorder_buffer.kept)
         if overlap:
             in_flight.discard(following)
@@ -194,9 +194,9 @@ class Polling(Generic[T]):
                 # The probe's answer contains new messages as well.
                 in_flight.add(following)
         if self.search.first is not None and self.search.seeking:
-            number = self.search.ask()
-            return anchor, [] if number in in_flight else [number]
-        return anchor, self.window.asks(following, in_flight)
+            nonce = self.search.next_nonce()
+            return anchor, [] if nonce in in_flight else [nonce]
+        return anchor, self.window.nonces(following, in_flight)
 
     def overlap(self, now: float, gap: float, most: int, rtt: float) -> tuple[bool, T | None]:
         """Whether a query may be sent although one from the same nonce is in flight, and which one is given up for it.
@@ -206,7 +206,7 @@ class Polling(Generic[T]):
         :param most: maximum number of such queries in flight
         """
         nonce = self.cursor.next
-        same = [ask for ask in self.asks if ask.nonce == nonce or ask.anchor is not None]
+        same = [poll for poll in self.in_flight if poll.nonce == nonce or poll.anchor is not None]
         if not same:
             return True, None
         if now - same[-1].sent < gap:
@@ -220,42 +220,42 @@ class Polling(Generic[T]):
 
         :raises StopIteration: there is none
         """
-        past = (ask for ask in self.asks if ask.anchor is None and ask.nonce < self.cursor.next)
-        return next(past, None) or next(iter(self.asks))
+        past = (poll for poll in self.in_flight if poll.anchor is None and poll.nonce < self.cursor.next)
+        return next(past, None) or next(iter(self.in_flight))
 
-    def ended(self, ask: T) -> bool:
+    def ended(self, poll: T) -> bool:
         """A query has ended; False if it was given up before."""
-        if ask not in self.asks:
+        if poll not in self.in_flight:
             return False
-        del self.asks[ask]
-        if ask is self.probing:
+        del self.in_flight[poll]
+        if poll is self.probing:
             self.probing = None
         return True
 
     def judge(
         self,
-        ask: T,
+        poll: T,
         anchor: LastMessage,
         messages: list[Message],
         waiting: Container[tuple[bytes, int]],
         now: float,
-        may_ask: bool,
+        may_poll: bool,
     ) -> Judged:
-        """Judge the answer to a probe, or to a look at the start of the queue (which asks below the anchor).
+        """Judge the answer to a probe, or to a look at the start of the queue (which polls from below the anchor).
 
         :param waiting: client keys that wait for their first message
-        :param may_ask: the network has not asked to wait
+        :param may_poll: the network has not asked to wait
         """
         reset_detector = self.reset_detector
-        if ask.nonce == anchor.nonce:
+        if poll.nonce == anchor.nonce:
             verdict = reset_detector.probed(anchor, messages, now)
         else:
             verdict = reset_detector.looked(anchor, messages, waiting, now)
         judged = JUDGED[verdict, self.resumed, bool(messages)]
-        if judged is Judged.GO_ON:
+        if judged is Judged.CONTINUE:
             self.resumed = False
         elif judged is Judged.LOOK_AT_START:
-            if not may_ask:
+            if not may_poll:
                 return Judged.NOTHING
             if anchor.nonce == 0:
                 # The probe was a look at the start itself.
@@ -273,9 +273,9 @@ class Polling(Generic[T]):
         return resumed
 
 
-def late(ask: Question, now: float, rtt: float) -> bool:
+def late(poll: Query, now: float, rtt: float) -> bool:
     """Whether a query takes longer than usual.
 
     :param rtt: the usual round-trip time in seconds
     """
-    return now - ask.sent >= max(LATE_SECONDS, 3 * rtt)
+    return now - poll.sent >= max(LATE_SECONDS, 3 * rtt)

@@ -44,8 +44,8 @@ class PollWindow(Written):
         """Whether the queue holds more than a page, so that several answers are likely to arrive together."""
         return self.size > 1 or self._pages > 0
 
-    def asks(self, next_nonce: int, in_flight: Container[int]) -> list[int]:
-        """The nonces of the window that no query in flight asks from, nearest first."""
+    def nonces(self, next_nonce: int, in_flight: Container[int]) -> list[int]:
+        """The nonces of the window that no query in flight polls from, nearest first."""
         deeper = self._pages - self.size
         room = -deeper if deeper < 0 else 1 << min(deeper, 16)
         if room == 1:

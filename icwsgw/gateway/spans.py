@@ -110,16 +110,16 @@ class PollSpans:
         """Count a poll that has been answered or has failed."""
         self._traces.answered()
 
-    def failed(self, ask: InFlightPoll, error: BaseException | None) -> None:
+    def failed(self, poll: InFlightPoll, error: BaseException | None) -> None:
         """Make a failed span of a poll."""
-        self._keep(ask).failed(error.cause if isinstance(error, IcwsError) else "internal")
-        self.done(ask)
+        self._keep(poll).failed(error.cause if isinstance(error, IcwsError) else "internal")
+        self.done(poll)
 
     def relaying(
-        self, ask: InFlightPoll, messages: list[Message], sessions: Mapping[tuple[bytes, int], TracedSession]
+        self, poll: InFlightPoll, messages: list[Message], sessions: Mapping[tuple[bytes, int], TracedSession]
     ) -> list[MessageTrace]:
         """Begin the spans of messages that a poll has brought; the caller ends them when they are delivered."""
-        trace = self._keep(ask)
+        trace = self._keep(poll)
         relaying, spans = trace.relaying(len(messages)), []
         for principal, client_nonce, key, content in messages:
             session = sessions.get((principal, client_nonce))
@@ -128,15 +128,15 @@ class PollSpans:
                 spans.append(session.trace.canister_message(name, self._canister, len(content), trace.context))
         return [*spans, relaying]
 
-    def done(self, ask: InFlightPoll) -> None:
+    def done(self, poll: InFlightPoll) -> None:
         """End the span of a poll, if there is one. A poll without messages gets one here if those are asked for."""
-        trace = self._keep(ask) if self._traces.idle_polls else ask.trace
+        trace = self._keep(poll) if self._traces.idle_polls else poll.trace
         if trace is not None:
             trace.ended()
-            ask.trace = None
+            poll.trace = None
 
-    def _keep(self, ask: InFlightPoll) -> PollTrace:
-        if ask.trace is None:
-            ago = self._clock.seconds() - ask.sent
-            ask.trace = self._traces.iteration(self._now_ns() - int(ago * 1e9))
-        return ask.trace
+    def _keep(self, poll: InFlightPoll) -> PollTrace:
+        if poll.trace is None:
+            ago = self._clock.seconds() - poll.sent
+            poll.trace = self._traces.iteration(self._now_ns() - int(ago * 1e9))
+        return poll.trace

@@ -22,7 +22,7 @@ class Script:
         self.now = 0.0
 
     def step(self) -> int | None:
-        number = self.search.ask() if self.search.seeking else N
+        number = self.search.next_nonce() if self.search.seeking else N
         self.asked.append(number)
         asked, self.now = self.now, self.now + 0.25
         if number < self.fits_from:
@@ -98,10 +98,10 @@ def test_numbers_that_nobody_is_looking_for_change_nothing() -> None:
     assert search.first is None
     script = Script(10_000)
     script.run(REFUSALS + 2)
-    ask = script.search.ask()
-    script.search.refused(ask + 1, N, script.now, script.now)
-    script.search.fitted(ask + 5, N)
-    assert script.search.ask() == ask
+    nonce = script.search.next_nonce()
+    script.search.refused(nonce + 1, N, script.now, script.now)
+    script.search.fitted(nonce + 5, N)
+    assert script.search.next_nonce() == nonce
 
 
 def test_a_cursor_that_has_moved_begins_anew() -> None:
@@ -149,8 +149,8 @@ def test_it_looks_as_far_as_said_and_then_begins_again() -> None:
         search.refused(first, first, float(now), float(now))
     asked = []
     while search.seeking:
-        asked.append(search.ask() - first)
-        search.refused(search.ask(), first, 10.0, 10.0)
+        asked.append(search.next_nonce() - first)
+        search.refused(search.next_nonce(), first, 10.0, 10.0)
     assert asked == [1 << power for power in range(FARTHEST.bit_length())]
     assert search.first is None
 
@@ -160,7 +160,7 @@ def test_a_search_ends_when_its_messages_have_come_another_way() -> None:
     while not (script.search.seeking and script.search.low > N):
         script.step()
     # a probe has brought what the search was to go past
-    script.search.fitted(script.search.ask(), N + 3)
+    script.search.fitted(script.search.next_nonce(), N + 3)
     assert script.search.first is None
 
 
@@ -179,7 +179,7 @@ def test_a_refusal_that_was_in_flight_confirms_nothing() -> None:
     while script.search.high is None or script.search.high - script.search.low > 1:
         script.step()
     low = script.search.low
-    assert script.search.ask() == low
+    assert script.search.next_nonce() == low
     assert script.search.refused(low, N, script.now, script.now - 2.0) is None
     assert script.search.seeking
     assert script.search.refused(low, N, script.now, script.now) == 103

@@ -42,9 +42,9 @@ class Script(MachineScript):
         self.anchor, self.numbers = self.polling.choose(self.now, overlap, waiting, 0.1)
         if self.anchor is not None:
             self.polling.probing = probe = Ask(self.anchor.nonce, self.now, self.anchor)
-            self.polling.asks[probe] = None
+            self.polling.in_flight[probe] = None
         for number in self.numbers:
-            self.polling.asks[Ask(number, self.now)] = None
+            self.polling.in_flight[Ask(number, self.now)] = None
         return self
 
     def asks(self, *numbers: int, probe: int | None = None) -> Script:
@@ -54,16 +54,16 @@ class Script(MachineScript):
 
     def is_answered(self) -> Script:
         """All that is in flight."""
-        for ask in list(self.polling.asks):
+        for ask in list(self.polling.in_flight):
             assert self.polling.ended(ask)
             assert not self.polling.ended(ask), "a second time it was given up before"
         return self
 
-    def judges(self, texts: list[tuple[int, str]], nonce: int | None = None, may_ask: bool = True) -> Judged:
+    def judges(self, texts: list[tuple[int, str]], nonce: int | None = None, may_poll: bool = True) -> Judged:
         anchor = self.polling.reset_detector.anchor
         assert anchor is not None
         ask = Ask(anchor.nonce if nonce is None else nonce, self.now, anchor)
-        return self.polling.judge(ask, anchor, [_message(*one) for one in texts], {}, self.now, may_ask)
+        return self.polling.judge(ask, anchor, [_message(*one) for one in texts], {}, self.now, may_poll)
 
 
 def _message(nonce: int, text: str = "x") -> tuple[bytes, int, bytes, bytes]:
@@ -103,7 +103,7 @@ def test_a_probe_that_hangs_holds_up_the_next_until_it_is_late() -> None:
 
 def test_a_resumed_position_is_probed_whatever_the_time_and_not_polled() -> None:
     script = Script(resumed=True).polls(overlap=True).asks(probe=9)
-    assert script.judges([(9, "x")]) is Judged.GO_ON
+    assert script.judges([(9, "x")]) is Judged.CONTINUE
     # the next one is due after a while
     assert not script.polling.resumed
     script.is_answered().polls().asks(10)
@@ -127,7 +127,7 @@ def test_a_search_past_a_page_that_is_too_large_asks_for_its_number_alone() -> N
     for at in range(REFUSALS):
         script.polling.search.refused(10, 10, script.now + at, script.now + at)
     assert script.polling.search.seeking
-    number = script.polling.search.ask()
+    number = script.polling.search.next_nonce()
     script.polls().asks(number).polls().asks()
 
 
@@ -149,7 +149,7 @@ def test_queries_for_one_number_overlap_until_the_oldest_is_late(
 ) -> None:
     script = Script()
     asks = [Ask(10, at) for at in sent]
-    script.polling.asks.update(dict.fromkeys(asks))
+    script.polling.in_flight.update(dict.fromkeys(asks))
     may, given_up = script.polling.overlap(script.now, gap, most, 0.1)
     assert (may, None if given_up is None else asks.index(given_up)) == expected
 
@@ -157,7 +157,7 @@ def test_queries_for_one_number_overlap_until_the_oldest_is_late(
 def test_queries_about_what_was_delivered_matter_least() -> None:
     script = Script()
     oldest, past = Ask(10, 99.0), Ask(8, 99.5)
-    script.polling.asks.update({oldest: None, past: None})
+    script.polling.in_flight.update({oldest: None, past: None})
     assert script.polling.least() is past
     assert script.polling.ended(past)
     assert script.polling.least() is oldest
@@ -177,10 +177,10 @@ def test_what_follows_an_answer(more: bool, useful: bool, found: bool, kept: boo
     follow = FOLLOW[more, useful, found, kept, waiting]
     # a queue that goes on is read without a pause only where somebody gets its messages
     assert (follow is Follow.REST) == (more and not useful)
-    if follow is Follow.ASK:
+    if follow is Follow.POLL:
         assert (more and useful) or (found and kept)
     if not more and not found:
-        assert follow in (Follow.ASK_FOR_GAP, Follow.LOOK_AGAIN, Follow.NOTHING), "nothing new is asked for at once"
+        assert follow in (Follow.POLL_FOR_GAP, Follow.LOOK_AGAIN, Follow.NOTHING), "nothing new is asked for at once"
     if follow is Follow.NOTHING:
         assert not kept
         assert not waiting
@@ -200,7 +200,7 @@ def test_a_new_life_is_proven_before_it_costs_a_client_its_session() -> None:
 
 def test_an_empty_answer_to_a_probe_leads_to_the_start_of_the_queue() -> None:
     assert Script().judges([]) is Judged.LOOK_AT_START
-    assert Script().judges([], may_ask=False) is Judged.NOTHING, "the network has asked to wait"
+    assert Script().judges([], may_poll=False) is Judged.NOTHING, "the network has asked to wait"
     assert Script(resumed=True).judges([]) is Judged.RESTART
     # a probe of the first message was a look at the start already
     assert Script(delivered=1).judges([]) is Judged.NOTHING

@@ -8,8 +8,8 @@ from icwsgw.core.poll_window import DEFAULT_PAGE, USELESS_PAGES, PollWindow
 
 def test_at_rest_one_poll_at_a_time() -> None:
     window = PollWindow(32)
-    assert window.asks(7, set()) == [7]
-    assert window.asks(7, {7}) == []
+    assert window.nonces(7, set()) == [7]
+    assert window.nonces(7, {7}) == []
     assert not window.answered(0, True)
     assert not window.answered(20, True)
     assert window.size == 1
@@ -31,9 +31,9 @@ def test_it_doubles_while_pages_come_back_full() -> None:
     sizes = []
     for _ in range(6):
         assert window.answered(50, False)
-        sizes.append(len(window.asks(0, set())))
+        sizes.append(len(window.nonces(0, set())))
     assert sizes == [1, 2, 4, 8, 8, 8]
-    assert window.asks(100, {100, 150}) == [200, 250, 300, 350, 400, 450]
+    assert window.nonces(100, {100, 150}) == [200, 250, 300, 350, 400, 450]
 
 
 def test_a_drain_begins_with_what_the_last_one_needed() -> None:
@@ -41,20 +41,20 @@ def test_a_drain_begins_with_what_the_last_one_needed() -> None:
     for _ in range(3):
         window.answered(50, False)
     assert not window.answered(10, True)
-    assert window.asks(0, set()) == [0, 50, 100, 150]
+    assert window.nonces(0, set()) == [0, 50, 100, 150]
     # as they come back, nothing is asked beyond what was expected
     window.answered(50, False)
-    assert window.asks(50, {50, 100, 150}) == []
+    assert window.nonces(50, {50, 100, 150}) == []
     window.answered(50, False)
     window.answered(50, False)
-    assert window.asks(150, {150}) == []
+    assert window.nonces(150, {150}) == []
     # unless the queue goes on
     window.answered(50, False)
-    assert window.asks(200, set()) == [200]
+    assert window.nonces(200, set()) == [200]
     assert not window.answered(0, True)
     assert window.size == 4
     assert not window.answered(0, True)
-    assert window.asks(200, set()) == [200]
+    assert window.nonces(200, set()) == [200]
 
 
 def test_the_page_is_learned_from_the_canister() -> None:
@@ -63,7 +63,7 @@ def test_the_page_is_learned_from_the_canister() -> None:
     window.answered(20, False)
     assert window.page == 20
     window.answered(20, False)
-    assert window.asks(0, set()) == [0, 20]
+    assert window.nonces(0, set()) == [0, 20]
 
 
 def test_a_canister_that_says_nothing_about_its_end() -> None:
@@ -77,12 +77,12 @@ def test_a_queue_of_any_depth_is_drained_without_asking_anything_twice(depth: in
     window = PollWindow(limit)
     nonce, rounds, asked = 0, 0, []
     while True:
-        asks = window.asks(nonce, set())
-        assert asks[0] == nonce
-        assert len(asks) <= limit
-        asked += asks
+        nonces = window.nonces(nonce, set())
+        assert nonces[0] == nonce
+        assert len(nonces) <= limit
+        asked += nonces
         more = False
-        for start in asks:
+        for start in nonces:
             count = max(0, min(page, depth - start))
             if start != nonce:
                 # another page than expected: asked for again in the next round
@@ -100,7 +100,7 @@ def test_an_empty_answer_is_the_end_whatever_the_canister_says() -> None:
     window = PollWindow(8)
     for _ in range(5):
         assert not window.answered(0, False)
-    assert window.asks(0, set()) == [0]
+    assert window.nonces(0, set()) == [0]
     assert window.page == DEFAULT_PAGE
 
 
@@ -117,7 +117,7 @@ def test_steady_paging_asks_nothing_twice_in_whatever_order_the_answers_come(
     more = True
     while in_flight or more:
         if more:
-            for ask in window.asks(nonce, in_flight.keys() | kept):
+            for ask in window.nonces(nonce, in_flight.keys() | kept):
                 in_flight[ask] = None
                 asked.append(ask)
         more = False
@@ -141,10 +141,10 @@ def test_it_grows_little_for_messages_that_reach_no_client() -> None:
     grown = []
     for _ in range(10):
         assert window.answered(50, False, useful=False)
-        grown.append(len(window.asks(1, ())))
+        grown.append(len(window.nonces(1, ())))
     assert grown == [1, 2, 4, 8] + [USELESS_PAGES] * 6
     for _ in range(3):
         assert window.answered(50, False)
-    assert len(window.asks(1, ())) == 32
+    assert len(window.nonces(1, ())) == 32
     assert window.answered(50, False, useful=False)
-    assert len(window.asks(1, ())) == USELESS_PAGES
+    assert len(window.nonces(1, ())) == USELESS_PAGES

@@ -284,8 +284,8 @@ SCRIPTS: dict[type, Script] = {
     OversizeSearch: Script(
         lambda now: OversizeSearch(),
         [
-            lambda m, now, n: m.refused(m.ask() if m.seeking else 3, 3, now, now - n / 10),
-            lambda m, now, n: m.fitted(m.ask() if m.seeking else 9, 3),
+            lambda m, now, n: m.refused(m.next_nonce() if m.seeking else 3, 3, now, now - n / 10),
+            lambda m, now, n: m.fitted(m.next_nonce() if m.seeking else 9, 3),
             lambda m, now, n: (m.seeking, m.first, m.low, m.high),
         ],
     ),

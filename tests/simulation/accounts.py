@@ -132,10 +132,10 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     newcomers = sum(poller.poll_budget.newcomer for poller in pollers)
     yield "pollers of the budget", budget.pollers, len(pollers)
     yield "newcomers", (budget.newcomers.pollers, context.newcomers.busy), (newcomers, newcomers)
-    asks = [ask for poller in pollers for ask in poller._asks]
-    yield "queries in flight", context.queries.busy + context.newcomers_queries.busy, len(asks)
+    polls = [poll for poller in pollers for poll in poller._in_flight]
+    yield "queries in flight", context.queries.busy + context.newcomers_queries.busy, len(polls)
     under_way = process.agent.under_way["query"] + context.answers.waiting
-    yield "queries at the network", len(asks), under_way
+    yield "queries at the network", len(polls), under_way
     spoken = {
         poller.canister.raw
         for poller in pollers

@@ -71,31 +71,31 @@ class WatchedPoller(SimPoller):
         self._large.forget()
         super()._restart(now)
 
-    def _deliver(self, batch: Batch, taken: CursorUpdate, ask: InFlightPoll) -> None:
+    def _deliver(self, batch: Batch, taken: CursorUpdate, poll: InFlightPoll) -> None:
         now = self._clock.seconds()
         if taken.lost is not None:
-            self._gap.hear(taken.lost[0], ask.sent, now)
+            self._gap.hear(taken.lost[0], poll.sent, now)
             why = self._gap.doubt(taken.lost[0], GAP_ASKS, GAP_SECONDS)
             if why:
                 self.truth.fail(f"{self.canister.text[:5]}: the gap {taken.lost} was believed, but {why}")
         elif taken.missing is not None and not taken.deliver:
-            self._gap.hear(taken.missing[0], ask.sent, now)
+            self._gap.hear(taken.missing[0], poll.sent, now)
         if taken.deliver:
             self._gap.forget()
-        super()._deliver(batch, taken, ask)
+        super()._deliver(batch, taken, poll)
 
-    def _failed(self, failure: Any, ask: InFlightPoll) -> None:
-        if ask in self._asks and ask.anchor is None and too_large(failure.value):
-            self._refused.add(ask.nonce)
-            if ask.nonce == self.cursor.next:
-                self._large.hear(ask.nonce, ask.sent, self._clock.seconds())
-        super()._failed(failure, ask)
+    def failed(self, failure: Any, poll: InFlightPoll) -> None:
+        if poll in self._in_flight and poll.anchor is None and too_large(failure.value):
+            self._refused.add(poll.nonce)
+            if poll.nonce == self.cursor.next:
+                self._large.hear(poll.nonce, poll.sent, self._clock.seconds())
+        super().failed(failure, poll)
 
-    def _take(self, batch: Batch, ask: InFlightPoll, asked: int, now: float, count: int) -> None:
-        if asked == self.cursor.next and ask.anchor is None:
+    def _take(self, batch: Batch, poll: InFlightPoll, asked: int, now: float, count: int) -> None:
+        if asked == self.cursor.next and poll.anchor is None:
             # its page can be read after all
             self._large.forget()
-        super()._take(batch, ask, asked, now, count)
+        super()._take(batch, poll, asked, now, count)
 
     def _leave_out(self, beyond: int | None) -> None:
         if beyond is not None:

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.cursor import LastMessage
 from icwsgw.core.messages import ClientEnvelope, is_acknowledgement, parse_client_frame
 from icwsgw.core.session_machine import State
 from icwsgw.devnet.canisters import Canister
@@ -24,6 +25,7 @@ from icwsgw.devnet.hosting import Host
 from icwsgw.devnet.replica import Replica
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, Rejected
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
+from icwsgw.gateway.polling.poll_sender import PollSender
 from icwsgw.gateway.polling.poller import Poller
 from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
@@ -219,11 +221,11 @@ class SimPoller(Poller):
         self.asked_until = max(self.asked_until, before.asked_until)
         self.refusals = max(self.refusals, before.refusals)
 
-    def _bad(self, error: BaseException | None, ask: InFlightPoll) -> None:
+    def _bad(self, error: BaseException | None, poll: InFlightPoll) -> None:
         if isinstance(error, HttpError) and (error.retry_after or error.status in (429, 503)):
             now, world = self._clock.seconds(), self.truth.world
             # what was in flight when this poller, or all of them, were told to pause counts once
-            if ask.sent >= self.asked_until and now >= self.backoff.host_until:
+            if poll.sent >= self.asked_until and now >= self.backoff.host_until:
                 self.refusals += 1
             if (error.retry_after or 0.0) > world.longest_asked + 2.5 and not world.plan.clocks:
                 asked = f"the network asked to wait {world.longest_asked} s at most"
@@ -233,14 +235,14 @@ class SimPoller(Poller):
             if error.retry_after:
                 pause = max(pause, min(error.retry_after, 60.0))
             self.asked_until = max(self.asked_until, now + pause)
-        super()._bad(error, ask)
+        super()._bad(error, poll)
 
-    def answered(self, reply: bytes, ask: InFlightPoll) -> None:
-        if ask.sent >= self.asked_until:
+    def answered(self, reply: bytes, poll: InFlightPoll) -> None:
+        if poll.sent >= self.asked_until:
             self.refusals = 0
         queries, world = self._metrics.queries.values, self.truth.world
         abandoned = queries["abandoned"]
-        super().answered(reply, ask)
+        super().answered(reply, poll)
         if queries["abandoned"] > abandoned:
             network: Any = self._context.network
             network.not_judged(self)
@@ -251,10 +253,16 @@ class SimPoller(Poller):
             rounds = self._context.answers._rounds
             world.answer_turns.took(self, set(rounds._lanes), cost)
 
-    def _send(self, ask: InFlightPoll, now: float) -> None:
-        if now < self.asked_until - 1e-6:
-            self.truth.fail(f"{self.canister.text[:5]} was polled {self.asked_until - now:.3f} s before it was allowed")
-        super()._send(ask, now)
+
+class SimPollSender(PollSender):
+    """Tells when a poll is sent before that is allowed."""
+
+    def send(self, nonce: int, now: float, anchor: LastMessage | None = None) -> None:
+        poller: Any = self._owner
+        early = poller.asked_until - now
+        if early > 1e-6:
+            poller.truth.fail(f"{poller.canister.text[:5]} was polled {early:.3f} s before it was allowed")
+        super().send(nonce, now, anchor)
 
 
 class SimCanister(Canister):

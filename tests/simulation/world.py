@@ -35,7 +35,7 @@ from icwsgw.server.factory import GatewayFactory
 from tests.simulation.plan import MAX_CANISTERS, Plan
 from tests.simulation.positions import WatchedPoller
 from tests.simulation.process import SimProcess
-from tests.simulation.truth import SimPoller, SimReplica, SimSession, Truth
+from tests.simulation.truth import SimPoller, SimPollSender, SimReplica, SimSession, Truth
 from tests.simulation.waiting import AnswerTurns
 from tests.support.ordered_clock import OrderedClock
 
@@ -70,6 +70,7 @@ def simulated() -> Iterator[None]:
     import icwsgw.devnet.replica as replica_module
     import icwsgw.gateway.gateway as gateway_module
     import icwsgw.gateway.gateway_handover as handover_module
+    import icwsgw.gateway.polling.poller as poller_module
     import icwsgw.gateway.principal_limit as principals_module
     import icwsgw.gateway.registry as registry_module
     import icwsgw.gateway.timer_wheel as wheel_module
@@ -78,7 +79,8 @@ def simulated() -> Iterator[None]:
     sessions = mock.patch.object(gateway_module, "ClientSession", SimSession)
     handed = mock.patch.object(handover_module, "ClientSession", SimSession)
     pollers = mock.patch.object(registry_module, "Poller", WatchedPoller)
-    with sessions, handed, pollers, mock.patch.object(bls, "verify", _verify):
+    senders = mock.patch.object(poller_module, "PollSender", SimPollSender)
+    with sessions, handed, pollers, senders, mock.patch.object(bls, "verify", _verify):
         modules = (wheel_module, registry_module, factory_module, replica_module, principals_module)
         for module in modules:
             module.set = OrderedSet  # type: ignore[attr-defined]

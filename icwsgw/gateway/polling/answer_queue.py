@@ -39,7 +39,7 @@ class AnswerHandler(Hashable, Protocol):
     @property
     def poll_budget(self) -> SpentWork: ...
 
-    def answered(self, reply: bytes, ask: InFlightPoll) -> None:
+    def answered(self, reply: bytes, poll: InFlightPoll) -> None:
         """Deal with an answer."""
 
 
@@ -56,17 +56,17 @@ class AnswerQueue:
         """How many answers wait."""
         return self._rounds.waiting
 
-    def arrived(self, reply: bytes, ask: InFlightPoll, poller: AnswerHandler) -> None:
+    def arrived(self, reply: bytes, poll: InFlightPoll, poller: AnswerHandler) -> None:
         """Handle an answer now, or queue it."""
         clock, rounds = self._clock, self._rounds
         began = clock.seconds()
         if rounds.at_once(began):
-            poller.answered(reply, ask)
+            poller.answered(reply, poll)
             ended = clock.seconds()
             rounds.did(began, ended)
             poller.poll_budget.answered(poller.messages_down, poller.messages_lost, ended, ended - began)
             return
-        rounds.add(poller, (reply, ask))
+        rounds.add(poller, (reply, poll))
         if not self._planned:
             self._planned = True
             clock.callLater(0, self._round)
@@ -75,9 +75,9 @@ class AnswerQueue:
         clock, rounds = self._clock, self._rounds
         began = ended = clock.seconds()
         while rounds.waiting and ended - began < QUANTUM:
-            poller, (reply, ask) = rounds.next()
+            poller, (reply, poll) = rounds.next()
             try:
-                poller.answered(reply, ask)
+                poller.answered(reply, poll)
             except Exception:
                 _log.failure("handling a poll answer failed", canister=poller.canister.text)
             now = clock.seconds()

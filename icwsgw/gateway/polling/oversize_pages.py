@@ -28,20 +28,20 @@ class OversizePages:
         self._canister = canister
         self.search = search
 
-    def failed(self, error: BaseException | None, ask: InFlightPoll, cursor: Cursor, now: float) -> int | None:
+    def failed(self, error: BaseException | None, poll: InFlightPoll, cursor: Cursor, now: float) -> int | None:
         """A poll failed; gives the nonce to continue from if that ends a search, else None."""
-        if ask.anchor is not None or not too_large(error):
+        if poll.anchor is not None or not too_large(error):
             return None
         before = self.search.seeking
-        beyond = self.search.refused(ask.nonce, cursor.next, now, ask.sent)
+        beyond = self.search.refused(poll.nonce, cursor.next, now, poll.sent)
         if self.search.seeking and not before:
             _log.warn("a page of the canister's messages is too large", canister=self._canister, first=cursor.next)
         return beyond
 
-    def fitted(self, ask: InFlightPoll, cursor: Cursor) -> None:
+    def fitted(self, poll: InFlightPoll, cursor: Cursor) -> None:
         """A page arrived."""
-        if ask.anchor is None:
-            self.search.fitted(ask.nonce, cursor.next)
+        if poll.anchor is None:
+            self.search.fitted(poll.nonce, cursor.next)
 
     def gone(self, first: int, beyond: int, now: float) -> None:
         """Report that the canister has deleted messages before they were read."""

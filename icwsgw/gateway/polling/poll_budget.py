@@ -160,14 +160,14 @@ class PollBudget:
         """Count a probe."""
         self._context.budget.charge(RequestKind.EXTRA, now)
 
-    def affordable(self, asks: list[int], paid: bool, now: float) -> list[int]:
-        """The nonces that may be asked from now; a newcomer asks from one at a time.
+    def affordable(self, nonces: list[int], paid: bool, now: float) -> list[int]:
+        """The nonces from which the poller may poll now; a newcomer polls from one at a time.
 
         :param paid: a tick or a wake has paid for the first one
         """
         budget = self._context.budget
-        most = 1 if self._place is not None else len(asks)
+        most = 1 if self._place is not None else len(nonces)
         if self.quota is not None:
             most = min(most, self.quota.queries(self.slot_queue.busy))
         wanted = most - paid
-        return asks[: paid + budget.extras(now, wanted)] if wanted > 0 else asks[:most]
+        return nonces[: paid + budget.extras(now, wanted)] if wanted > 0 else nonces[:most]

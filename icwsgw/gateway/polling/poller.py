@@ -31,8 +31,9 @@ from icwsgw.gateway.polling.batch_acceptor import BatchAcceptor
 from icwsgw.gateway.polling.client_group import ClientGroup
 from icwsgw.gateway.polling.grace_periods import GracePeriods
 from icwsgw.gateway.polling.oversize_pages import OversizePages
-from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP, NEWCOMER_LOOKS, PollBudget
-from icwsgw.gateway.polling.poll_requests import InFlightPoll, PollRequests
+from icwsgw.gateway.polling.poll_budget import NEWCOMER_LOOKS, PollBudget
+from icwsgw.gateway.polling.poll_requests import InFlightPoll
+from icwsgw.gateway.polling.poll_sender import PollSender
 from icwsgw.gateway.polling.poll_timer import FOLLOW_UP, PollTimer
 from icwsgw.gateway.polling.queue_lag import QueueLag
 from icwsgw.gateway.polling.reset_proof import ResetProof
@@ -60,7 +61,7 @@ class Poller(ClientGroup):
     :ivar canister: the canister's principal
     :ivar cursor: the position in the canister's queue
     :ivar backoff: failures, and the pauses after them
-    :ivar allowance, heartbeat: the budget, and the timer of ticks and wakes
+    :ivar poll_budget, poll_timer: the budget, and the timer of ticks and wakes
     :ivar lag: how old the canister's messages are when they arrive
     """
 
@@ -85,20 +86,16 @@ class Poller(ClientGroup):
         # These references never change.
         polling = self._polling
         self.cursor, self._reset_detector, self._window = polling.cursor, polling.reset_detector, polling.window
-        self._reorder_buffer, self._asks = polling.reorder_buffer, polling.asks
+        self._reorder_buffer, self._in_flight = polling.reorder_buffer, polling.in_flight
         self.backoff = PollBackoff(context.config.polling_interval, context.jitter, now)
         self._grace_periods = GracePeriods(context, self.backoff)
         self._oversize_pages = OversizePages(context, canister.text, polling.search)
         self._reset_proof = ResetProof(context, canister)
-        self._requests = PollRequests(context.identities[index], canister)
         self._batch_acceptor = BatchAcceptor(context, canister, self.wake)
-        # The send window, overlapping queries for the next nonce, and a probe. Any more are about messages that were
-        # delivered meanwhile.
-        self._most_asks = context.config.poll_window + MAX_OVERLAP + 1
-        self._last_sent = 0.0
         interval = context.config.polling_interval
         self.poll_timer = PollTimer(context.clock, interval, self._tick, self._woken, canister.text)
         self.poll_budget = budget or PollBudget(context, canister.raw)
+        self._sender = PollSender(context, self, polling, self.poll_budget)
         self._stopped = False
 
     # start and stop
@@ -118,12 +115,7 @@ class Poller(ClientGroup):
         self._stopped = True
         self.poll_timer.stop()
         self.poll_budget.end()
-        asks = list(self._asks)
-        self._asks.clear()
-        for ask in asks:
-            ask.leave()
-            if ask.deferred is not None:
-                ask.deferred.cancel()
+        self._sender.drop_all()
         self._reorder_buffer.clear()
         _log.debug("polling ends", canister=self.canister.text, nonce=self.cursor.next)
         return None if self.cursor.fresh else self.cursor
@@ -160,7 +152,7 @@ class Poller(ClientGroup):
     @property
     def in_flight(self) -> int:
         """Number of queries in flight."""
-        return len(self._asks)
+        return len(self._in_flight)
 
     @property
     def depth(self) -> int:
@@ -172,7 +164,7 @@ class Poller(ClientGroup):
     def wake(self) -> None:
         """Poll soon: the canister has probably queued a message for one of the clients."""
         self.poll_budget.looks = NEWCOMER_LOOKS
-        self.poll_timer.wake_in(max(0.0, self._last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
+        self.poll_timer.wake_in(max(0.0, self._sender.last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
     def _woken(self, now: float, cause: str) -> None:
         allowed = now >= self.backoff.not_before and self._may_overlap(now, 0.0)
@@ -188,10 +180,10 @@ class Poller(ClientGroup):
         if side is not None:
             if not self.closing:
                 # No valid answer for a grace period: the clients are closed and may reconnect.
-                words = self._grace_periods.report(
+                reason = self._grace_periods.report(
                     side, self.poll_budget.poll_schedule.interval, self.canister.text, len(self.sessions)
                 )
-                self.close_all(self._clock, CloseCode.CANISTER_SILENT, words)
+                self.close_all(self._clock, CloseCode.CANISTER_SILENT, reason)
         elif now >= backoff.not_before and self._may_overlap(now, 0.5 * self._context.config.polling_interval):
             self._poll(now, overlap=True)
 
@@ -201,29 +193,29 @@ class Poller(ClientGroup):
         :param gap: seconds that have to have passed since the last such query. A tick needs no second query right after
             another one, and is not left out because the tick before came late.
         """
-        if not self._asks:
+        if not self._in_flight:
             return True
         may, given_up = self._polling.overlap(now, gap, self.poll_budget.may_overlap, self.backoff.rtt)
         if given_up is not None:
             self.backoff.gave_up(now - given_up.sent)
-            self._abandon(given_up)
+            self._sender.abandon(given_up)
         return may
 
     def _poll(self, now: float, overlap: bool) -> None:
         """Send the queries that the send window allows.
 
-        :param overlap: ask from the next nonce even if a query from there is in flight
+        :param overlap: poll from the next nonce even if a query from there is in flight
         """
         budget = self.poll_budget
         if now < self.backoff.held_until or not budget.room or (budget.quota is not None and budget.held(now)):
             return
-        anchor, asks = self._polling.choose(now, overlap, bool(self.waiting), self.backoff.rtt)
+        anchor, nonces = self._polling.choose(now, overlap, bool(self.waiting), self.backoff.rtt)
         if anchor is not None:
-            self._probe(anchor.nonce, anchor, now)
-        for nonce in self._affordable(asks, now, overlap, anchor is not None):
+            self._sender.send(anchor.nonce, now, anchor)
+        for nonce in self._affordable(nonces, now, overlap, anchor is not None):
             if not self.poll_budget.room:
                 break
-            self._send(InFlightPoll(nonce, now, None), now)
+            self._sender.send(nonce, now)
 
     # the request budget
 
@@ -237,81 +229,43 @@ class Poller(ClientGroup):
         self.poll_budget.report_wait(now)
         return False
 
-    def _affordable(self, asks: list[int], now: float, paid: bool, probes: bool) -> list[int]:
-        """The nonces that the budget allows to ask from now.
+    def _affordable(self, nonces: list[int], now: float, paid: bool, probes: bool) -> list[int]:
+        """The nonces from which the budget allows to poll now.
 
         A tick or a wake has paid for one query, possibly the probe.
         """
         if probes:
-            if paid and self.cursor.next not in asks:
+            if paid and self.cursor.next not in nonces:
                 paid = False
             else:
                 self.poll_budget.charge(now)
-        given = self.poll_budget.affordable(asks, paid, now)
-        if len(given) < len(asks):
+        given = self.poll_budget.affordable(nonces, paid, now)
+        if len(given) < len(nonces):
             self.poll_budget.report_wait(now)
-            if not given and not self._asks:
+            if not given and not self._in_flight:
                 # Nothing else would continue before the next tick.
                 self.poll_timer.wake_in(0.0, FOLLOW_UP)
         return given
 
-    # queries
-
-    def _probe(self, nonce: int, anchor: LastMessage, now: float) -> None:
-        self._polling.probing = ask = InFlightPoll(nonce, now, anchor)
-        self._send(ask, now)
-
-    def _send(self, ask: InFlightPoll, now: float) -> None:
-        if len(self._asks) >= self._most_asks:
-            self._abandon(self._polling.least())
-        self._asks[ask] = None
-        ask.take(self.poll_budget.slot_queue)
-        if self.poll_budget.quota is not None:
-            self.poll_budget.quota.asked(now)
-        self._last_sent = now
-        if self.backoff.failures:
-            self._metrics.query_retries.inc()
-        context = self._context
-        request = self._requests.get(ask.nonce, context.network_ns())
-        deferred = context.network.query(self.canister, request, timeout=context.config.query_timeout)
-        ask.deferred = deferred
-        deferred.addCallbacks(context.answers.arrived, self._failed, callbackArgs=(ask, self), errbackArgs=(ask,))
-
-    def _abandon(self, ask: InFlightPoll) -> None:
-        self._metrics.queries.inc("abandoned")
-        self._drop(ask)
-
-    def _drop(self, ask: InFlightPoll) -> None:
-        """Give up a query: its Deferred fails, and its errback finds that it is not in flight any more."""
-        self._forget(ask)
-        if ask.deferred is not None:
-            ask.deferred.cancel()
-
-    def _forget(self, ask: InFlightPoll) -> bool:
-        """Remove a query from those in flight; False if it was given up before."""
-        if not self._polling.ended(ask):
-            return False
-        ask.leave()
-        return True
-
     # answers
 
-    def _failed(self, failure: Failure, ask: InFlightPoll) -> None:
-        if not self._forget(ask):
+    def failed(self, failure: Failure, poll: InFlightPoll) -> None:
+        """Handle a query that has failed, or was given up before."""
+        if not self._sender.ended(poll):
             return
         if self._spans is not None:
             self._spans.answered()
         error = failure.value
         if not isinstance(error, IcwsError):
             _log.failure("polling failed", failure=failure, canister=self.canister.text)
-        if ask.anchor is not None and too_large(error):
+        if poll.anchor is not None and too_large(error):
             # All that this tells is that there are messages from the anchor on; the newest message is the better
             # anchor.
             self._metrics.queries.inc("rejected")
             self._polling.resumed, self._reset_detector.anchor = False, self.cursor.last
             return
-        self._bad(error, ask)
-        self._leave_out(self._oversize_pages.failed(error, ask, self.cursor, self._clock.seconds()))
+        self._bad(error, poll)
+        self._leave_out(self._oversize_pages.failed(error, poll, self.cursor, self._clock.seconds()))
 
     def _leave_out(self, beyond: int | None) -> None:
         """Continue behind pages that are too large.
@@ -325,16 +279,17 @@ class Poller(ClientGroup):
         if beyond is not None or self._oversize_pages.search.seeking:
             self.poll_timer.wake_in(MIN_WAKE_GAP, "gap")
 
-    def _bad(self, error: BaseException | None, ask: InFlightPoll) -> None:
+    def _bad(self, error: BaseException | None, poll: InFlightPoll) -> None:
         if self._spans is not None:
-            self._spans.failed(ask, error)
+            self._spans.failed(poll, error)
         self._grace_periods.failed(error, self._clock.seconds(), self.canister)
 
-    def answered(self, reply: bytes, ask: InFlightPoll) -> None:
+    def answered(self, reply: bytes, poll: InFlightPoll) -> None:
         """Handle the answer to a query."""
-        if not self._polling.ended(ask):
+        # As PollSender.ended, inlined: each poll comes by here.
+        if not self._polling.ended(poll):
             return
-        ask.leave()
+        poll.leave()
         if self._spans is not None:
             self._spans.answered()
         now = self._clock.seconds()
@@ -347,7 +302,7 @@ class Poller(ClientGroup):
                 self._metrics.queries.inc("abandoned")
                 return
         except (FormatError, CanisterRefused, CertificateInvalid) as error:
-            self._bad(error, ask)
+            self._bad(error, poll)
             return
         outcome = "ok" if batch.messages else "empty"
         failures = self.backoff.failures
@@ -355,33 +310,33 @@ class Poller(ClientGroup):
             self._reset_detector.probe_now()
         search = self._oversize_pages.search
         try:
-            if ask.anchor is not None:
-                self._judge(ask, ask.anchor, batch, now)
-            elif search.first is not None and search.seeking and ask.nonce > self.cursor.next:
-                self._oversize_pages.fitted(ask, self.cursor)
+            if poll.anchor is not None:
+                self._judge(poll, poll.anchor, batch, now)
+            elif search.first is not None and search.seeking and poll.nonce > self.cursor.next:
+                self._oversize_pages.fitted(poll, self.cursor)
                 self._leave_out(None)
             elif not (self._polling.resumed and batch.messages):
                 if search.first is not None:
-                    self._oversize_pages.fitted(ask, self.cursor)
-                self._take(batch, ask, ask.nonce, now, len(batch.messages))
+                    self._oversize_pages.fitted(poll, self.cursor)
+                self._take(batch, poll, poll.nonce, now, len(batch.messages))
         except (FormatError, CertificateInvalid) as error:
             # A message's key has no nonce, or the proof of a reset is invalid.
-            self._bad(error, ask)
+            self._bad(error, poll)
             return
         if failures and self._context.log_limiter.allows("answers again", self.canister.text, now):
             _log.info("canister answers again", canister=self.canister.text, after=failures)
-        took = now - ask.sent
+        took = now - poll.sent
         self._metrics.queries.inc(outcome)
         self._metrics.query_seconds.observe(took)
         self.backoff.succeeded(now, took)
         if self._spans is not None:
-            self._spans.done(ask)
+            self._spans.done(poll)
 
-    def _judge(self, ask: InFlightPoll, anchor: LastMessage, batch: Batch, now: float) -> None:
+    def _judge(self, poll: InFlightPoll, anchor: LastMessage, batch: Batch, now: float) -> None:
         """Handle the answer to a probe, or to a look at the start of the queue."""
         reset_detector = self._reset_detector
-        judged = self._polling.judge(ask, anchor, batch.messages, self.waiting, now, now >= self.backoff.held_until)
-        if judged is Judged.GO_ON:
+        judged = self._polling.judge(poll, anchor, batch.messages, self.waiting, now, now >= self.backoff.held_until)
+        if judged is Judged.CONTINUE:
             self._reset_proof.contradicted()
             if count := len(batch.messages):
                 del batch.messages[: max(0, self.cursor.next - nonce_of_key(batch.messages[0][2]))]
@@ -390,21 +345,20 @@ class Poller(ClientGroup):
                 reset_detector.sent(now, False)
                 self._poll(now, overlap=False)
             else:
-                self._take(batch, ask, self.cursor.next, now, count)
+                self._take(batch, poll, self.cursor.next, now, count)
             reset_detector.anchor = self.cursor.last
-        elif judged is Judged.RESTART or (judged is Judged.PROVE and self._reset_proof.holds(batch, now, ask.sent)):
+        elif judged is Judged.RESTART or (judged is Judged.PROVE and self._reset_proof.holds(batch, now, poll.sent)):
             self._restart(now)
         elif judged is Judged.PROVE:
             reset_detector.probe_now()
         elif judged is Judged.LOOK_AT_START:
-            self._probe(0, anchor, now)
+            self._sender.send(0, now, anchor)
 
     def _restart(self, now: float) -> None:
         """The canister was reset: its queue starts at 0, and it knows none of its former clients."""
         self._reset_proof.contradicted()
         resumed = self._polling.restart()
-        for ask in list(self._asks):
-            self._drop(ask)
+        self._sender.drop_all()
         if not resumed:
             self._metrics.resets.inc()
             gone = [session for session in self.sessions.values() if session.state >= State.OPEN]
@@ -414,32 +368,32 @@ class Poller(ClientGroup):
         if not self._stopped:
             self._poll(now, overlap=True)
 
-    def _take(self, batch: Batch, ask: InFlightPoll, asked: int, now: float, count: int) -> None:
+    def _take(self, batch: Batch, poll: InFlightPoll, start: int, now: float, count: int) -> None:
         """Handle the messages of an ordinary answer.
 
-        :param asked: the nonce that was asked from
+        :param start: the nonce that was polled from
         :param count: how many messages the canister gave, known ones included
         """
         messages = batch.messages
         cursor = self.cursor
         before = cursor.next
-        if messages and asked > before and nonce_of_key(messages[0][2]) > before:
-            self._reorder_buffer.put(batch, ask.sent, cursor.last)
+        if messages and start > before and nonce_of_key(messages[0][2]) > before:
+            self._reorder_buffer.put(batch, poll.sent, cursor.last)
             return
         found, reached = False, self.messages_down
         if messages:
-            taken = cursor.take(messages, now, ask.sent)
+            taken = cursor.take(messages, now, poll.sent)
             found = bool(taken.deliver)
             if self._reset_detector.anchor is None:
                 self._reset_detector.begin(cursor.last, now)
-            self._deliver(batch, taken, ask)
+            self._deliver(batch, taken, poll)
             if taken.missing is not None:
                 want, got = taken.missing
                 _log.debug("answer starts too late, asking again", want=want, got=got, canister=self.canister.text)
                 self.poll_timer.wake_in(MIN_WAKE_GAP, "gap")
             if found and self._reorder_buffer.kept:
-                self._catch_up(now, ask)
-        if not found and asked != before:
+                self._catch_up(now, poll)
+        if not found and start != before:
             # It was about old messages, or beyond the end: it tells nothing about the length of the queue.
             return
         # An answer without new messages must not lead to the next query at once: that might bring the same again.
@@ -459,9 +413,9 @@ class Poller(ClientGroup):
                 self.poll_timer.wake_in(rest, FOLLOW_UP)
             else:
                 self._poll(now, overlap=False)
-        elif follow is Follow.ASK:
+        elif follow is Follow.POLL:
             self._poll(now, overlap=False)
-        elif follow is Follow.ASK_FOR_GAP:
+        elif follow is Follow.POLL_FOR_GAP:
             self.poll_timer.wake_in(MIN_WAKE_GAP, "gap")
         elif follow is Follow.FOLLOW_UP:
             self.poll_timer.wake_in(self._context.config.polling_interval / 2, FOLLOW_UP)
@@ -473,14 +427,14 @@ class Poller(ClientGroup):
                 # A client's ws_open was executed, but the queue holds nothing for it.
                 self._reset_detector.probe_now()
 
-    def _catch_up(self, now: float, ask: InFlightPoll) -> None:
-        """Deliver what the reorder buffer holds behind the answer to ``ask``."""
+    def _catch_up(self, now: float, poll: InFlightPoll) -> None:
+        """Deliver what the reorder buffer holds behind the answer to ``poll``."""
         cursor = self.cursor
         while not self._stopped and (kept := self._reorder_buffer.take(cursor.next)) is not None:
-            batch, asked = kept
-            self._deliver(batch, cursor.take(batch.messages, now, asked), ask)
+            batch, sent = kept
+            self._deliver(batch, cursor.take(batch.messages, now, sent), poll)
 
-    def _deliver(self, batch: Batch, taken: CursorUpdate, ask: InFlightPoll) -> None:
+    def _deliver(self, batch: Batch, taken: CursorUpdate, poll: InFlightPoll) -> None:
         metrics = self._metrics
         if taken.duplicates:
             metrics.duplicates.inc(taken.duplicates)
@@ -489,7 +443,7 @@ class Poller(ClientGroup):
             self._oversize_pages.gone(*taken.lost, self._clock.seconds())
         if not taken.deliver:
             return
-        spans = () if self._spans is None else self._spans.relaying(ask, taken.deliver, self.sessions)
+        spans = () if self._spans is None else self._spans.relaying(poll, taken.deliver, self.sessions)
         reached, reached_bytes = self.messages_down, metrics.canister_bytes.value
         if not self.deliver(batch, taken.deliver, self._window.deep):
             self._reset_detector.probe_now()
