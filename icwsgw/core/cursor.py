@@ -13,6 +13,11 @@ skips it after ``GAP_ASKS`` answers over at least ``GAP_SECONDS``, each to a que
 was known, and reports the missing nonces. (Queries that are in flight together may all meet one faulty replica, so they
 count as one piece of evidence.) A cursor that has seen no message yet (``fresh``) begins at the first one that it gets,
 whatever its nonce: older ones are gone.
+
+After a reset of the canister, a replica that lags behind still answers from the queue before it. All messages there are
+older, by the canister's own time, than those of the new queue. So for ``FORMER_SECONDS`` after a reset, an answer is
+ignored if its first new message is older than the last delivered one: it delivers nothing and is no evidence of a gap.
+Later its age does not count, so a canister whose clock goes back is read again after a minute.
 """
 
 from __future__ import annotations
@@ -27,6 +32,8 @@ from icwsgw.ic.ws import nonce_of_key
 
 GAP_ASKS = 3
 GAP_SECONDS = 1.0
+#: Seconds after a reset for which answers from the queue before it are ignored: replicas lag behind by less.
+FORMER_SECONDS = 60.0
 
 #: (client principal, client nonce, key, content), as icwsgw.ic.ws reads it
 Message = tuple[bytes, int, bytes, bytes]
@@ -76,6 +83,12 @@ class LastMessage:
             return self._content == content
         return self._digest == sha256(content).digest()
 
+    def is_newer_than(self, content: bytes) -> bool:
+        """Whether this message is certainly newer than another one; without both times nothing is certain."""
+        own = self.timestamp
+        other = None if own is None else message_timestamp(content)
+        return own is not None and other is not None and other < own
+
     @property
     def timestamp(self) -> int | None:
         """The canister's timestamp of the message, ns since 1970; None if the content has none."""
@@ -89,15 +102,17 @@ class CursorUpdate:
 
     :ivar deliver: the messages to deliver, in order
     :ivar duplicates: number of messages that were delivered before
+    :ivar former: the answer is from the queue before the last reset, and ignored
     :ivar missing: (first, beyond) nonce of a gap that has stopped the delivery, else None
     :ivar lost: (first, beyond) nonce of a gap that was skipped, else None
     """
 
-    __slots__ = ("deliver", "duplicates", "lost", "missing")
+    __slots__ = ("deliver", "duplicates", "former", "lost", "missing")
 
     def __init__(self) -> None:
         self.deliver: list[Message] = []
         self.duplicates = 0
+        self.former = False
         self.missing: tuple[int, int] | None = None
         self.lost: tuple[int, int] | None = None
 
@@ -110,20 +125,34 @@ class Cursor(Written):
     :ivar last: the last delivered message, None while fresh
     """
 
-    __slots__ = ("_gap_asks", "_gap_last", "_gap_since", "fresh", "last", "next")
-    WRITTEN = {"next": int, "fresh": bool, "_gap_asks": int, "_gap_since": float, "_gap_last": float}
+    __slots__ = ("_former", "_former_until", "_gap_asks", "_gap_last", "_gap_since", "fresh", "last", "next")
+    WRITTEN = {
+        "next": int,
+        "fresh": bool,
+        "_gap_asks": int,
+        "_gap_since": float,
+        "_gap_last": float,
+        "_former_until": float,
+    }
 
     def __init__(self) -> None:
         self.next = 0
         self.fresh = True
         self.last: LastMessage | None = None
+        #: the last message before the last reset, while answers from the queue of then may come
+        self._former: LastMessage | None = None
+        self._former_until = 0.0
         self._gap_asks = 0
         self._gap_since = 0.0
         self._gap_last = 0.0
 
     def written(self) -> Document:
         """The position as plain values."""
-        return {**super().written(), "last": self.last and self.last.written()}
+        return {
+            **super().written(),
+            "last": self.last and self.last.written(),
+            "former": self._former and self._former.written(),
+        }
 
     def read(self, document: Mapping[str, Any]) -> None:
         """Take the position of a document.
@@ -131,11 +160,18 @@ class Cursor(Written):
         :raises FormatError: a value is of the wrong kind
         """
         super().read(document)
-        last = document.get("last")
+        last, former = document.get("last"), document.get("former")
         self.last = None if last is None else LastMessage.from_document(last)
+        self._former = None if former is None else LastMessage.from_document(former)
 
-    def restart(self) -> None:
-        """Begin again at nonce 0: the queue is a new one."""
+    def restart(self, now: float) -> None:
+        """Begin again at nonce 0: the queue is a new one.
+
+        :param now: monotonic seconds
+        """
+        if self.last is not None:
+            self._former = self.last
+        self._former_until = now + FORMER_SECONDS
         self.next = 0
         self.fresh = True
         self.last = None
@@ -166,6 +202,9 @@ class Cursor(Written):
             elif self.fresh and not deliver:
                 deliver.append(message)
                 expected = nonce + 1
+            elif not deliver and self._former is not None and self._is_former(message[3], now):
+                taken.former = True
+                return taken
             elif not deliver and self._gap_stays(now, asked):
                 taken.lost = (expected, nonce)
                 deliver.append(message)
@@ -173,12 +212,26 @@ class Cursor(Written):
             else:
                 taken.missing = (expected, nonce)
                 break
+        if deliver and self._former is not None and self._is_former(deliver[0][3], now):
+            taken.former = True
+            deliver.clear()
+            taken.missing = None
         if deliver:
             self.next = expected
             self.fresh = False
             self._gap_asks = 0
             self.last = LastMessage(expected - 1, deliver[-1][3])
         return taken
+
+    def _is_former(self, content: bytes, now: float) -> bool:
+        """Whether the first new message of an answer is from the queue before the last reset."""
+        former = self._former
+        if former is None or now >= self._former_until:
+            self._former = None
+            return False
+        if self.last is not None:
+            return self.last.is_newer_than(content)
+        return former.is_same(content) or former.is_newer_than(content)
 
     def _gap_stays(self, now: float, asked: float) -> bool:
         """Count one more answer that begins beyond ``next``; True if the gap is to be skipped now."""

@@ -263,11 +263,14 @@ class Polling(Generic[T]):
                 return Judged.RESTART if new else Judged.NOTHING
         return judged
 
-    def restart(self) -> bool:
-        """The canister was reset; returns whether the position was an earlier poller's."""
+    def restart(self, now: float) -> bool:
+        """The canister was reset; returns whether the position was an earlier poller's.
+
+        :param now: monotonic seconds
+        """
         resumed, self.resumed = self.resumed, False
         self.search.restart()
-        self.cursor.restart()
+        self.cursor.restart(now)
         self.reset_detector.restart()
         self.reorder_buffer.clear()
         return resumed

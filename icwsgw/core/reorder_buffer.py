@@ -11,7 +11,6 @@ a duplicate. Dropping costs one more query, so a canister whose times go backwar
 from __future__ import annotations
 
 from icwsgw.core.cursor import LastMessage
-from icwsgw.core.messages import message_timestamp
 from icwsgw.ic.ws import Batch, nonce_of_key
 
 #: Maximum number of bytes of answers that wait.
@@ -37,7 +36,7 @@ class ReorderBuffer:
         :param asked: seconds when the query was sent
         :param last: the last delivered message
         """
-        if last is not None and _is_older(batch.messages[0][3], last):
+        if last is not None and last.is_newer_than(batch.messages[0][3]):
             return
         first = nonce_of_key(batch.messages[0][2])
         size = len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
@@ -58,9 +57,3 @@ class ReorderBuffer:
         """Drop all answers."""
         self.kept.clear()
         self.size = 0
-
-
-def _is_older(content: bytes, last: LastMessage) -> bool:
-    """Whether a message is certainly older than ``last``; without both times nothing is certain."""
-    timestamp, delivered_at = message_timestamp(content), last.timestamp
-    return timestamp is not None and delivered_at is not None and timestamp < delivered_at

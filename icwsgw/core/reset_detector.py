@@ -8,6 +8,9 @@ certainly belongs to the current state, the newest one when the last probe found
 
     the same message there            no reset; the newest message becomes the anchor
     another message there             a reset
+    an older message there            nothing: a replica that lags behind still has the queue before the last reset. If
+                                      probes show this for ``OLDER_SECONDS`` and never the anchor, it is a reset: the
+                                      canister's clock has gone back
     nothing from the anchor on        look at the start (ask from 0): messages there that are newer than the anchor
                                       prove a reset; if they have no time, those to a client that waits for its first
                                       message do (a client key that is used again has old ones as well). If the
@@ -37,6 +40,8 @@ PROBE_SECONDS = 1.5
 WAITING_PROBE_SECONDS = 0.25
 ABSENT_PROBES = 4
 ABSENT_SECONDS = 2.5
+OLDER_PROBES = 4
+OLDER_SECONDS = 60.0
 
 
 class ResetState(Enum):
@@ -54,14 +59,16 @@ class ResetDetector(Written):
     :ivar anchor: the message that a probe looks for; None until a message was delivered
     """
 
-    __slots__ = ("_absent", "_absent_since", "_next_probe", "anchor")
+    __slots__ = ("_absent", "_absent_since", "_next_probe", "_older", "_older_since", "anchor")
     # without the anchor, which is beside the cursor in the state of a poller
-    WRITTEN = {"_absent": int, "_absent_since": float, "_next_probe": float}
+    WRITTEN = {"_absent": int, "_absent_since": float, "_next_probe": float, "_older": int, "_older_since": float}
 
     def __init__(self, anchor: LastMessage | None = None) -> None:
         self.anchor = anchor
         self._absent = 0
         self._absent_since = 0.0
+        self._older = 0
+        self._older_since = 0.0
         self._next_probe = 0.0
 
     def begin(self, anchor: LastMessage | None, now: float) -> None:
@@ -85,6 +92,7 @@ class ResetDetector(Written):
         """The canister was reset: nothing is known of its new queue."""
         self.anchor = None
         self._absent = 0
+        self._older = 0
         self._next_probe = 0.0
 
     def probed(self, anchor: LastMessage, messages: list[Message], now: float) -> ResetState:
@@ -100,9 +108,16 @@ class ResetDetector(Written):
             return ResetState.LOOK
         self._absent = 0
         first = messages[0]
-        if nonce_of_key(first[2]) == anchor.nonce and not anchor.is_same(first[3]):
+        if nonce_of_key(first[2]) != anchor.nonce or anchor.is_same(first[3]):
+            self._older = 0
+            return ResetState.SAME
+        if not anchor.is_newer_than(first[3]):
             return ResetState.NEW
-        return ResetState.SAME
+        if self._older == 0:
+            self._older_since = now
+        self._older += 1
+        enough = self._older >= OLDER_PROBES and now - self._older_since >= OLDER_SECONDS
+        return ResetState.NEW if enough else ResetState.UNSURE
 
     def looked(
         self, anchor: LastMessage, messages: list[Message], waiting: Container[tuple[bytes, int]], now: float

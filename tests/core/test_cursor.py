@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, KEEP_BYTES, Cursor, CursorUpdate, LastMessage, Message
+from icwsgw.core.cursor import (
+    FORMER_SECONDS,
+    GAP_ASKS,
+    GAP_SECONDS,
+    KEEP_BYTES,
+    Cursor,
+    CursorUpdate,
+    LastMessage,
+    Message,
+)
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 from icwsgw.ic.ws.batch import MAX_NONCE
@@ -135,9 +144,82 @@ def test_a_good_answer_in_between_starts_the_count_again() -> None:
 def test_a_restart_forgets_all() -> None:
     cursor = Cursor()
     take(cursor, page(0, 1), 0)
-    cursor.restart()
+    cursor.restart(0.0)
     assert (cursor.next, cursor.fresh, cursor.last) == (0, True, None)
     assert nonces(take(cursor, page(0), 0).deliver) == [0]
+
+
+def dated(life: int, *nonces: int) -> list[Message]:
+    """Messages of one of a canister's lives, each later than all of the life before."""
+    return [message(nonce, cbor.dumps({"timestamp": life * 1000 + nonce, "content": b"x"})) for nonce in nonces]
+
+
+def after_a_reset(*nonces: int) -> Cursor:
+    """A cursor that has read messages up to 29 of the first life, and these of the second, which began at 100 s."""
+    cursor = Cursor()
+    take(cursor, dated(1, *range(30)), 99.0)
+    cursor.restart(100.0)
+    take(cursor, dated(2, *nonces), 100.0)
+    return cursor
+
+
+@pytest.mark.parametrize("first", [1, 2, 20], ids=["what comes next", "a small gap", "a large gap"])
+def test_answers_from_before_a_reset_neither_deliver_nor_count(first: int) -> None:
+    cursor = after_a_reset(0)
+    for attempt in range(50):
+        taken = take(cursor, dated(1, first, first + 1), 100.0 + attempt)
+        assert (taken.deliver, taken.missing, taken.lost, taken.former) == ([], None, None, True)
+    # one answer from after it is no gap that stays, however many came before
+    assert take(cursor, dated(2, 5), 151.0).missing == (1, 5)
+    taken = take(cursor, dated(2, 1, 2), 152.0)
+    assert (nonces(taken.deliver), taken.former) == ([1, 2], False)
+
+
+def test_a_new_queue_does_not_begin_with_the_old_one() -> None:
+    for answer in (dated(1, 0, 1), dated(1, 28, 29), dated(1, 29)):
+        cursor = after_a_reset()
+        assert take(cursor, answer, 100.0).former
+        assert (cursor.next, cursor.fresh, cursor.last) == (0, True, None)
+        # nor after another reset, before which nothing was delivered
+        cursor.restart(101.0)
+        assert take(cursor, answer, 101.0).former
+        assert nonces(take(cursor, dated(2, 3), 101.0).deliver) == [3]
+
+
+def test_known_messages_before_the_new_ones_do_not_make_an_answer_old() -> None:
+    cursor = after_a_reset(0, 1, 2)
+    taken = take(cursor, dated(2, 1, 2, 3), 101.0)
+    assert (nonces(taken.deliver), taken.duplicates, taken.former) == ([3], 2, False)
+
+
+def test_an_old_answer_with_a_hole_in_it_is_old() -> None:
+    cursor = after_a_reset(0)
+    taken = take(cursor, dated(1, 1, 3), 101.0)
+    assert (taken.deliver, taken.missing, taken.former, cursor.next) == ([], None, True, 1)
+
+
+def test_a_gap_after_a_reset_is_believed_as_any_other() -> None:
+    cursor = after_a_reset(0)
+    for at in (101.0, 101.5):
+        take(cursor, dated(1, 20), at - 0.1)
+        assert take(cursor, dated(2, 5), at).missing == (1, 5)
+    assert take(cursor, dated(2, 5), 102.0).lost == (1, 5)
+
+
+def test_a_canister_whose_clock_goes_back_is_read_a_while_after_its_reset() -> None:
+    cursor = after_a_reset(0)
+    last = 100.0 + FORMER_SECONDS
+    assert take(cursor, dated(1, 1), last - 0.01).former
+    assert nonces(take(cursor, dated(1, 1), last).deliver) == [1]
+    assert take(cursor, dated(0, 2), last).deliver
+
+
+def test_messages_without_a_time_are_told_apart_by_their_numbers_alone() -> None:
+    cursor = Cursor()
+    take(cursor, page(*range(30)), 99.0)
+    cursor.restart(100.0)
+    assert take(cursor, page(29), 100.0).former, "it is the last one"
+    assert nonces(take(cursor, page(0, 1), 100.0).deliver) == [0, 1]
 
 
 @given(st.integers(1, 60), st.data())

@@ -209,11 +209,11 @@ def test_an_empty_answer_to_a_probe_leads_to_the_start_of_the_queue() -> None:
 def test_a_restart_begins_anew_and_tells_whether_anybody_has_lost_something() -> None:
     script = Script(resumed=True)
     script.polling.reorder_buffer.kept[20] = None  # type: ignore[assignment]
-    assert script.polling.restart()
+    assert script.polling.restart(script.now)
     assert script.polling.reorder_buffer.kept == {}
     assert (script.polling.resumed, script.polling.cursor.next, script.polling.reset_detector.anchor) == (
         False,
         0,
         None,
     )
-    assert not Script().polling.restart()
+    assert not Script().polling.restart(0.0)

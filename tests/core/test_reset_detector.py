@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,8 @@ from icwsgw.core.cursor import LastMessage, Message
 from icwsgw.core.reset_detector import (
     ABSENT_PROBES,
     ABSENT_SECONDS,
+    OLDER_PROBES,
+    OLDER_SECONDS,
     PROBE_SECONDS,
     WAITING_PROBE_SECONDS,
     ResetDetector,
@@ -32,6 +35,36 @@ def test_the_same_message_is_the_same_life_and_another_a_new_one() -> None:
     reset_detector = ResetDetector(ANCHOR)
     assert reset_detector.probed(ANCHOR, [message(7, 700), message(8, 800)], 0) is ResetState.SAME
     assert reset_detector.probed(ANCHOR, [message(7, 900, life=2)], 0) is ResetState.NEW
+
+
+def test_an_older_message_there_is_of_the_life_before() -> None:
+    reset_detector = ResetDetector(ANCHOR)
+    older = [message(7, 699, life=0)]
+    for attempt in range(OLDER_PROBES + 1):
+        assert reset_detector.probed(ANCHOR, older, 1000.0 + attempt) is ResetState.UNSURE
+    assert reset_detector.probed(ANCHOR, older, 1000.0 + OLDER_SECONDS - 0.01) is ResetState.UNSURE
+    assert reset_detector.probed(ANCHOR, [message(7, 900, life=2)], 1001.0) is ResetState.NEW
+
+
+@pytest.mark.parametrize("between", [None, "the anchor", "a restart"])
+def test_a_clock_that_goes_back_is_believed_after_a_while_if_nothing_contradicts(between: str | None) -> None:
+    reset_detector = ResetDetector(ANCHOR)
+    older = [message(7, 699, life=0)]
+    for attempt in range(OLDER_PROBES - 1):
+        assert reset_detector.probed(ANCHOR, older, 1000.0 + attempt) is ResetState.UNSURE
+    if between == "the anchor":
+        assert reset_detector.probed(ANCHOR, [message(7, 700)], 1030.0) is ResetState.SAME
+    elif between == "a restart":
+        reset_detector.restart()
+    verdict = reset_detector.probed(ANCHOR, older, 1000.0 + OLDER_SECONDS)
+    assert verdict is (ResetState.NEW if between is None else ResetState.UNSURE)
+
+
+def test_time_alone_does_not_make_an_older_message_a_reset() -> None:
+    reset_detector = ResetDetector(ANCHOR)
+    older = [message(7, 699, life=0)]
+    verdicts = [reset_detector.probed(ANCHOR, older, 1000.0 + 100 * attempt) for attempt in range(OLDER_PROBES)]
+    assert verdicts == [ResetState.UNSURE] * (OLDER_PROBES - 1) + [ResetState.NEW]
 
 
 def test_a_queue_whose_old_messages_were_deleted_goes_on() -> None:

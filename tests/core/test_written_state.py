@@ -203,6 +203,10 @@ def message(nonce: int) -> tuple[bytes, int, bytes, bytes]:
     return b"p", 1, b"gateway_%020d" % nonce, b"content %d" % nonce
 
 
+def dated(nonce: int, at: int) -> tuple[bytes, int, bytes, bytes]:
+    return b"p", 1, b"gateway_%020d" % nonce, cbor.dumps({"timestamp": at, "content": b"%d" % nonce})
+
+
 def shows(machine: PollBackoff, now: float, number: int) -> object:
     return machine.failures, machine.not_before, machine.side, [machine.silence(side, now) for side in SIDES]
 
@@ -224,7 +228,7 @@ def hand_over_budget(budget: RequestBudget, now: float) -> RequestBudget:
 
 
 def reset_detector(now: float) -> ResetDetector:
-    return ResetDetector(LastMessage(3, message(3)[3]))
+    return ResetDetector(LastMessage(3, dated(3, 4)[3]))
 
 
 def network_time(now: float) -> NetworkTime:
@@ -277,8 +281,9 @@ SCRIPTS: dict[type, Script] = {
         lambda now: Cursor(),
         [
             lambda m, now, n: (m.take([message(max(0, m.next + n - 1))], now, now - 0.1).lost, m.next, m.fresh),
+            lambda m, now, n: (m.take([dated(m.next + n // 4, n)], now, now - 0.1).former, m.next),
             lambda m, now, n: m.skip(m.next + n),
-            lambda m, now, n: m.restart(),
+            lambda m, now, n: m.restart(now),
         ],
     ),
     OversizeSearch: Script(
@@ -292,7 +297,8 @@ SCRIPTS: dict[type, Script] = {
     ResetDetector: Script(
         reset_detector,
         [
-            lambda m, now, n: m.probed(m.anchor, [message(3)] if n > 4 else [], now),
+            lambda m, now, n: m.probed(m.anchor, [dated(3, n)] if n > 4 else [], now),
+            lambda m, now, n: m.probed(m.anchor, [dated(3, n // 2)], now),
             lambda m, now, n: m.looked(m.anchor, [], (), now),
             lambda m, now, n: (m.due(now), m.sent(now, n > 4)),
         ],

@@ -357,7 +357,7 @@ class Poller(ClientGroup):
     def _restart(self, now: float) -> None:
         """The canister was reset: its queue starts at 0, and it knows none of its former clients."""
         self._reset_proof.contradicted()
-        resumed = self._polling.restart()
+        resumed = self._polling.restart(now)
         self._sender.drop_all()
         if not resumed:
             self._metrics.resets.inc()
@@ -386,6 +386,10 @@ class Poller(ClientGroup):
             found = bool(taken.deliver)
             if self._reset_detector.anchor is None:
                 self._reset_detector.begin(cursor.last, now)
+            if taken.former:
+                # The next tick asks again.
+                _log.debug("answer from before the reset ignored", nonce=start, canister=self.canister.text)
+                return
             self._deliver(batch, taken, poll)
             if taken.missing is not None:
                 want, got = taken.missing

@@ -68,7 +68,7 @@ def make(cursor: Any = None, **options: Any) -> tuple[Poller, Session, FakeNetwo
 
 def reply(first: int, count: int, end: bool = True, life: int = 1) -> bytes:
     messages = [
-        (*KEY, b"gw_%020d" % nonce, cbor.dumps({"timestamp": life * 1000 + nonce, "content": b"%d" % life}))
+        (*KEY, b"gw_%020d" % nonce, cbor.dumps({"timestamp": life * 1_000_000 + nonce, "content": b"%d" % life}))
         for nonce in range(first, first + count)
     ]
     return encode_batch(messages, b"cert", b"tree", end)
@@ -431,6 +431,33 @@ def test_a_gap_is_believed_after_questions_that_followed_each_other(took: float)
     assert session.asked_whether_it_missed == 1, "some of what is gone may have been for it"
 
 
+@pytest.mark.parametrize("first", [1, 3])
+def test_replicas_that_lag_behind_a_reset_make_no_client_miss_a_message(first: int) -> None:
+    """A new client has its first message; then replicas without the reset answer for 20 s, also to probes."""
+    poller, _, network, clock = make()
+    newcomer = Session()
+    newcomer.state = State.SETUP
+    network.queries[0].answer(reply(0, 5))
+    poller.add(newcomer, (b"\x02" * 29, 2))  # type: ignore[arg-type]
+    for _ in range(40):
+        clock.advance(INTERVAL)
+        for query in network.queries:
+            if not query.deferred.called:
+                query.answer(reply(0, 1, life=2) if query.asked == 0 else EMPTY)
+    assert (poller.cursor.next, poller._metrics.resets.value) == (1, 1)
+    newcomer.state = State.OPEN
+    for number in range(200):
+        clock.advance(INTERVAL)
+        for query in network.queries:
+            if not query.deferred.called:
+                old = reply(max(first, query.asked), 2) if query.asked else reply(0, 5)
+                query.answer(EMPTY if query.asked and number % 2 else old)
+    assert (poller.cursor.next, newcomer.gone) == (1, False)
+    clock.advance(INTERVAL)
+    network.queries[-1].answer(reply(network.queries[-1].asked, 3 - network.queries[-1].asked, life=2))
+    assert (poller.cursor.next, poller._metrics.resets.value) == (3, 1)
+
+
 def test_a_reset_ends_the_old_sessions_and_starts_at_the_beginning() -> None:
     poller, session, network, clock = make()
     newcomer = Session()
@@ -667,7 +694,7 @@ def test_a_reset_forgets_the_answers_that_came_before_their_turn() -> None:
         for query in open_:
             pages.add(query.asked)
             query.answer(reply(query.asked, 50, life=2, end=False))
-    lives = [b"timestamp\x19" + (2000 + nonce).to_bytes(2, "big") for nonce in range(500)]
+    lives = [b"timestamp\x1a" + (2_000_000 + nonce).to_bytes(4, "big") for nonce in range(500)]
     assert len(session.frames) >= 500
     assert all(life in frame for life, frame in zip(lives, session.frames, strict=False))
 
