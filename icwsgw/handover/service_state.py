@@ -24,6 +24,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from icwsgw._version import __version__
@@ -45,6 +46,7 @@ from icwsgw.gateway.gateway_handover import (
 from icwsgw.gateway.session import ClientSession
 from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import MOST_SOCKETS
+from icwsgw.handover.early_rounds import EarlyRounds
 from icwsgw.ic import cbor
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.meters import counters_of, go_on_from
@@ -63,13 +65,10 @@ REVISION = 2
 EARLY = "early"
 #: Marks the last of them.
 LAST_EARLY = "last"
-#: Rounds of them at most; the number of changes after which another round is not worth it; and the share of the changes
-#: of the best round before that another one may have at most to be worth it, and how many in a row may have more.
-MOST_ROUNDS, FEW_CHANGES, WORTH, MOST_STALE = 10, 100, 0.75, 2
 #: Connections looked at in one piece at most. To look at one that has not changed takes some microseconds.
 MOST_LOOKS = 1_000
 #: Connections that are read from in one turn of the event loop more than in the turn before, when this process begins.
-READ_AT_ONCE = 1_000
+READ_AT_ONCE = 10_000
 
 #: The close code of a client whose connection was lost.
 _ABNORMAL = 1006
@@ -108,24 +107,17 @@ class Handed:
     def early(self) -> Iterator[tuple[Document, list[int]]]:
         """The connections as they are now, in pieces, between which this process serves; :meth:`documents` follows.
 
-        Each round sends what has changed since the round before, until a round changes little.
+        Each round sends what has changed since the round before (:mod:`icwsgw.handover.early_rounds`).
         """
         yield {**self._head(), EARLY: True, "gateway": early_document(self._service.gateway)}, []
-        least, stale = float("inf"), 0
-        for number in range(MOST_ROUNDS):
+        rounds = EarlyRounds()
+        for number in count():
             changed = 0
             for piece in self._pieces(number):
                 changed += piece.size
                 yield piece.document(EARLY), piece.sockets
-            if not number:
-                continue
-            if changed <= FEW_CHANGES:
+            if number and not rounds.another(changed):
                 break
-            # One such round may have come at a bad moment: whether there is less to send shows the next one.
-            stale = stale + 1 if changed > least * WORTH else 0
-            if stale == MOST_STALE:
-                break
-            least = min(least, changed)
         yield {EARLY: True, LAST_EARLY: True}, []
 
     def documents(self) -> Iterator[tuple[Document, list[int]]]:

@@ -19,7 +19,7 @@ from icwsgw.gateway.session_handover import mark, session_document, update
 from icwsgw.reactor.detached_socket import detach, has_unsent_bytes, plain_transport, unsent_bytes
 from icwsgw.server.admission import Admission, Standing
 from icwsgw.server.outbox import Outbox
-from icwsgw.server.read_control import HANDOVER, RATE
+from icwsgw.server.read_control import RATE
 from icwsgw.server.unread_bytes import unread_bytes, unread_while_closing
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class ConnectionHandover:
     _pause_over: Callable[[], None]
     _stop_guard_timer: Callable[[], None]
     _stop_reading: Callable[[int], None]
-    _start_reading: Callable[[int], None]
+    _hold_reading: Callable[[], None]
+    _read_on: Callable[[], None]
     dataReceived: Callable[[bytes], None]  # noqa: N815
 
     handed_over: Mapping[str, Any] | None = None
@@ -193,7 +194,7 @@ class ConnectionHandover:
             factory, transport, self._crowded_out, document.get("admission", {})
         )
         self.peer = admission.peer
-        self._stop_reading(HANDOVER)
+        self._hold_reading()
         if admission.standing is Standing.OPENED:
             self.maxMessagePayloadSize = factory.max_message_bytes
         stage = Stage(document.get("stage", Stage.REQUEST))
@@ -284,7 +285,7 @@ class ConnectionHandover:
         if document is None or self not in self.factory.connections:
             return
         unread = document.get("unread", b"")
-        self._start_reading(HANDOVER)
+        self._read_on()
         if unread:
             # It was counted when it came.
             self._bytes_left += len(unread)

@@ -66,6 +66,18 @@ class ReadControl:
             if not self._stopped:
                 self.transport.resumeProducing()
 
+    def _hold_reading(self) -> None:
+        """Read nothing before :meth:`_read_on`. The event loop does not run until then, so the socket stays in it."""
+        self._stopped |= HANDOVER
+
+    def _read_on(self) -> None:
+        """The connection is taken over: read it, unless there is another reason not to."""
+        self._stopped &= ~HANDOVER
+        if self._stopped:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
     def _count_held(self) -> None:
         """Count what the connection holds of a partial message."""
         session, unfinished = self.session, self.factory.unfinished

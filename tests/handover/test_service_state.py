@@ -17,7 +17,7 @@ from icwsgw.errors import FormatError
 from icwsgw.gateway.batches import BATCH, in_batches
 from icwsgw.gateway.gateway_handover import client_document, complete, take_over_session
 from icwsgw.gateway.session_handover import mark, session_document, update
-from icwsgw.handover import service_state
+from icwsgw.handover import early_rounds, service_state
 from icwsgw.handover.channel import MOST_SOCKETS
 from icwsgw.handover.service_state import VERSION, Handed, Taken
 from icwsgw.ic import cbor
@@ -533,7 +533,7 @@ def test_another_round_follows_only_while_there_is_less_and_less_to_send(monkeyp
     clients = world.open(4)
     old = service_of(world, world.gateway)
     old.factory.connections = {Connection(world.gateway, client) for client in clients}
-    monkeypatch.setattr(service_state, "FEW_CHANGES", 0)
+    monkeypatch.setattr(early_rounds, "FEW_CHANGES", 0)
     active = iter([0, 3, 3, 2, 2, 2, 0, 0])
     sizes = []
     for document, _ in Handed(old).early():

@@ -106,7 +106,7 @@ def test_a_request_that_has_come_in_part_is_completed_by_the_other_process() -> 
     assert document is not None
     assert (document["stage"], document["unread"]) == (Stage.REQUEST, HANDSHAKE[:30])
     after, transport = taken_over(second, document)
-    assert transport.producerState == "paused", "nothing is read before all is taken over"
+    assert transport.producerState == "producing", "the event loop does not run before all is taken over"
     after.read_unread()
     assert transport.producerState == "producing"
     after.dataReceived(HANDSHAKE[30:])
@@ -158,11 +158,34 @@ def test_a_connection_that_has_ended_before_it_was_read_is_not_read() -> None:
     first, second = World(), World()
     protocol, _, _ = opened(first)
     protocol.dataReceived(masked(2, b"one") + masked(2, b"tw", fin=False))
-    after, transport = taken_over(second, protocol.written())
+    after, _ = taken_over(second, protocol.written())
     after.send_unsent()
     lose(after)
     after.read_unread()
-    assert (transport.producerState, after.handed_over) == ("paused", None)
+    assert (second.sessions[-1].received_messages, after.handed_over) == ([], None)
+
+
+def test_a_connection_that_has_a_reason_not_to_read_by_then_is_not_read() -> None:
+    first, second = World(), World()
+    protocol, _, _ = opened(first)
+    after, transport = taken_over(second, protocol.written())
+    # its relay queue is full, which it learns when its session goes on
+    after.pause()
+    after.send_unsent()
+    after.read_unread()
+    assert transport.producerState == "paused"
+    after.resume()
+    assert transport.producerState == "producing"
+
+
+def test_a_reason_that_is_over_by_then_is_none() -> None:
+    first, second = World(), World()
+    protocol, _, _ = opened(first)
+    after, transport = taken_over(second, protocol.written())
+    after.pause()
+    after.resume()
+    after.read_unread()
+    assert transport.producerState == "producing"
 
 
 def test_the_rest_of_a_frame_that_has_begun_comes_first() -> None:

@@ -17,7 +17,7 @@ from icwsgw.core.session_machine import State
 from icwsgw.core.written_state import Document
 from icwsgw.gateway.gateway_handover import client_document, take_over_session
 from icwsgw.gateway.session_handover import mark, session_document, update
-from icwsgw.handover import receiving, service_state, transfer
+from icwsgw.handover import early_rounds, receiving, service_state, transfer
 from icwsgw.reactor import detached_socket
 from icwsgw.server.connection_handover import ConnectionHandover
 from tests.simulation.links import DirectLink, WireLink
@@ -228,7 +228,7 @@ def handed_in_memory() -> Iterator[None]:
             (service_state, "MOST_LOOKS", LOOKS),
             (service_state, "READ_AT_ONCE", PIECE),
             (receiving, "gc", SimpleNamespace(freeze=lambda: None)),
-            (service_state, "FEW_CHANGES", FEW),
+            (early_rounds, "FEW_CHANGES", FEW),
             (transfer, "give_way", lambda: None),
             (detached_socket, "_PLAIN", frozenset({WireLink, NewEnd})),
             (ConnectionHandover, "descriptor", property(lambda connection: number_of(link_of(connection)))),

@@ -227,7 +227,8 @@ class Relay:
             self._slot_queue = self._messages
         if calls.full:
             self._owner.relay_full()
-        self._perform(calls.resume())
+        if calls.ending or not self.idle:
+            self._perform(calls.resume())
 
     def detach(self) -> None:
         """Stop without reporting outcomes: another process continues."""

@@ -1,0 +1,53 @@
+"""Rounds go on while they catch up, and end at a good moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icwsgw.handover.early_rounds import FEW_CHANGES, MOST_ROUNDS, EarlyRounds
+
+
+def rounds(changes: Iterable[int]) -> list[int]:
+    """The rounds that take place, by their changes."""
+    early, done = EarlyRounds(), []
+    for changed in changes:
+        done.append(changed)
+        if not early.another(changed):
+            break
+    return done
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        # few are left
+        ([3_000, FEW_CHANGES, 1], 2),
+        # two in a row catch up no further
+        ([4_000, 1_500, 600, 590, 580, 1], 5),
+        # one alone may have come at a bad moment
+        ([4_000, 1_500, 1_400, 600, 590, 580, 1], 6),
+        # bad moments: it goes on until the changes are as few as before
+        ([1_519, 963, 787, 1_723, 2_000, 1_000, 900, 1], 7),
+        ([943, 625, 662, 452, 385, 741, 400, 1], 7),
+        # and what is less still begins anew
+        ([1_000, 900, 2_000, 400, 410, 420, 1], 6),
+    ],
+)
+def test_when_rounds_end(changes: list[int], count: int) -> None:
+    assert rounds(changes) == changes[:count]
+
+
+@given(st.lists(st.integers(0, 100_000), min_size=MOST_ROUNDS, max_size=3 * MOST_ROUNDS))
+def test_rounds_end_in_any_case(changes: list[int]) -> None:
+    done = rounds(changes)
+    assert len(done) <= MOST_ROUNDS
+    if 1 < len(done) < MOST_ROUNDS:
+        assert done[-1] <= max(FEW_CHANGES, 1.2 * min(done)), "the last one is a short one"
+
+
+def test_a_busy_gateway_does_not_go_on_for_ever() -> None:
+    assert len(rounds([500, *range(1_000, 2_000)])) == MOST_ROUNDS
