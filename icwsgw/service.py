@@ -44,12 +44,13 @@ from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.networks import is_loopback
-from icwsgw.observe.collector import load_tracing, parse_collector, trace_level
+from icwsgw.observe.collector import parse_collector, trace_level
 from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger, lines_lost, lines_written, rotate_files
 from icwsgw.observe.metrics import Metrics
 from icwsgw.observe.recent_warnings import RecentWarnings
+from icwsgw.observe.tracing_extra import load_tracing
 from icwsgw.process.check_config import UNUSED_CERTIFICATE, configured_tls, load_acme
 from icwsgw.process.reload import with_options_that_fit
 from icwsgw.process.rlimits import make_room
@@ -342,8 +343,8 @@ class GatewayService(MultiService):
         if self._config.devnet:
             from icwsgw.devnet.embedded import places
 
-            for words, url in places(self._config):
-                _log.info(words, url=url)
+            for event, url in places(self._config):
+                _log.info(event, url=url)
 
     def _start_export(self) -> None:
         endpoint = self._config.opentelemetry_collector_endpoint

@@ -21,11 +21,11 @@ from icwsgw.core.written_state import Document
 from icwsgw.errors import ConfigError
 from icwsgw.handover.preparation import prepare_handover, reported_to_predecessor
 from icwsgw.handover.successor import Successor
-from icwsgw.observe.collector import load_tracing
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.log_file import FileBounds
 from icwsgw.observe.logs import Logger, ObservedService, get_logger, hide_clients, make_observer
 from icwsgw.observe.recent_warnings import RecentWarnings
+from icwsgw.observe.tracing_extra import load_tracing
 from icwsgw.process.heap_trim import trim_heap
 from icwsgw.process.local_choices import LocalChoices
 from icwsgw.process.ownership import NewFiles, switches_to

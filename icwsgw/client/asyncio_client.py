@@ -32,12 +32,10 @@ from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.codecs import RAW, Codec
 from icwsgw.client.driver import ClientDriver, DrivenClient
-from icwsgw.client.moving_machine import MovingClientMachine
 from icwsgw.client.pending_requests import PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
 from icwsgw.errors import FormatError
 from icwsgw.ic.envelope import Signer
-from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 
 if TYPE_CHECKING:
@@ -84,21 +82,11 @@ class AsyncioClient(DrivenClient, Generic[T]):
         on_sent: Callable[[bytes], object] | None = None,
         max_received: int = 1000,
     ) -> None:
-        self.identity = Ed25519Identity.generate(os.urandom) if identity is None else identity
-        self.canister = Principal.from_text(canister) if isinstance(canister, str) else canister
         self._codec = codec
         self._on_event = on_event
         self._max_received = max_received
         self._loop = asyncio.get_running_loop()
-        machine = MovingClientMachine(
-            [urls] if isinstance(urls, str) else list(urls),
-            self.canister,
-            self.identity,
-            root_key,
-            os.urandom,
-            settings,
-            codec.message_type,
-        )
+        machine = self._make_machine(urls, canister, identity, root_key, os.urandom, settings, codec.message_type)
         link = _AsyncioLink(self._loop, tls, origin, settings)
         self._driver = ClientDriver(machine, link, self._loop.time, time.time_ns, self._emit, on_payload, on_sent)
         link.driver = self._driver

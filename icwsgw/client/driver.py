@@ -11,7 +11,7 @@ WebSocket ping follows each, and its pong tells that the gateway has read what w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from icwsgw.client.client_errors import ClientError
@@ -26,7 +26,11 @@ from icwsgw.client.client_events import (
     Promote,
 )
 from icwsgw.client.client_machine import ClientMachine, ClientState
+from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.moving_machine import MovingClientMachine
+from icwsgw.ic.candid import Type
+from icwsgw.ic.envelope import Signer
+from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 
 #: The most messages, and the bytes from which on there is no further one, that the gateway has not yet read.
@@ -309,9 +313,35 @@ class _SecondConnection(_Nobody):
 
 
 class DrivenClient:
-    """What the clients of all transports tell of themselves."""
+    """What the clients of all transports have in common.
 
+    :ivar identity: signs the calls
+    :ivar canister: the canister
+    """
+
+    identity: Signer
+    canister: Principal
     _driver: ClientDriver
+
+    def _make_machine(
+        self,
+        urls: str | Sequence[str],
+        canister: Principal | str,
+        identity: Signer | None,
+        root_key: bytes,
+        random: Callable[[int], bytes],
+        settings: ClientSettings,
+        message_type: Type,
+    ) -> MovingClientMachine:
+        """Make the machine from what an application gives to its client.
+
+        :param identity: None: a new one
+        :param random: returns so many random bytes
+        """
+        self.identity = Ed25519Identity.generate(random) if identity is None else identity
+        self.canister = Principal.from_text(canister) if isinstance(canister, str) else canister
+        gateways = [urls] if isinstance(urls, str) else list(urls)
+        return MovingClientMachine(gateways, self.canister, self.identity, root_key, random, settings, message_type)
 
     @property
     def state(self) -> ClientState:

@@ -27,12 +27,10 @@ from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.codecs import RAW, Codec
 from icwsgw.client.driver import ClientDriver, DrivenClient
-from icwsgw.client.moving_machine import MovingClientMachine
 from icwsgw.client.pending_requests import PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
 from icwsgw.errors import FormatError
 from icwsgw.ic.envelope import Signer
-from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 
 T = TypeVar("T")
@@ -75,22 +73,12 @@ class TwistedClient(DrivenClient, Generic[T]):
         tls: Any = None,
         origin: str | None = None,
     ) -> None:
-        self.identity = Ed25519Identity.generate(os.urandom) if identity is None else identity
-        self.canister = Principal.from_text(canister) if isinstance(canister, str) else canister
         self._reactor = reactor
         self._codec = codec
         self._on_message = on_message
         self._on_event = on_event
         self._on_undecodable = on_undecodable
-        machine = MovingClientMachine(
-            [urls] if isinstance(urls, str) else list(urls),
-            self.canister,
-            self.identity,
-            root_key,
-            os.urandom,
-            settings,
-            codec.message_type,
-        )
+        machine = self._make_machine(urls, canister, identity, root_key, os.urandom, settings, codec.message_type)
         link = _TwistedLink(reactor, tls, origin, settings)
         self._driver = ClientDriver(machine, link, reactor.seconds, time.time_ns, self._emit)
         link.driver = self._driver
@@ -236,8 +224,8 @@ class _TwistedLink(AutobahnLink):
         self._attempt.addErrback(self._failed, url)
 
     def _failed(self, failure: Failure, url: str) -> None:
-        words = str(failure.value) or type(failure.value).__name__
-        self.ended(None, 1006, f"cannot connect to {url}: {words}")
+        reason = str(failure.value) or type(failure.value).__name__
+        self.ended(None, 1006, f"cannot connect to {url}: {reason}")
 
     def end_attempt(self) -> None:
         if self._attempt is not None:

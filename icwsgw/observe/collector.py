@@ -1,4 +1,4 @@
-"""Options of traces: the collector's address and the level; also checks whether OpenTelemetry is installed.
+"""Options of traces: the collector's address and the level.
 
 This module does not import OpenTelemetry, so that the program can check a configuration without it.
 
@@ -7,8 +7,7 @@ This module does not import OpenTelemetry, so that the program can check a confi
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from icwsgw.errors import ConfigError
@@ -69,17 +68,3 @@ def trace_level(text: str) -> int:
 def exports_anything(level: int) -> bool:
     """Return whether any span is exported at this level; as in the Rust gateway, no span is above debug."""
     return level <= DEBUG
-
-
-def load_tracing() -> Any:
-    """Import :mod:`icwsgw.observe.tracing`.
-
-    :raises ConfigError: OpenTelemetry is not installed
-    """
-    try:
-        return import_module("icwsgw.observe.tracing")
-    except ImportError as error:
-        raise ConfigError(
-            f"--opentelemetry-collector-endpoint needs OpenTelemetry ({error}): install the extra 'otel', in a clone by"
-            " pip install '.[otel]'"
-        ) from None

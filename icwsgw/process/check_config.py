@@ -12,7 +12,7 @@ from icwsgw.config.addresses import parse_description
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.gateway.identities import IdentityPool, check_key_file
-from icwsgw.observe.collector import load_tracing
+from icwsgw.observe.tracing_extra import load_tracing
 from icwsgw.process.machine_checks import machine_warnings
 from icwsgw.server.access_files import read_access_list
 from icwsgw.server.acme_directory import AcmeDirectory

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from icwsgw.errors import ConfigError
-from icwsgw.observe.collector import Collector, exports_anything, load_tracing, parse_collector, trace_level
+from icwsgw.observe.collector import Collector, exports_anything, parse_collector, trace_level
 
 
 @pytest.mark.parametrize(
@@ -41,10 +39,3 @@ def test_levels() -> None:
     for wrong in ("loud", "trace,gateway=debug", "gateway=trace", "info,debug"):
         with pytest.raises(ConfigError):
             trace_level(wrong)
-
-
-def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "icwsgw.observe.tracing", raising=False)
-    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(ConfigError, match=r"pip install '\.\[otel\]'"):
-        load_tracing()
