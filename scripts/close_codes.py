@@ -19,7 +19,7 @@ HEAD = """\
 
 Made by `scripts/close_codes.py` from `icwsgw/close_codes.py`. A close frame carries one of these codes and a reason:
 one plain sentence with the session id in brackets. The gateway's log has the same id. The
-[operator's guide](operations.md#by-close-code) says what an operator looks at for each code. The
+[operator's guide](runbook.md#by-close-code) says what an operator looks at for each code. The
 [JavaScript client](build.md#the-client) connects again by itself as the table says; "later" begins with a longer pause.
 
 ## Codes of the gateway

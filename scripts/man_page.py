@@ -210,6 +210,7 @@ for each code what to check.
 .Pp
 The operator's guide
 .Pa docs/operations.md ,
+.Pa docs/runbook.md ,
 and
 .Pa docs/options.md
 with an example of each option, in the source repository.

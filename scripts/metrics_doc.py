@@ -23,7 +23,7 @@ HEAD = f"""\
 Made by `scripts/metrics_doc.py` from the declarations in [icwsgw/observe/metrics.py](../icwsgw/observe/metrics.py).
 `--prometheus-endpoint` serves them under `/metrics`, as Prometheus text or as OpenMetrics, and under any other path
 for clients that do not ask for HTML, as the Rust gateway does. [deploy/](../deploy/README.md) has rules and
-dashboards; [operations.md](operations.md) says what to do when an alert fires.
+dashboards; the [runbook](runbook.md#alerts) says what to do when an alert fires.
 
 **Series.** A gateway has some 400, however many clients and canisters it has. Labels have the values listed here; all
 others count as `{OTHER}`. Nothing that a client chooses becomes a label, with one exception: figures by canister.

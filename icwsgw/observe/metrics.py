@@ -115,7 +115,7 @@ class Metrics(NetworkMetrics, CertificateMetrics, AccessListMetrics):
             "Sessions ended, by close code",
             "cause",
             labels.CLOSE_CODES,
-            advice="docs/close-codes.md says whose fault each code is, docs/operations.md what to check.",
+            advice="docs/close-codes.md says whose fault each code is, docs/runbook.md what to check.",
         )
 
     def _of_client_limits(self) -> None:

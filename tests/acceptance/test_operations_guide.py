@@ -1,4 +1,4 @@
-"""docs/operations.md as an operator follows it: the commands marked ``console run``, one after the other, in one shell.
+"""The operator's pages as they are followed: the commands marked ``console run``, one after the other, in one shell.
 
 They run in an empty directory with ports of their own in place of the default ones. What a command prints has to hold
 the lines that stand below it there.
@@ -22,7 +22,8 @@ from tests.support.guide import commands, missing_line
 
 pytestmark = pytest.mark.acceptance
 
-GUIDE = ROOT / "docs" / "operations.md"
+#: In the order in which they are read: the later ones use files of the first.
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("operations", "tls", "upgrade", "from-rust-gateway", "runbook")]
 PATIENCE = 60.0
 """Seconds that one command may take: a start waits for a loaded machine."""
 
@@ -83,9 +84,8 @@ def test_the_guide_can_be_followed(tmp_path: Path) -> None:
             "ICWS_DEVNET_LISTEN": f"tcp:{ports['4943']}:interface=127.0.0.1",
         },
     )
-    steps = list(
-        commands(re.sub(r"\b(8080|9090|4943)\b", lambda found: ports[found[1]], GUIDE.read_text()), "console run")
-    )
+    text = "\n".join(page.read_text() for page in PAGES)
+    steps = list(commands(re.sub(r"\b(8080|9090|4943)\b", lambda found: ports[found[1]], text), "console run"))
     assert len(steps) > 20
     try:
         for step in steps:

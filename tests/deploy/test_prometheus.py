@@ -172,11 +172,11 @@ def test_alerts_say_what_is_the_matter() -> None:
 
 def test_each_alert_has_its_section_in_the_guide() -> None:
     alerts = [rule for rule in rules() if "alert" in rule]
-    headings = re.findall(r"^### (Icws\w+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    headings = re.findall(r"^### (Icws\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
     assert headings == [rule["alert"] for rule in alerts]
     for rule in alerts:
         base = "{{ with $externalLabels.runbook_base }}{{ . }}{{ else }}docs{{ end }}"
-        assert rule["annotations"]["runbook_url"] == f"{base}/operations.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"] == f"{base}/runbook.md#{rule['alert'].lower()}"
 
 
 # Dashboards
