@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from icwsgw._version import __version__
 from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
-from icwsgw.gateway.batches import finish_batches, for_each_session, in_batches
+from icwsgw.gateway.batches import finish_batches, for_each_session
 from icwsgw.gateway.gateway_handover import (
     check_identities,
     complete,
@@ -67,8 +67,6 @@ EARLY = "early"
 LAST_EARLY = "last"
 #: Connections looked at in one piece at most. To look at one that has not changed takes some microseconds.
 MOST_LOOKS = 1_000
-#: Connections that are read from in one turn of the event loop more than in the turn before, when this process begins.
-READ_AT_ONCE = 10_000
 
 #: The close code of a client whose connection was lost.
 _ABNORMAL = 1006
@@ -352,8 +350,8 @@ class Taken:
         complete(gateway, state.get("gateway", {}), [*sessions, *left])
         for_each_session(left, lambda session: session.left(_ABNORMAL))
         for_each_session(taken, lambda each: self._go_on(each, each.send_unsent))
-        # Clients have sent something meanwhile. Between the batches, what they have sent leaves for the network.
-        in_batches(gateway.context.clock, taken, lambda each: self._go_on(each, each.read_unread), size=READ_AT_ONCE)
+        # All at once: the event loop has their sockets, and would read those that have not gone on yet.
+        for_each_session(taken, lambda each: self._go_on(each, each.read_unread))
         self._part(lambda status, value: status.go_on_from(value), service.status, state.get("status"))
 
     @staticmethod

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
     from tests.simulation.process import SimProcess
 
-#: Connections of one piece and of one turn, those looked at for a piece, and the number of changes after which another
+#: Connections of one piece, those looked at for a piece, and the number of changes after which another
 #: round is not worth it: so few that there are several pieces, turns and rounds.
 PIECE, LOOKS, FEW = 3, 5, 1
 
@@ -226,7 +226,6 @@ def handed_in_memory() -> Iterator[None]:
             (service_state, "os", sockets),
             (service_state, "MOST_SOCKETS", PIECE),
             (service_state, "MOST_LOOKS", LOOKS),
-            (service_state, "READ_AT_ONCE", PIECE),
             (receiving, "gc", SimpleNamespace(freeze=lambda: None)),
             (early_rounds, "FEW_CHANGES", FEW),
             (transfer, "give_way", lambda: None),
