@@ -269,7 +269,7 @@ def _prepare_handover(
     def succeed(began: Callable[[Document], None]) -> None:
         assert successor is not None
         inheritances = successor.inherit(config.workers, config.identities)
-        Succession(gateway, successor.channel, inheritances, began).prepare()
+        Succession(gateway, successor.channel, inheritances, began, reloader).prepare()
 
     handed = HandedSupervisor(gateway)
     prepare_handover(gateway, options, environment, notifier, notifying, reloader, successor, handed, succeed)

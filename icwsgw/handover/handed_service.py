@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.conversation import Conversation
-from icwsgw.handover.transfer import Transfer, say_early, say_go
+from icwsgw.handover.early_words import say_early
+from icwsgw.handover.transfer import Transfer, say_go
 
 if TYPE_CHECKING:
     from icwsgw.config.schema import GatewayConfig
@@ -122,6 +123,9 @@ class PassedTransfer:
         """The supervisor has said something."""
         if "failed" in document:
             self.fail(str(document["failed"]))
+
+    def pass_on(self, request: str) -> None:
+        """A reload or new log files were asked for: the supervisor hears it at the end, before its worker serves."""
 
     def fail(self, reason: str) -> None:
         """Give up."""

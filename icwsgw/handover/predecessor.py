@@ -169,6 +169,9 @@ class Transferring(Protocol):
     def heard(self, document: Document) -> None:
         """The other process has said something."""
 
+    def pass_on(self, request: str) -> None:
+        """A ``reload``, or new log files (``rotate``), were asked for."""
+
     def fail(self, reason: str) -> None:
         """Give up."""
 
@@ -262,6 +265,9 @@ class _Attempt:
             channel = self._conversation.channel
             given = list(ends)
             self._transfer = self._service.transfer(channel, given, document, self._go, self._over, self._fail)
+            for asked, request in ((self._reload, "reload"), (self._rotate, "rotate")):
+                if asked:
+                    self._transfer.pass_on(request)
             self._transfer.begin(takes_early(document))
         else:
             self._waits_for = str(document.get("at", self._waits_for))
@@ -316,19 +322,22 @@ class _Attempt:
     def reload_asked(self) -> bool:
         """Take note that a reload is asked for; whether this process has to reload too."""
         self._reload = True
-        self._pass_on("HUP")
+        self._pass_on("HUP", "reload")
         return not self._handed_over
 
     def rotation_asked(self) -> None:
         """Take note that new log files are asked for."""
         self._rotate = True
-        self._pass_on("USR1")
+        self._pass_on("USR1", "rotate")
 
-    def _pass_on(self, signal: str) -> None:
-        """Signal the successor, if it has been told to go on already."""
-        if self._handed_over and self._process is not None:
-            with suppress(ProcessExitedAlready):
-                self._process.signalProcess(signal)
+    def _pass_on(self, signal: str, request: str) -> None:
+        """Signal the successor, if it has been told to go on already; else tell it, if it is ready."""
+        if self._handed_over:
+            if self._process is not None:
+                with suppress(ProcessExitedAlready):
+                    self._process.signalProcess(signal)
+        elif self._transfer is not None:
+            self._transfer.pass_on(request)
 
     def _over(self, result: Document) -> None:
         """Everything is handed over."""

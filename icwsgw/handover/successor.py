@@ -21,6 +21,7 @@ from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
 from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
+from icwsgw.handover.early_words import read_early
 from icwsgw.handover.inheritance import Inheritance, share
 from icwsgw.handover.predecessor import CHANNEL, FACTS, SOCKETS
 from icwsgw.handover.receiving import NothingTaken, Receiving, Source
@@ -176,7 +177,7 @@ class Successor:
         told: Document = {}
         with suppress(ChannelClosed, FormatError):
             while "go" not in told:
-                told |= self._channel.receive(SILENCE_SECONDS)[0]
+                told |= read_early(*self._channel.receive(SILENCE_SECONDS))
         return told
 
     def _close_unused(self, service: GatewayService) -> None:

@@ -25,7 +25,6 @@ from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.service_state import EARLY, LAST_EARLY, Handed, uncollected
-from icwsgw.ic import cbor
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.tolerant import tolerate
 
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 SILENCE_SECONDS, LAST_EARLY_SECONDS = 10.0, 120.0
 #: Seconds for which a process that has handed over does nothing, because the other one has much to do first.
 GIVE_WAY_SECONDS = 0.5
-#: The longest document of :func:`say_early`.
-MOST_EARLY_BYTES = 64 << 10
 
 _log = get_logger("handover")
 
@@ -88,6 +85,9 @@ class Transfer:
         elif "made" in document:
             # the reactor serves clients first
             self._service.reactor.callLater(0, self._send_early)
+
+    def pass_on(self, request: str) -> None:
+        """A reload or new log files were asked for: the other process hears it at the end, before it serves."""
 
     def fail(self, reason: str) -> None:
         """Give up: this process keeps all clients."""
@@ -190,24 +190,6 @@ def say_go(channel: Channel, what: Callable[[], Document]) -> None:
         _log.error("the successor has ended before it could go on", reason=error)
     except Exception:
         _log.failure("the successor cannot be told to go on")
-
-
-def say_early(channel: Channel, overrides: Document) -> None:
-    """Tell a process that a supervisor ends or begins with, in advance, what the operator has changed.
-
-    It uses that if this one dies before it can tell it to go on. An older version ignores it.
-    """
-    document: Document = {"overrides": overrides}
-    if len(cbor.dumps(document)) > MOST_EARLY_BYTES:
-        # it is not read before the clients are taken over, and has to fit into the socket until then
-        return
-    try:
-        channel.socket.settimeout(SILENCE_SECONDS)
-        channel.send(document)
-        channel.socket.setblocking(False)
-    except (ChannelClosed, OSError):
-        # its end is noticed elsewhere
-        pass
 
 
 def give_way() -> None:

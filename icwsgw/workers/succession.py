@@ -18,9 +18,11 @@ from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
 from icwsgw.core.written_state import Document
+from icwsgw.errors import FormatError
 from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.conversation import Conversation
+from icwsgw.handover.early_words import read_early
 from icwsgw.handover.inheritance import Inheritance
 from icwsgw.handover.service_state import EARLY
 from icwsgw.handover.successor import NO_OVERRIDES_TAKEN
@@ -46,6 +48,7 @@ class Succession:
     :param channel: to the process that hands over
     :param inheritances: what each worker takes over
     :param began: called when this process serves, with what the other one has told; without ``go``: it has crashed
+    :param reload: reads the configuration again: SIGHUP
     """
 
     def __init__(
@@ -54,12 +57,14 @@ class Succession:
         channel: Channel,
         inheritances: Sequence[Inheritance],
         began: Callable[[Document], None],
+        reload: Callable[[], object] = bool,
     ) -> None:
         self._supervisor = supervisor
         self._pool = supervisor.pool
         self._reactor = supervisor.reactor
         self._inheritances = inheritances
         self._began = began
+        self._reload = reload
         self._conversation = Conversation(self._reactor, channel, self._heard, self._ended)
         self._loop = LoopingCall(self._look)
         self._loop.clock = cast(Any, self._reactor)
@@ -129,8 +134,23 @@ class Succession:
             self._pool.tell({**document["accepted"], "own": False})
         elif "go" in document:
             self._serve(document)
-        elif "overrides" in document:
-            self._told = document
+        else:
+            self._heard_early(document, ends)
+
+    def _heard_early(self, document: Document, ends: list[int]) -> None:
+        """Apply at once what is told in advance: the first workers serve long before the last ones."""
+        try:
+            told = read_early(document, ends)
+        except FormatError as error:
+            _log.error(NO_OVERRIDES_TAKEN, reason=error)
+            return
+        self._told |= told
+        if overrides := told.get("overrides"):
+            tolerate(_log, NO_OVERRIDES_TAKEN, lambda: take_overrides(self._supervisor, overrides))
+        if told.get("reload"):
+            tolerate(_log, "reloading failed", self._reload)
+        if told.get("rotate"):
+            tolerate(_log, "beginning new log files failed", self._supervisor.rotate_logs)
 
     def _ended(self, reason: str | None) -> None:
         if self._connections is None:

@@ -3,8 +3,9 @@
     supervisor                            the successor: a supervisor, or a process without workers
                                      <──  {"ready": its version, "groups": [[worker, ...], ...], "sockets": n}, and a
                                           socket for each worker
-    {"overrides": ...}               ──>  keeps them, in case it never hears "go"
+    {"overrides": ...}               ──>  applies them, and keeps them in case it never hears "go"
     tells the workers of a group     ──>  {"accepted": ...}, both ways: which clients a canister has accepted
+    {"reload": true}, when asked     ──>  reads the configuration again, for those of its workers that serve already
     ...
     {"go": true, "metrics", ...}      ──> serves
 
@@ -21,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.transfer import SILENCE_SECONDS, say_early, say_go
+from icwsgw.handover.early_words import pass_on_early, say_early
+from icwsgw.handover.transfer import SILENCE_SECONDS, say_go
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.tolerant import tolerate
 
@@ -79,6 +81,11 @@ class WorkersTransfer:
             self._pool.tell({**document["accepted"], "own": False})
         elif "failed" in document:
             self.fail(str(document["failed"]))
+
+    def pass_on(self, request: str) -> None:
+        """A reload or new log files were asked for: some of the successor's workers may serve already."""
+        if not self._over:
+            pass_on_early(self._channel, request)
 
     def fail(self, reason: str) -> None:
         """Give up: go on, and start workers again that have ended or handed over; or stop, with the successor."""

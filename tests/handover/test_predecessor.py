@@ -351,11 +351,14 @@ class Stub:
         self.handover_facts = {"workers": [[0]]}
         self.given: list[Any] = []
         self.heard: list[Any] = []
+        self.passed_on: list[str] = []
 
     def transfer(self, channel: Any, ends: list[int], ready: Any, go: Any, done: Any, failed: Any) -> Any:
         self.given.append((channel, ends, ready))
         self.go, self.done = go, done
-        return SimpleNamespace(begin=self.given.append, heard=self.heard.append, fail=failed)
+        return SimpleNamespace(
+            begin=self.given.append, heard=self.heard.append, fail=failed, pass_on=self.passed_on.append
+        )
 
 
 def stubbed(**options: Any) -> tuple[MemoryReactor, Stub, Deferred[dict[str, Any]]]:
@@ -433,8 +436,10 @@ def test_a_reload_that_is_asked_for_meanwhile_is_passed_on() -> None:
     reload()
     handing = predecessor.hand_over()
     made.say({"ready": "9.9"})
+    assert of.passed_on == []
     reload()
     assert len(reads) == 2, "this process reads it again in any case"
+    assert of.passed_on == ["reload"], "some of the successor's workers may serve already"
     assert file.is_ours
     assert of.go() == {"pidfile": "/p", "reload": True, "rotate": False}
     assert not file.is_ours
@@ -446,7 +451,20 @@ def test_a_reload_that_is_asked_for_meanwhile_is_passed_on() -> None:
     assert why(predecessor.hand_over()) == "a handover is under way already"
     made.ends(Failure(ProcessTerminated(3)))
     reload()
-    assert (made.signals, handing.called) == (["HUP"], True)
+    assert (made.signals, handing.called, of.passed_on) == (["HUP"], True, ["reload"])
+    made.far.close()
+
+
+def test_what_is_asked_for_before_the_successor_is_ready_is_passed_on_when_it_is() -> None:
+    made = MemoryReactor()
+    of = Stub(made)
+    predecessor = Predecessor(of, lambda: ["py"], "/at", {}, lambda process: None)
+    predecessor.hand_over()
+    predecessor.rotate_logs(lambda: None)
+    predecessor.reload(lambda: None)
+    assert (of.passed_on, made.signals) == ([], [])
+    made.say({"ready": "9.9"})
+    assert of.passed_on == ["reload", "rotate"]
     made.far.close()
 
 
@@ -462,6 +480,7 @@ def test_new_log_files_that_are_asked_for_meanwhile_are_those_of_the_successor_t
     assert not of.go()["rotate"]
     predecessor.rotate_logs(lambda: rotations.append(None))
     assert of.go() == {"pidfile": "", "reload": False, "rotate": True}
+    assert of.passed_on == ["rotate"]
     of.done({})
     predecessor.rotate_logs(lambda: rotations.append(None))
     assert (made.signals, len(rotations)) == (["USR1"], 3), "this process writes to the same files until it ends"

@@ -17,6 +17,7 @@ from icwsgw.errors import FormatError
 from icwsgw.handover import receiving
 from icwsgw.handover import successor as successor_module
 from icwsgw.handover.channel import Channel, ChannelClosed
+from icwsgw.handover.early_words import pass_on_early, say_early
 from icwsgw.handover.inheritance import Inheritance
 from icwsgw.handover.service_state import VERSION
 from icwsgw.handover.successor import Successor
@@ -287,7 +288,11 @@ def test_it_takes_over_from_several_workers_and_hears_their_supervisor_last(monk
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["has ended", "says nonsense"])
-def test_it_goes_on_when_the_supervisor_is_not_heard_any_more(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
+@pytest.mark.parametrize("many", [1, 300_000])
+def test_it_goes_on_when_the_supervisor_is_not_heard_any_more(
+    monkeypatch: pytest.MonkeyPatch, ended: bool, many: int
+) -> None:
+    overrides = Overrides(denied=("aaaaa-aa",) * many)
     channel, successor, service, reactor, began = make()
     successor.facts = {"supervisor": True, "workers": [[0]]}
     successor.inherit(1, 1)
@@ -299,17 +304,19 @@ def test_it_goes_on_when_the_supervisor_is_not_heard_any_more(monkeypatch: pytes
             pass
 
         def run(self) -> None:
-            channel.send({"overrides": Overrides(maintenance=True).to_json()})
+            say_early(channel, overrides.to_json())
+            pass_on_early(channel, "rotate")
             if ended:
                 channel.socket.shutdown(socket.SHUT_WR)
             else:
+                channel.socket.setblocking(True)
                 channel.socket.sendall(bytes(100))
 
     monkeypatch.setattr(successor_module, "Receiving", Receives)
     service.away = None
     reactor.advance(0.1)
     assert (began, service.accepted, reactor.stopped) == ([""], 1, False)
-    assert service.overridden == [Overrides(maintenance=True)], "what it has said in advance"
+    assert service.overridden == [overrides], "what it has said in advance"
     channel.close()
 
 

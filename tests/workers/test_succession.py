@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from tempfile import TemporaryFile
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.internet.task import Clock
 from icwsgw.admin.control import Overrides
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.handover.channel import Channel
+from icwsgw.handover.early_words import pass_on_early, say_early
 from icwsgw.handover.inheritance import share
 from icwsgw.workers import succession
 from icwsgw.workers.succession import Succession
@@ -74,13 +76,17 @@ class World:
             configured=GatewayConfig(),
             override=self.overridden.append,
             serve=self.serve,
+            rotate_logs=lambda: self.asked.append("rotate"),
             listening_services=[listener],
         )
         ours, theirs = socket.socketpair()
         self.ours, self.other = Channel(ours), Channel(theirs)
         inheritances = share([[number] for number in range(sources)], 2, 1)
         self.told_last: list[Any] = []
-        self.succession = Succession(supervisor, self.ours, inheritances, self.begin)
+        self.asked: list[str] = []
+        self.succession = Succession(
+            supervisor, self.ours, inheritances, self.begin, lambda: self.asked.append("reload")
+        )
         self.succession.prepare()
 
     def begin(self, told: Any) -> None:
@@ -162,17 +168,57 @@ def test_it_serves_when_it_is_told_to(world: World) -> None:
 def test_the_other_process_is_killed(world: World, moved: bool) -> None:
     """Before anything has come this one ends, and does not shut the other one's sockets down; afterwards it serves."""
     world.prepared()
-    told = {"overrides": Overrides(denied=("aaaaa-aa",)).to_json()}
+    overrides = Overrides(denied=("aaaaa-aa",))
+    told = {"overrides": overrides.to_json()}
     world.other.send(told)
     world.hear()
+    assert world.overridden == [overrides], "the first workers serve before the last ones"
+    world.overridden.clear()
     if moved:
         world.says(0, said="taken_over", connections=2)
     world.other.close()
     world.hear()
     assert world.told_last == ([told] if moved else [])
-    assert [each.denied for each in world.overridden] == ([("aaaaa-aa",)] if moved else [])
+    assert world.overridden == ([overrides] if moved else [])
     assert (world.served, world.reactor.stopped, world.detached) == ((1, False, 0) if moved else (0, True, 1))
     assert all(worker.killed is not moved for worker in world.workers.values())
+
+
+def test_it_is_killed_when_it_has_told_overrides_that_do_not_fit_into_the_socket(world: World) -> None:
+    world.prepared()
+    many = Overrides(denied=("aaaaa-aa",) * 300_000)
+    say_early(world.other, many.to_json())
+    world.hear()
+    world.says(0, said="taken_over", connections=2)
+    world.other.close()
+    world.hear()
+    assert world.overridden == [many, many]
+
+
+def test_what_was_asked_of_the_other_process_applies_at_once_and_once_more_if_it_dies(world: World) -> None:
+    world.prepared()
+    for request in ("reload", "rotate"):
+        pass_on_early(world.other, request)
+        world.hear()
+        assert world.asked.pop() == request
+    world.says(0, said="taken_over", connections=2)
+    assert (world.served, world.asked) == (0, [])
+    world.other.close()
+    world.hear()
+    assert world.told_last == [{"reload": True, "rotate": True}]
+
+
+def test_a_file_that_is_no_document_costs_a_line(world: World) -> None:
+    world.prepared()
+    with TemporaryFile() as file:
+        file.write(b"nonsense")
+        file.flush()
+        world.other.send({"overrides_file": True, "sockets": 1}, [file.fileno()])
+    world.hear()
+    world.says(0, said="taken_over", connections=2)
+    world.other.send({"go": True})
+    world.hear()
+    assert (world.served, world.overridden) == (1, [])
 
 
 def test_the_other_process_is_killed_before_the_workers_are_ready(world: World) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from icwsgw.admin.control import Overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
+from icwsgw.handover.early_words import read_early
 from icwsgw.workers.workers_transfer import WorkersTransfer
 
 
@@ -81,7 +82,7 @@ class World:
 
     def hear(self) -> Any:
         """What the successor hears, but for what it is told in advance."""
-        while (document := self.other.receive(5.0)[0]).keys() == {"overrides"}:
+        while (document := read_early(*self.other.receive(5.0))).keys() == {"overrides"}:
             self.in_advance.append(Overrides.from_json(document["overrides"]))
         return document
 
@@ -141,13 +142,32 @@ def test_overrides_are_told_in_advance_because_this_process_may_die(world: World
     assert world.in_advance == [Overrides(denied=("aaaaa-aa",)), Overrides(maintenance=True)]
 
 
-def test_overrides_that_do_not_fit_into_the_socket_are_told_at_the_end(world: World) -> None:
-    denied = tuple(f"{number:>0100}" for number in range(1000))
-    world.supervisor.overrides = Overrides(denied=denied)
-    for number in (0, 2, 1):
-        world.hands_over(number)
-    assert world.hear()["overrides"]["denied"] == list(denied)
-    assert len(world.in_advance) == 1
+def test_overrides_that_do_not_fit_into_the_socket_are_told_in_advance_too(world: World) -> None:
+    """The other process may be one without workers, which reads nothing before it has the clients."""
+    many = Overrides(denied=tuple(f"{number:>0100}" for number in range(30_000)))
+    world.supervisor.overrides = many
+    world.ours.socket.settimeout(0.0)
+    world.hands_over(0)
+    world.hands_over(2)
+    world.ours.close()
+    with pytest.raises(ChannelClosed):
+        world.hear()
+    assert world.in_advance[1:] == [many]
+
+
+def test_what_is_asked_for_meanwhile_is_passed_on_until_the_last_word(world: World) -> None:
+    world.hands_over(0)
+    world.hands_over(2)
+    world.transfer.pass_on("reload")
+    assert world.hear() == {"reload": True}
+    world.transfer.pass_on("rotate")
+    assert world.hear() == {"rotate": True}
+    world.hands_over(1)
+    assert world.hear()["go"]
+    world.transfer.pass_on("reload")
+    world.ours.close()
+    with pytest.raises(ChannelClosed):
+        world.hear()
 
 
 def test_if_the_first_fails_all_go_on(world: World) -> None:
