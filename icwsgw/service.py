@@ -415,8 +415,8 @@ class GatewayService(MultiService):
         return self._stopping is not None
 
     def ask(self, question: Question) -> Deferred[Replies]:
-        """Answer a question at once, because there is only this process."""
-        return succeed(Replies({0: self.control.answer(question)}, []))
+        """Answer a question; there is only this process."""
+        return self.control.reply(question).addCallback(lambda answer: Replies({0: answer}, []))
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         before, self.overrides = self.overrides, overrides

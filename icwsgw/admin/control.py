@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
+from twisted.internet.defer import Deferred, execute
+
 from icwsgw.admin.busiest import BusiestRows
 from icwsgw.config.access_list import Networks
 from icwsgw.core.bans import Ban
@@ -112,16 +114,21 @@ class Control:
         self._busiest = BusiestRows(gateway)
         self.certificates: Callable[[], list[dict[str, Any]]] = list
 
+    def reply(self, question: Question) -> Deferred[Answer]:
+        """Answer a question, some of them after several turns of the event loop."""
+        if question["what"] != "top":
+            return execute(self.answer, question)
+        whose = {name: _principal(question, name) for name in ("canister", "principal")}
+        return self._busiest.answer(question["sort"], question["limit"], **whose)
+
     def answer(self, question: Question) -> Answer:
+        """Answer a question at once; not ``top``."""
         what = question["what"]
         if what == "sessions":
             return self._sessions(question)
         if what == "canisters":
             rows, more = canister_rows(self._gateway, question["limit"], _principal(question, "canister"))
             return {"rows": rows, "more": more}
-        if what == "top":
-            whose = {name: _principal(question, name) for name in ("canister", "principal")}
-            return self._busiest.answer(question["sort"], question["limit"], **whose)
         if what == "certificates":
             return {"rows": self.certificates()}
         if what == "ended":

@@ -16,8 +16,10 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
 
 from icwsgw.admin.control import Overrides
 from icwsgw.config.schema import GatewayConfig
@@ -83,7 +85,10 @@ class OrderHandler:
             change_levels(parse_levels(config.log_level), parse_levels(config.log_file_level))
             service.reload(config)
         elif what == "ask":
-            self._answer({"said": "answer", "number": order["number"], "answer": self._asked(order["what"])})
+            number = order["number"]
+            self._asked(order["what"]).addCallback(
+                lambda answer: self._answer({"said": "answer", "number": number, "answer": answer})
+            )
         elif what == "drain":
             service.drain_over(order["window"])
             self._stop()
@@ -104,17 +109,17 @@ class OrderHandler:
     def _findings(self) -> list[list[Any]]:
         return [list(finding) for finding in self._service.health.findings()]
 
-    def _asked(self, what: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _asked(self, what: Mapping[str, Any]) -> Deferred[dict[str, Any] | None]:
         if what.get("what") == "override":
             # a handover carries them; maintenance and options are the supervisor's
             told = Overrides.from_json(what["overrides"])
             self._service.overrides = replace(told, maintenance=False, options={})
-        try:
-            answer: dict[str, Any] = self._service.control.answer(what)
-        except Exception:
-            _log.failure("answering the supervisor failed", what=what.get("what"))
-            return None
-        return answer
+
+        def failed(failure: Failure) -> None:
+            _log.failure("answering the supervisor failed", failure=failure, what=what.get("what"))
+
+        reply: Deferred[dict[str, Any] | None] = maybeDeferred(self._service.control.reply, what)
+        return reply.addErrback(failed)
 
     def _accepted(self, canister: bytes, sender: bytes, at_ns: int, left: bool) -> None:
         key = canister.hex(), sender.hex()

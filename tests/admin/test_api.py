@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ class Alone:
         self.configured = config
 
     def ask(self, question: Question) -> Deferred[Replies]:
-        return succeed(Replies({0: self.control.answer(question)}, []))
+        return self.control.reply(question).addCallback(lambda answer: Replies({0: answer}, []))
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         self.overrides = overrides
@@ -75,7 +76,9 @@ class Workers(Alone):
 
     def ask(self, question: Question) -> Deferred[Replies]:
         self.questions.append(question)
-        answers = {number: control.answer(question) for number, control in enumerate(self.controls)}
+        answers: dict[int, Any] = {}
+        for number, control in enumerate(self.controls):
+            control.reply(question).addCallback(partial(answers.__setitem__, number))
         return succeed(Replies(answers, [len(answers)]))
 
 

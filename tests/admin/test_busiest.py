@@ -6,8 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from icwsgw.admin import busiest as busiest_module
 from icwsgw.admin.busiest import FORGET, SHORTEST, SORTS, BusiestRows, busiest, merged
+from icwsgw.gateway.batches import in_batches
 from icwsgw.ic.identity import Ed25519Identity
 from tests.memory.world import CHAT_ID, ECHO_ID, MemoryClient, World
 
@@ -18,7 +22,9 @@ def world() -> World:
 
 
 def look(rows: BusiestRows, sort: str = "rate", limit: int = 10, **only: Any) -> Any:
-    return json.loads(json.dumps(rows.answer(sort, limit, **only)))
+    found: list[Any] = []
+    rows.answer(sort, limit, **only).addCallback(found.append)
+    return json.loads(json.dumps(found[0]))
 
 
 def test_rates_are_those_between_two_looks(world: World) -> None:
@@ -78,6 +84,85 @@ def test_those_who_ask_very_often_get_rates_over_a_time_that_means_something(wor
     assert SHORTEST < look(rows)["seconds"] < 2
 
 
+def test_a_turn_of_the_event_loop_looks_at_a_few_and_others_are_served_between(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of sessions, of pollers, and of rows of canisters."""
+    monkeypatch.setattr(busiest_module, "BATCH", 2)
+    clients = world.open(5)
+    others = world.open(canister=CHAT_ID)
+    rows = BusiestRows(world.gateway)
+    turns: list[Any] = []
+    looks: list[int] = []
+
+    class Turns:
+        """A clock by which each batch has a turn of its own."""
+
+        def callLater(self, delay: float, batch: Any) -> object:
+            assert delay == 0
+            turns.append(batch)
+            return object()
+
+    def counted(look_at: Any) -> Any:
+        def count(*args: Any) -> Any:
+            looks[-1] += 1
+            return look_at(*args)
+
+        return count
+
+    def in_turns(clock: Any, entries: list[Any], look_at: Any, *rest: Any) -> None:
+        in_batches(Turns(), entries, counted(look_at), *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(busiest_module, "in_batches", in_turns)
+    answers: list[Any] = []
+    looks.append(0)
+    rows.answer("rate", 10).addCallback(answers.append)
+    while turns:
+        assert answers == []
+        looks.append(0)
+        turns.pop()()
+    # the last of the sessions are followed at once by the pollers, and those by the canisters
+    assert looks == [2, 2, 2 + 2 + 2]
+    (answer,) = answers
+    assert {row["id"] for row in answer["sessions"]} == {each.session.id for each in (*clients, *others)}
+    assert (answer["session_count"], answer["canister_count"]) == (6, 2)
+    assert {row["canister"]: row["sessions"] for row in answer["canisters"]} == {ECHO_ID.text: 5, CHAT_ID.text: 1}
+
+
+def test_who_asks_meanwhile_is_answered_next_and_a_session_that_ends_meanwhile_has_a_row(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(busiest_module, "BATCH", 1)
+    clients = world.open(4)
+    rows = BusiestRows(world.gateway)
+    answers: list[Any] = []
+    rows.answer("rate", 10).addCallback(answers.append)
+    rows.answer("age", 1).addCallback(answers.append)
+    for client in clients:
+        client.leave()
+    world.run(1.0)
+    first, second = answers
+    assert first["session_count"] == 4
+    assert (first["seconds"], second["seconds"]) == (None, None), "the sample is a new one"
+    assert len(second["sessions"]) == 1
+
+
+def test_rates_are_those_between_two_looks_at_a_session_however_long_each_look_takes(world: World) -> None:
+    (client,) = world.open()
+    rows = BusiestRows(world.gateway)
+    look(rows)
+    sample = rows._latest
+    assert sample is not None
+    counts = sample.sessions[client.session.id]
+    # the look came to this session two seconds after its beginning
+    sample.sessions[client.session.id] = counts._replace(at=counts.at + 2.0)
+    world.run(4.0)
+    for _ in range(8):
+        client.echoes(b"DIDL\0\0")
+    answer = look(rows)
+    assert answer["sessions"][0]["up"] == pytest.approx(8 / (answer["seconds"] - 2.0), abs=0.01)
+
+
 def test_samples_are_forgotten_when_nobody_asks(world: World) -> None:
     world.open()
     rows = BusiestRows(world.gateway)
@@ -129,6 +214,18 @@ def test_each_sort_key_puts_the_greatest_first(sort: str, values: dict[str, floa
     plain: dict[str, Any] = {**ROW, "sessions": 1, "age_s": 5.0}
     great = {**plain, **values}
     assert busiest([plain, great, plain], sort, 2) == [great, plain]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3))), st.integers(1, 5))
+def test_rows_one_by_one_are_sorted_as_all_together(figures: list[tuple[int, int]], limit: int) -> None:
+    rows: list[dict[str, Any]] = [
+        {**ROW, "sessions": 1, "age_s": 5.0, "up": up, "pending": pending, "number": number}
+        for number, (up, pending) in enumerate(figures)
+    ]
+    greatest = busiest_module._Greatest("pending", limit)
+    for row in rows:
+        greatest.add(row)
+    assert (greatest.rows(), greatest.count) == (busiest(rows, "pending", limit), len(rows))
 
 
 def test_each_sort_key_is_tested() -> None:

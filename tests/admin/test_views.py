@@ -34,10 +34,14 @@ class Asked:
         return succeed(Replies(dict(enumerate(self.answers)), [len(self.answers)]))
 
 
-def result(waiting: Any) -> Any:
+def found_by(deferred: Deferred[Any]) -> Any:
     found: list[Any] = []
-    Deferred.fromCoroutine(waiting).addCallback(found.append)
+    deferred.addCallback(found.append)
     return found[0]
+
+
+def result(waiting: Any) -> Any:
+    return found_by(Deferred.fromCoroutine(waiting))
 
 
 def test_the_busiest_of_several_workers() -> None:
@@ -46,7 +50,7 @@ def test_the_busiest_of_several_workers() -> None:
         world.open(2)
     worlds[1].open(canister=CHAT_ID)
     question = {"what": "top", "sort": "rate", "limit": 3}
-    gateway = Asked(*(Control(world.gateway).answer(question) for world in worlds))
+    gateway = Asked(*(found_by(Control(world.gateway).reply(question)) for world in worlds))
     document = result(top_document(gateway, {"sort": "rate", "limit": 3}))
     assert gateway.questions == [question]
     assert (document["session_count"], document["canister_count"], document["missing_workers"]) == (5, 2, [2])

@@ -47,7 +47,7 @@ class _Service:
         self._control = Control(world.gateway)
 
     def ask(self, question: Question) -> Deferred[Replies]:
-        return succeed(Replies({0: self._control.answer(question)}, []))
+        return self._control.reply(question).addCallback(lambda answer: Replies({0: answer}, []))
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         self.overrides = overrides

@@ -75,14 +75,17 @@ class Service:
         self.control = self
         self.done: list[Any] = []
         self.stopped: Deferred[None] = succeed(None)
+        self.long: Deferred[dict[str, Any]] = Deferred()
 
     def document(self) -> dict[str, Any]:
         return {"now": 1}
 
-    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+    def reply(self, question: dict[str, Any]) -> Deferred[dict[str, Any]]:
         if question["what"] == "bug":
             raise RuntimeError("bug")
-        return {"asked": question["what"]}
+        if question["what"] == "long":
+            return self.long
+        return succeed({"asked": question["what"]})
 
     def drain_over(self, window: float) -> None:
         self.done.append(window)
@@ -190,6 +193,24 @@ def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
         {"said": "answer", "number": 6, "answer": None},
     ]
     assert failures == ["answering the supervisor failed"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_question_that_takes_long_is_answered_later(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    failures: list[str] = []
+    monkeypatch.setattr(process, "_log", _Log(failures))
+    said: list[Any] = []
+    service = Service()
+    order_handler = OrderHandler(service, lambda: None, said.append)
+    order_handler.handle({"do": "ask", "number": 5, "what": {"what": "long"}})
+    order_handler.handle({"do": "ask", "number": 6, "what": {"what": "levels"}})
+    if fails:
+        service.long.errback(RuntimeError("bug"))
+    else:
+        service.long.callback({"rows": []})
+    assert [each["number"] for each in said] == [6, 5]
+    assert said[1]["answer"] == (None if fails else {"rows": []})
+    assert failures == ["answering the supervisor failed"] * fails
 
 
 def test_acceptances_elsewhere_are_told_with_their_time_and_their_place_in_the_supervisors_order() -> None:
