@@ -25,6 +25,7 @@ scenario can be repeated: ``python -m tests.simulation --seed N`` runs it and pr
 - :mod:`~tests.simulation.requests`: the way of each request through that transport: deadline, place in line, connection
 - :mod:`~tests.simulation.harm`: faults of the network and of canisters
 - :mod:`~tests.simulation.keys`: checks how often keys are fetched, and how old kept delegations become
+- :mod:`~tests.simulation.owner`: calls of the gateway's own
 - :mod:`~tests.simulation.readers`: clients that read slowly while their canisters send much
 - :mod:`~tests.simulation.contention`: many calls that wait for slots, tokens, answers or for one another
 - :mod:`~tests.simulation.liars`: nodes that return false answers

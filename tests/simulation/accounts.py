@@ -179,7 +179,15 @@ def _stores(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     handshake_queue = process.factory.handshake_queue
     if lines:
         yield "a look at the turnstile is planned", _active(handshake_queue._timer), True
-    for places in (context.calls, gateway.close_notices.call_slots, context.call_scheduler.opens, context.newcomers):
+    call_scheduler = context.call_scheduler
+    for places in (
+        context.calls,
+        gateway.close_notices.call_slots,
+        call_scheduler.opens,
+        call_scheduler._by_address,
+        call_scheduler._by_newcomer,
+        context.newcomers,
+    ):
         # a lane may have one more as long as it has fewer than are left
         able = [
             slot_queue

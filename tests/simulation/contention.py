@@ -51,15 +51,18 @@ class Contention(_WithGroups):
     @classmethod
     def single(cls, plan: Plan) -> dict[str, float]:
         scarce = plan.query_budget is not None and plan.query_budget <= 40
-        return {"talk_over": 0.6 * (scarce and plan.canisters > 1 and not plan.crowd)}
+        # so that calls wait for tokens alone
+        swift = plan.calls > 20 and plan.slowest_call < 0.8
+        return {"talk_over": 0.9 * (scarce and swift and plan.canisters > 1 and not plan.crowd)}
 
     def talk_over(self, chance: Chance) -> str:
         """Many clients of one canister say more than may leave, and two of another one have something to say, too."""
         loud, quiet = chance.sample(CANISTERS[: self.world.plan.canisters], 2)
-        many, few = self._group(loud, 8, chance), self._group(quiet, 2, chance)
+        many, few = self._group(loud, 14, chance), self._group(quiet, 2, chance)
+        self._until_open(many, few)
         self._until_open(many, few)
         self._say(many, 10, chance)
-        self._say(few, 5, chance)
+        self._say(few, 6, chance)
         self.world.run(12.0)
         return f"{[client.number for client in many]} of {loud.text[:5]} say much, two of {quiet.text[:5]} a little"
 
@@ -113,13 +116,14 @@ class HardContention(_WithGroups):
         ]
         self._until_open(*groups)
         self.truth.troubles["call delay"] += 1
-        late = InjectedFault(kind="delay", on="call", canister=done, method="ws_message", delay=1.0)
+        late = InjectedFault(kind="delay", on="call", canister=done, method="ws_message", delay=2.0)
         faults = [world.replica.faults.add(late), *map(self._hang, others)]
         for group in groups:
             self._say(group, 1, chance)
+            world.run(0.4)
         world.run(2.5 + world.plan.slowest_call)
         self._end(*faults)
-        return f"calls of {done.text[:5]} took a second, those of {[each.text[:5] for each in others]} hung"
+        return f"calls of {done.text[:5]} took two seconds, those of {[each.text[:5] for each in others]} hung"
 
     def expires_in_line(self, chance: Chance) -> str:
         """Calls that hang take all slots of a canister; one that waits for a slot expires before it has one."""

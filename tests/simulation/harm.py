@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from icwsgw.agent.versions import LOOK_AGAIN, SPAN
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.ic.principal import Principal
 from tests.simulation.plan import Plan
@@ -85,6 +86,10 @@ class Harm(Subject):
         return {"reset_out_of_turn": 1.0, "refused_when_gone": 1.0}
 
     @classmethod
+    def single(cls, plan: Plan) -> dict[str, float]:
+        return {"refused_by_policy": 0.15 * (plan.network_grace >= 2 * plan.canister_grace)}
+
+    @classmethod
     def wanted(cls, plan: Plan) -> bool:
         return not plan.calm
 
@@ -120,6 +125,30 @@ class Harm(Subject):
             world.clock.callLater(world.plan.canister_grace + 4.0, lambda: world.replica.faults.remove(fault))
         )
         return f"queries of {CANISTERS[0].text[:5]} are answered with {status} for a while"
+
+    def refused_by_policy(self, chance: Chance) -> str | None:
+        """The network refuses all polls of a client's canister for longer than the canister's own grace."""
+        world = self.world
+        client = self.pick(chance)
+        if client is None or (world.plan.neighbour and client.canister != CANISTERS[0]):
+            return None
+        status = chance.choice((429, 429, 403, 408, 503))
+        self.truth.troubles["query http"] += 1
+        fault = InjectedFault(kind="http", status=status, on="query", canister=client.canister)
+        # before all others
+        others = [*world.replica.faults]
+        world.replica.faults.clear()
+        for each in (fault, *others):
+            world.replica.faults.add(each)
+        grace, most = world.plan.canister_grace, world.plan.network_grace - 5.0
+        # while it is asked to wait a canister is not silent, so that short ones do not tell much
+        seconds = min(most, 10 * grace if world.plan.polling_interval >= 0.3 else grace + 10.0)
+        # canisters delete what is older than the interval of their acknowledgements
+        self.truth.troubles["hole"] += seconds > world.plan.ack_interval / 2
+        world.run(seconds)
+        if fault in world.replica.faults:
+            world.replica.faults.remove(fault)
+        return f"polls of {client.canister.text[:5]}, which has client {client.number}, were answered with {status}"
 
     def spell(self, chance: Chance) -> str:
         """A canister cannot be polled, for less than a grace or longer, once or again and again."""
@@ -316,6 +345,8 @@ class Harm(Subject):
         return "the replica restarts"
 
 
+#: Versions of endpoints: of each that are in use, the one that is asked first comes first.
+ENDPOINTS = (("2", "query"), ("2", "query"), ("3", "query"), ("3", "call"), ("3", "call"), ("4", "call"))
 #: Seconds after a hole until the next one is another one: an answer without it has come.
 BETWEEN_HOLES = 3.0
 
@@ -345,6 +376,10 @@ class Asides(Subject):
     @classmethod
     def rare(cls, plan: Plan) -> dict[str, float]:
         return {} if plan.trusting or plan.processes > 1 else {"anew": 3.0}
+
+    @classmethod
+    def single(cls, plan: Plan) -> dict[str, float]:
+        return {"version_gone": 0.2}
 
     @classmethod
     def wanted(cls, plan: Plan) -> bool:
@@ -480,6 +515,22 @@ class Asides(Subject):
         if fault in world.replica.faults:
             world.replica.faults.remove(fault)
         return f"{on} was answered 404 for a moment"
+
+    def version_gone(self, chance: Chance) -> str:
+        """One version of an endpoint answers 404: for a moment, or for so long that it counts as gone."""
+        world = self.world
+        version, what = chance.choice(ENDPOINTS)
+        # where polls are rare, for longer than until it is tried again
+        long = (LOOK_AGAIN + 50.0,) if world.plan.polling_interval >= 0.3 else (SPAN + 2.0,)
+        seconds = chance.choice((0.3, 1.5, 4.0, *long))
+        self.truth.troubles[f"{what} http"] += 1
+        world.unfound.add((version, what))
+        if world.plan.neighbour:
+            # it may have to do without both
+            seconds = min(seconds, 1.5)
+        world.run(seconds)
+        world.unfound.clear()
+        return f"{what} v{version} was not found for {seconds} s"
 
     def outage(self, chance: Chance) -> str:
         """The network goes and comes back with other keys, or with the same."""

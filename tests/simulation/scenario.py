@@ -25,6 +25,7 @@ from tests.simulation.keys import Keys
 from tests.simulation.liars import Liars
 from tests.simulation.operations import Operations
 from tests.simulation.ordeals import HardOrdeals, Ordeals
+from tests.simulation.owner import Owner
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.readers import Readers
@@ -67,6 +68,7 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Handovers,
     Readers,
     Keys,
+    Owner,
     Progress,
     Turns,
 )

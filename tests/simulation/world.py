@@ -18,7 +18,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import globalLogPublisher
 
 from icwsgw.devnet.faults import Answer
@@ -174,6 +174,7 @@ class SimWorld:
     :ivar longest_asked: seconds of the longest Retry-After so far
     :ivar oversize: by canister, numbers of messages that make a page too large
     :ivar deleted: by canister, numbers of messages that no answer has
+    :ivar unfound: versions and endpoints for which the network answers 404: ("3", "call")
     :ivar truth: what really happened
     :ivar processes: of the gateway
     :ivar dead: those that were killed
@@ -197,6 +198,7 @@ class SimWorld:
         self.forged: dict[str, float] = {}
         self.oversize: dict[bytes, set[int]] = {}
         self.deleted: dict[bytes, set[int]] = {}
+        self.unfound: set[tuple[str, str]] = set()
         self.answer_turns = AnswerTurns(self)
         self.lost_transports = self.longest_asked = 0
         self.sockets: dict[Any, int] = {}
@@ -226,6 +228,7 @@ class SimWorld:
             and running
             and not self.oversize
             and not self.deleted
+            and not self.unfound
             and self.slow is None
         )
 
@@ -334,6 +337,8 @@ class SimWorld:
             raise ConnectFailed("refused")
         if self.network == "lost":
             return Deferred()
+        if self.unfound and (path.split("/")[2][1:], path.rpartition("/")[2]) in self.unfound:
+            return succeed((404, dict(self.headers()), b"nothing is there"))
         replica = self.replica
 
         def arrived(answer: Answer) -> Answer:
