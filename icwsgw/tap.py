@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.python import usage
 
 from icwsgw._version import __version__
-from icwsgw.config.dump import as_file, describe, option_words, usage_lines
+from icwsgw.config.dump import as_file, describe, option_help, usage_lines
 from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import OPTIONS, REMOVED, GatewayConfig
 from icwsgw.config.sources import Sourced, likely_typos, load, suspicious_variables
@@ -72,12 +72,12 @@ class Options(usage.Options):
 
     optParameters = [  # noqa: N815
         ["config", None, None, _COMMANDS["config="], Path],
-        *parameter_rows(OPTIONS, option_words),
+        *parameter_rows(OPTIONS, option_help),
         *([entry.name, None, None, _REMOVED_WORDS] for entry in REMOVED if not entry.is_flag),
     ]
     optFlags = [  # noqa: N815
         *([name, None, _COMMANDS[name]] for name in ("check-config", "print-config", "print-principal")),
-        *flag_rows(OPTIONS, option_words),
+        *flag_rows(OPTIONS, option_help),
         *([no + entry.name, None, _REMOVED_WORDS] for entry in REMOVED if entry.is_flag for no in ("", "no-")),
     ]
 
@@ -111,13 +111,13 @@ class Options(usage.Options):
             Successor.report(str(error))
             raise SystemExit(one_line(error) + likely_typos(error, self.longOpt)) from None
 
-    def parseArgs(self, *words: str) -> None:  # noqa: N802
+    def parseArgs(self, *arguments: str) -> None:  # noqa: N802
         """Refuse positional arguments.
 
         :raises UsageError: there is one
         """
-        if words:
-            raise usage.UsageError(f"{words[0]!r} is no option: options begin with --, and flags take no value")
+        if arguments:
+            raise usage.UsageError(f"{arguments[0]!r} is no option: options begin with --, and flags take no value")
 
     def postOptions(self) -> None:  # noqa: N802
         """Add the other sources, check the configuration, and run the commands that only print.
@@ -185,7 +185,7 @@ class Options(usage.Options):
     opt_V = opt_version  # noqa: N815
 
 
-add_repeatable(Options, OPTIONS, option_words)
+add_repeatable(Options, OPTIONS, option_help)
 
 
 def _warnings(sourced: Sourced) -> list[str]:

@@ -266,12 +266,12 @@ def _problem(response: ParsedResponse, asked: float | None) -> AcmeFailed:
     kind = FailureKind.UNREACHABLE if response.status >= 500 else FailureKind.REFUSED
     try:
         problem = messages.Error.from_json(json.loads(response.body))
-        words, code = describe(problem), str(problem.typ).rpartition(":")[2]
+        reason, code = describe(problem), str(problem.typ).rpartition(":")[2]
     except (ValueError, TypeError, AttributeError, errors.Error, JoseError):
-        words, code = f"HTTP status {response.status}", ""
+        reason, code = f"HTTP status {response.status}", ""
         if response.status not in (400, 401, 403, 429):
             kind = FailureKind.UNREACHABLE
-    return AcmeFailed(kind, words, asked, code)
+    return AcmeFailed(kind, reason, asked, code)
 
 
 def describe(problem: messages.Error) -> str:

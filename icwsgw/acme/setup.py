@@ -88,16 +88,16 @@ def read_external_account(
     """
     if path is None:
         return None
-    words = _read(path).decode("ascii", "replace").split()
+    parts = _read(path).decode("ascii", "replace").split()
     try:
-        fits = len(words) == 2 and len(decode_b64jose(words[1].rstrip("="))) >= 16
+        fits = len(parts) == 2 and len(decode_b64jose(parts[1].rstrip("="))) >= 16
     except DeserializationError:
         fits = False
     if not fits:
         raise ConfigError(f"--acme-eab-file: {path} has not two words, a key id and a MAC key in base64url")
     if is_open_to_others(os.stat(path)):
         warn(f"--acme-eab-file: {path} is open to others; chmod 600 it")
-    return ExternalAccount(words[0], words[1].rstrip("="))
+    return ExternalAccount(parts[0], parts[1].rstrip("="))
 
 
 def check_acme_files(config: GatewayConfig, warn: Callable[[str], object]) -> None:

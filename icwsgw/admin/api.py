@@ -271,21 +271,21 @@ class Api:
     # changes
 
     async def _kick(self, request: Request) -> Done:
-        words = read_body(request.body, "session", "canister", "principal", "code", "for")
-        code = words.pop("code", int(CloseCode.POLICY))
-        seconds = words.pop("for", None)
-        session = words.pop("session", None)
-        if (session is None) == (not words):
+        fields = read_body(request.body, "session", "canister", "principal", "code", "for")
+        code = fields.pop("code", int(CloseCode.POLICY))
+        seconds = fields.pop("for", None)
+        session = fields.pop("session", None)
+        if (session is None) == (not fields):
             raise Refused(400, "name a session, or a canister, a principal or both")
-        only = words if session is None else {"id": session}
+        only = fields if session is None else {"id": session}
         if seconds is not None:
             # first, so that nobody is back before
-            await self._ban(words if session is None else await self._whose(session), seconds)
+            await self._ban(fields if session is None else await self._whose(session), seconds)
         replies = await self._service.ask({"what": "kick", "code": code, **only})
         closed = sum(answer["closed"] for answer in replies.given.values())
         if session is not None and not closed:
             raise Refused(404, _no_session(session, replies.missing))
-        _log.info("clients closed", by=request.by, closed=closed, code=code, session=session, for_s=seconds, **words)
+        _log.info("clients closed", by=request.by, closed=closed, code=code, session=session, for_s=seconds, **fields)
         return Done({"closed": closed, "missing_workers": replies.missing})
 
     async def _whose(self, session: str) -> dict[str, str]:
@@ -322,17 +322,17 @@ class Api:
         return Done({"bans": rows})
 
     async def _unban(self, request: Request) -> Done:
-        words = read_body(request.body, "canister", "principal")
-        if not words:
+        fields = read_body(request.body, "canister", "principal")
+        if not fields:
             raise Refused(400, "name a canister, a principal or both, as in the kick")
-        key = words.get("canister"), words.get("principal")
+        key = fields.get("canister"), fields.get("principal")
         living = self._living_bans()
         rest = tuple(ban for ban in living if ban[:2] != key)
         changed, missing = len(rest) < len(living), []
         if changed:
             missing = (await self._override(bans=rest)).missing
-            _log.info("ban lifted", by=request.by, **words)
-        return Done({**words, "changed": changed, "missing_workers": missing})
+            _log.info("ban lifted", by=request.by, **fields)
+        return Done({**fields, "changed": changed, "missing_workers": missing})
 
     async def _maintenance(self, request: Request) -> Done:
         read_query(request.query)
@@ -411,9 +411,9 @@ class Api:
         return self._options_now([])
 
     async def _set_options(self, request: Request) -> Done:
-        reset, words = read_options(request.body)
+        reset, fields = read_options(request.body)
         options = {} if reset else dict(self._service.overrides.options)
-        for name, texts in words.items():
+        for name, texts in fields.items():
             if texts is None:
                 options.pop(name, None)
             else:
@@ -441,9 +441,9 @@ class Api:
         return self._levels_now(await self._service.ask({"what": "levels"}))
 
     async def _set_levels(self, request: Request) -> Done:
-        reset, words = read_levels(request.body)
+        reset, fields = read_levels(request.body)
         levels: dict[str, int] = {} if reset else dict(self._service.overrides.levels)
-        for component, level in words.items():
+        for component, level in fields.items():
             if level is None:
                 levels.pop(component, None)
             else:

@@ -55,7 +55,7 @@ class History:
         series = {name: list(values) for name, values in self._series.items()}
         return {"interval": INTERVAL, "end": self._end * INTERVAL, "series": series}
 
-    def go_on_from(self, document: Mapping[str, Any]) -> None:
+    def continue_from(self, document: Mapping[str, Any]) -> None:
         """Take the values that another process has stored, as :meth:`document` gives them.
 
         Its slots may be of another length, or its series others: then there is no past.

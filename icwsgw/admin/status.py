@@ -140,7 +140,7 @@ class Status:
     # the handover to another process
 
     def written(self) -> Document:
-        """Return what the next process goes on with, as plain values."""
+        """Return what the next process continues with, as plain values."""
         return {
             "started": self._started,
             "history": self._history.document(),
@@ -148,16 +148,16 @@ class Status:
             "ended": self._gateway.context.ended_sessions.written(),
         }
 
-    def go_on_from(self, document: Mapping[str, Any]) -> None:
-        """Go on from what another process has written, when all else has been taken over.
+    def continue_from(self, document: Mapping[str, Any]) -> None:
+        """Continue from what another process has written, when all else has been taken over.
 
         Totals count since the start of the first process.
         """
         self._started = float(document.get("started", self._started))
-        self._history.go_on_from(document.get("history", {}))
-        self._gateway.context.ended_sessions.go_on_from(document.get("ended", ()))
+        self._history.continue_from(document.get("history", {}))
+        self._gateway.context.ended_sessions.continue_from(document.get("ended", ()))
         if self._recent is not None:
-            self._recent.go_on_from(document.get("warnings", ()))
+            self._recent.continue_from(document.get("warnings", ()))
         # The counters have jumped: the next sample must not show that as a rate.
         self._read(self._gateway.context.clock.seconds())
 

@@ -171,7 +171,7 @@ class IcAgent:
         self._trust.start()
 
     def stop(self) -> Deferred[None]:
-        """Stop what :meth:`start` has started. Requests in flight go on.
+        """Stop what :meth:`start` has started. Requests in flight continue.
 
         :return: has fired already
         """

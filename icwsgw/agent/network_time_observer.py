@@ -99,9 +99,9 @@ class NetworkTimeObserver:
             asking = self._asking = self._read_time(canister)
             asking.addCallback(self._told).addErrback(_not_told).addBoth(self._asked)
 
-    def note_refusal(self, words: str) -> None:
+    def note_refusal(self, text: str) -> None:
         """A request was refused with status 400. If its expiry was the reason, the text tells the replica's time."""
-        time_ns = replica_time(words)
+        time_ns = replica_time(text)
         if time_ns is not None:
             self._take(Evidence.REFUSED, time_ns)
             self.due = self._next_look()

@@ -16,7 +16,7 @@ answer                                                outcome
 ====================================================  =====================================================
 
 The gateway reads the certificate but does not verify it. It decides when the client's next call leaves and whether the
-session goes on; who could forge it could as well drop the call (decision 0030). Its own calls are verified, in
+session continues; who could forge it could as well drop the call (decision 0030). Its own calls are verified, in
 :mod:`icwsgw.agent.ic_agent`.
 """
 

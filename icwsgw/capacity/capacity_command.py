@@ -100,20 +100,20 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def load_of(words: argparse.Namespace) -> CapacityLoad:
+def load_of(parsed: argparse.Namespace) -> CapacityLoad:
     """The load that a command line describes."""
     return CapacityLoad(
-        clients=words.clients,
-        canisters=words.canisters,
-        largest=words.largest_canister,
-        messages_up=words.messages_up,
-        messages_down=words.messages_down,
-        message_bytes=words.message_size,
-        opens=words.opens,
-        polling_interval=words.polling_interval,
-        group=words.group,
-        tls=words.tls,
-        limited=not words.own_boundary_node,
+        clients=parsed.clients,
+        canisters=parsed.canisters,
+        largest=parsed.largest_canister,
+        messages_up=parsed.messages_up,
+        messages_down=parsed.messages_down,
+        message_bytes=parsed.message_size,
+        opens=parsed.opens,
+        polling_interval=parsed.polling_interval,
+        group=parsed.group,
+        tls=parsed.tls,
+        limited=not parsed.own_boundary_node,
     )
 
 
@@ -156,14 +156,14 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     :param environment: not used
     """
     parser = make_parser()
-    words = parser.parse_args(arguments)
-    load = load_of(words)
+    parsed = parser.parse_args(arguments)
+    load = load_of(parsed)
     if load.largest > load.clients:
         parser.error("--largest-canister: it cannot have more clients than there are")
     if load.canisters > load.clients:
         parser.error("--canisters: each canister needs a client")
     plan = make_plan(load)
-    if words.json:
+    if parsed.json:
         print(json.dumps(plan.to_json(), indent=2))
     else:
         print("\n".join(lines(load, plan)))

@@ -44,29 +44,29 @@ class Places(NamedTuple):
     canister: Principal
 
 
-def places(words: Namespace, environment: Mapping[str, str]) -> Places:
+def places(parsed: Namespace, environment: Mapping[str, str]) -> Places:
     """Read where everything is. A gateway of this machine has a local network, any other one mainnet.
 
     :raises ClientError: a URL or the canister is none
     """
-    gateway = words.gateway or environment.get("ICWS_GATEWAY") or LOCAL_GATEWAY
+    gateway = parsed.gateway or environment.get("ICWS_GATEWAY") or LOCAL_GATEWAY
     scheme, host = urlsplit(gateway).scheme, urlsplit(gateway).hostname or ""
     if scheme not in ("ws", "wss") or not host:
         raise ClientError(f"{gateway} is not the URL of a gateway", "Give ws://HOST:PORT or wss://HOST.")
-    network = words.network or environment.get("ICWS_NETWORK") or (LOCAL_NETWORK if is_loopback(host) else MAINNET)
+    network = parsed.network or environment.get("ICWS_NETWORK") or (LOCAL_NETWORK if is_loopback(host) else MAINNET)
     try:
-        return Places(gateway, network, Principal.from_text(words.canister))
+        return Places(gateway, network, Principal.from_text(parsed.canister))
     except FormatError as error:
-        raise ClientError(f"{words.canister} is not a canister id", str(error)) from error
+        raise ClientError(f"{parsed.canister} is not a canister id", str(error)) from error
 
 
-def root_key(words: Namespace, network: str) -> bytes:
+def root_key(parsed: Namespace, network: str) -> bytes:
     """Return the root key: the one given, mainnet's, or that of the local network itself.
 
     :raises ClientError: it cannot be fetched, or the given one is none
     """
-    if words.root_key is not None:
-        given = words.root_key
+    if parsed.root_key is not None:
+        given = parsed.root_key
         is_hex = re.fullmatch(r"(?:0x)?[0-9a-fA-F]+", given) is not None
         try:
             return key_of(given.encode() if is_hex else Path(given).read_bytes())
@@ -82,34 +82,34 @@ def root_key(words: Namespace, network: str) -> bytes:
     return fetch_root_key(network)
 
 
-def identity(words: Namespace) -> Signer:
+def identity(parsed: Namespace) -> Signer:
     """Return the identity that the command line names; a new one if it names none.
 
     :raises ClientError: a file cannot be read, or holds no identity
     """
-    if words.identity is None:
-        if words.delegation is not None:
+    if parsed.identity is None:
+        if parsed.delegation is not None:
             raise ClientError("--delegation needs --identity, the session key that the delegation is for")
         return Ed25519Identity.generate(os.urandom)
     try:
-        session = identity_of_pem(Path(words.identity).read_bytes())
-        if words.delegation is None:
+        session = identity_of_pem(Path(parsed.identity).read_bytes())
+        if parsed.delegation is None:
             return session
-        return DelegatedIdentity.from_json(session, Path(words.delegation).read_text(encoding="utf-8"))
+        return DelegatedIdentity.from_json(session, Path(parsed.delegation).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, FormatError) as error:
         raise ClientError(f"the identity cannot be used: {error}") from error
 
 
-def interface(words: Namespace, where: Places, key: bytes) -> Interface | None:
+def interface(parsed: Namespace, where: Places, key: bytes) -> Interface | None:
     """Return the canister's interface: of the file that is given, or of its metadata; None: it has none.
 
     :raises ClientError: the file or the metadata is no interface
     """
-    if words.did is not None:
+    if parsed.did is not None:
         try:
-            return parse_did(Path(words.did).read_bytes())
+            return parse_did(Path(parsed.did).read_bytes())
         except (OSError, FormatError) as error:
-            raise ClientError(f"{words.did}: {error}") from error
+            raise ClientError(f"{parsed.did}: {error}") from error
     try:
         found = NetworkRequests(where.network).metadata(where.canister, CANDID_SERVICE, key)
         return None if found is None else parse_did(found)
@@ -120,18 +120,18 @@ def interface(words: Namespace, where: Places, key: bytes) -> Interface | None:
         return None
 
 
-def message_format(words: Namespace, found: Interface | None) -> tuple[MessageFormat, Type | None]:
+def message_format(parsed: Namespace, found: Interface | None) -> tuple[MessageFormat, Type | None]:
     """Return the format of messages, and the canister's message type if it is known.
 
     :raises ClientError: the named type does not exist, or the format needs a type
     """
     kind = None
     if found is not None:
-        kind = message_type(found) if words.type is None else found.types.get(words.type)
-    if words.type is not None and kind is None:
+        kind = message_type(found) if parsed.type is None else found.types.get(parsed.type)
+    if parsed.type is not None and kind is None:
         names = ", ".join(found.types) if found is not None else "no interface"
-        raise ClientError(f"there is no type {words.type}", f"The canister has {names}.")
-    name = words.format or ("json" if kind is not None else "hex")
+        raise ClientError(f"there is no type {parsed.type}", f"The canister has {names}.")
+    name = parsed.format or ("json" if kind is not None else "hex")
     try:
         return MessageFormat(name, kind), kind
     except FormatError as error:

@@ -96,8 +96,8 @@ class ConnectionRun:
             return ExitStatus.FAILED
         except asyncio.TimeoutError:
             why = self._client.last_error
-            words = "" if why is None else f": {why.explained()}"
-            self._note(f"not open after {self._plan.timeout:g} s ({self._client.state.value}){words}")
+            text = "" if why is None else f": {why.explained()}"
+            self._note(f"not open after {self._plan.timeout:g} s ({self._client.state.value}){text}")
             await self._client.close()
             return ExitStatus.FAILED
         try:
@@ -127,10 +127,10 @@ class ConnectionRun:
             elif isinstance(event, Acknowledged):
                 self._trace(f"the canister has executed {len(event.handles)} messages")
 
-    def frame(self, words: str) -> None:
+    def frame(self, text: str) -> None:
         """Show a message of the protocol, if events are shown."""
         if self._plan.trace:
-            self._trace(words)
+            self._trace(text)
 
     # -- a script -----------------------------------------------------------------------------------------------
 
@@ -238,11 +238,11 @@ class ConnectionRun:
             self._recording.write(recorded(time.monotonic() - self._began, mark, shown))
             self._recording.flush()
 
-    def _complain(self, step: Step, words: str) -> None:
-        self._note(f"line {step.line}: {words}" if step.line else words)
+    def _complain(self, step: Step, text: str) -> None:
+        self._note(f"line {step.line}: {text}" if step.line else text)
 
-    def _trace(self, words: str) -> None:
-        self._note(f"{time.monotonic() - self._began:8.3f} s  {words}")
+    def _trace(self, text: str) -> None:
+        self._note(f"{time.monotonic() - self._began:8.3f} s  {text}")
 
 
 async def lines_of(source: IO[str]) -> AsyncIterator[str]:

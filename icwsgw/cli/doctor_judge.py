@@ -95,14 +95,14 @@ def judge_probe(url: str, probe: Probe) -> Remark:
         # it is a gateway, which has something against this connection
         return Remark("gateway", Grade.GOOD, f"{url} is reached, and answers HTTP {probe.status}")
     status = f" {probe.status}" if probe.status else ""
-    words = f": {probe.words}" if probe.words else ""
-    return Remark("gateway", Grade.BAD, f"{url} answers {probe.outcome.value}{status}{words}", advice[probe.outcome])
+    reason = f": {probe.reason}" if probe.reason else ""
+    return Remark("gateway", Grade.BAD, f"{url} answers {probe.outcome.value}{status}{reason}", advice[probe.outcome])
 
 
 def judge_page(url: str, origin: str | None, probe: Probe) -> list[Remark]:
     """Judge whether a page at the origin may connect."""
     if origin is None and probe.status == 403:
-        return [Remark("origin", Grade.BAD, f"not allowed: {probe.words}", "Name a page with --origin.")]
+        return [Remark("origin", Grade.BAD, f"not allowed: {probe.reason}", "Name a page with --origin.")]
     if origin is None:
         return [Remark("origin", Grade.SKIPPED, "not looked at; --origin names the page's address")]
     found = []
@@ -121,7 +121,7 @@ def judge_page(url: str, origin: str | None, probe: Probe) -> list[Remark]:
             Remark(
                 "origin",
                 Grade.BAD,
-                f"the gateway does not allow pages of {origin}: {probe.words}",
+                f"the gateway does not allow pages of {origin}: {probe.reason}",
                 "Add it to the gateway's --allowed-origin.",
             )
         )
@@ -135,7 +135,7 @@ def judge_load(probe: Probe) -> list[Remark]:
     if probe.status not in (429, 503):
         return []
     says = "the gateway refuses connections of this address" if probe.status == 429 else "the gateway is overloaded"
-    return [Remark("gateway's limits", Grade.BAD, f"{says} at present: {probe.words}", "Try again later.")]
+    return [Remark("gateway's limits", Grade.BAD, f"{says} at present: {probe.reason}", "Try again later.")]
 
 
 def judge_clocks(offsets: Mapping[str, float | None]) -> list[Remark]:

@@ -39,7 +39,7 @@ class Examination:
     :ivar payloads: the first messages that came through the gateway
     """
 
-    words: Namespace
+    parsed: Namespace
     where: Places
     signer: Signer
     say: Callable[[Remark], None]
@@ -60,9 +60,9 @@ class Examination:
     def look_at_gateway(self) -> bool:
         """Look at its port; False: it cannot be reached."""
         url = self.where.gateway
-        seen = probe(url, self.words.origin, self.words.timeout)
+        seen = probe(url, self.parsed.origin, self.parsed.timeout)
         self.found(doctor_judge.judge_probe(url, seen))
-        self.found(*doctor_judge.judge_page(url, self.words.origin, seen), *doctor_judge.judge_load(seen))
+        self.found(*doctor_judge.judge_page(url, self.parsed.origin, seen), *doctor_judge.judge_load(seen))
         self.offsets["gateway"] = seen.clock_offset
         return is_open(seen)
 
@@ -70,10 +70,10 @@ class Examination:
 
     def look_at_network(self) -> None:
         """Look at the network and its root key."""
-        requests = NetworkRequests(self.where.network, self.words.timeout)
+        requests = NetworkRequests(self.where.network, self.parsed.timeout)
         try:
             status = requests.status()
-            self.key = cli_options.root_key(self.words, self.where.network)
+            self.key = cli_options.root_key(self.parsed, self.where.network)
         except ClientError as error:
             self.found(Remark("network", Grade.BAD, str(error), error.hint))
             return
@@ -84,14 +84,14 @@ class Examination:
         else:
             name = "mainnet's" if self.key == MAINNET_ROOT_KEY else "a local or private network's"
             self.found(Remark("network", Grade.GOOD, f"{self.where.network} answers; its root key is {name}"))
-        self.found(*doctor_judge.judge_network_for_page(self.where.network, self.words.origin))
+        self.found(*doctor_judge.judge_network_for_page(self.where.network, self.parsed.origin))
 
     def look_at_canister(self) -> None:
         """Look at what the network certifies of the canister, at its methods, and at its answer to a poll."""
         if self.key is None:
             self.found(Remark("canister", Grade.SKIPPED, "not looked at without the network"))
             return
-        requests = NetworkRequests(self.where.network, self.words.timeout)
+        requests = NetworkRequests(self.where.network, self.parsed.timeout)
         canister = self.where.canister
         before = time.time()
         try:
@@ -106,7 +106,7 @@ class Examination:
         self.offsets["network"] = certificate.time_ns / SECOND_NS - (before + time.time()) / 2
         self.look_at_clocks("gateway", "network")
         self.found(_existence(certificate, module))
-        self.interface = cli_options.interface(self.words, self.where, self.key)
+        self.interface = cli_options.interface(self.parsed, self.where, self.key)
         self.found(*doctor_judge.judge_methods(self.interface))
         self.found(doctor_judge.judge_poll(self._poll(requests)))
 
@@ -132,15 +132,15 @@ class Examination:
         # the transport is loaded here, so that the command's help needs none of it
         from icwsgw.client.asyncio_client import AsyncioClient
 
-        form, kind = cli_options.message_format(self.words, self.interface)
+        form, kind = cli_options.message_format(self.parsed, self.interface)
         client: AsyncioClient[bytes] = AsyncioClient(
             self.where.gateway,
             self.where.canister,
             identity=self.signer,
             root_key=self.key,
             codec=cli_options.TypedBytes(kind),
-            settings=ClientSettings(reconnect=False, open_timeout=self.words.timeout),
-            origin=self.words.origin,
+            settings=ClientSettings(reconnect=False, open_timeout=self.parsed.timeout),
+            origin=self.parsed.origin,
             on_payload=lambda payload: self.payloads.append(payload) if len(self.payloads) < 2 else None,
         )
         began = time.monotonic()
@@ -157,8 +157,8 @@ class Examination:
             await client.close()
 
     async def _exchange(self, client: AsyncioClient[bytes], form: Any) -> None:
-        message = self.words.message
-        seconds = self.words.timeout if message is not None else min(self.words.timeout, 3.0)
+        message = self.parsed.message
+        seconds = self.parsed.timeout if message is not None else min(self.parsed.timeout, 3.0)
         began = time.monotonic()
         answered = False
         with contextlib.suppress(asyncio.TimeoutError):
@@ -180,7 +180,7 @@ class Examination:
             self.found(doctor_judge.judge_cdk(message.content))
             self.found(Remark("gateway's network", Grade.GOOD, "its messages are signed by the network that was named"))
             trusted = _delegation(message.cert, self.key)
-            self.found(doctor_judge.judge_delegation(trusted, self.where.canister, self.words.sdk))
+            self.found(doctor_judge.judge_delegation(trusted, self.where.canister, self.parsed.sdk))
 
 
 def is_open(seen: Probe) -> bool:
@@ -201,10 +201,10 @@ def _delegation(cert: bytes, key: bytes) -> TrustedDelegation | None:
     return None if delegation is None else verify_delegation(delegation, root_key_der=key, now_ns=None)
 
 
-def examine(words: Namespace, where: Places, signer: Signer, say: Callable[[Remark], None]) -> int:
+def examine(parsed: Namespace, where: Places, signer: Signer, say: Callable[[Remark], None]) -> int:
     """Look at everything, say what is found, and return the exit status."""
-    examination = Examination(words, where, signer, say)
-    examination.found(*doctor_judge.judge_sdk(words.sdk))
+    examination = Examination(parsed, where, signer, say)
+    examination.found(*doctor_judge.judge_sdk(parsed.sdk))
     reached = examination.look_at_gateway()
     examination.look_at_network()
     examination.look_at_canister()

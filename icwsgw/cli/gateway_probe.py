@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from icwsgw.escaping import escape_invisible
 
 _MAX_HEAD: Final = 16 << 10
-#: Bytes of a refusal's words.
+#: Bytes of a refusal's reason.
 MAX_WORDS: Final = 300
 _TLS_ALERT: Final = b"\x15\x03"
 
@@ -38,13 +38,13 @@ class Probe(NamedTuple):
     """What a gateway's port answered.
 
     :ivar outcome: in short
-    :ivar words: what the system, the certificate check or the server says
+    :ivar reason: what the system, the certificate check or the server says
     :ivar status: the HTTP status; 0: there was none
     :ivar clock_offset: how far the server's header Date is ahead of this machine's clock, in seconds; None: it has none
     """
 
     outcome: ProbeOutcome
-    words: str = ""
+    reason: str = ""
     status: int = 0
     clock_offset: float | None = None
 
@@ -124,10 +124,10 @@ def read_head(data: bytes, now: float) -> Probe:
     if data.startswith(_TLS_ALERT):
         return Probe(ProbeOutcome.TLS)
     first, *lines = data.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    words = first.split(" ", 2)
-    if not first.startswith("HTTP/1.") or len(words) < 2 or not words[1].isdecimal():
+    parts = first.split(" ", 2)
+    if not first.startswith("HTTP/1.") or len(parts) < 2 or not parts[1].isdecimal():
         return Probe(ProbeOutcome.NOT_HTTP, "it ended the connection" if not data else "it speaks no HTTP")
-    status, reason = int(words[1]), words[2] if len(words) > 2 else ""
+    status, reason = int(parts[1]), parts[2] if len(parts) > 2 else ""
     if status == 400 and b"HTTPS" in data:
         # what web servers say to a plain request at a port for TLS
         return Probe(ProbeOutcome.TLS, reason, status)

@@ -125,11 +125,11 @@ def _seconds(text: str) -> float:
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run the command line and return the exit status."""
-    words = make_parser().parse_args(arguments)
+    parsed = make_parser().parse_args(arguments)
     try:
-        if words.command == "doctor":
-            return _examine(words, environment)
-        return asyncio.run(_converse(words, environment))
+        if parsed.command == "doctor":
+            return _examine(parsed, environment)
+        return asyncio.run(_converse(parsed, environment))
     except FormatError as error:
         note(str(error))
         return ExitStatus.USAGE
@@ -138,15 +138,15 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return ExitStatus.FAILED
 
 
-def note(words: str) -> None:
+def note(text: str) -> None:
     """Tell a person what happens."""
-    print(f"{PROGRAM}: {escape_invisible(words)}", file=sys.stderr, flush=True)
+    print(f"{PROGRAM}: {escape_invisible(text)}", file=sys.stderr, flush=True)
 
 
-def _examine(words: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    where = cli_options.places(words, environment)
-    signer = cli_options.identity(words)
-    return doctor_run.examine(words, where, signer, lambda finding: _print(escape_lines(finding.lines())))
+def _examine(parsed: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    where = cli_options.places(parsed, environment)
+    signer = cli_options.identity(parsed)
+    return doctor_run.examine(parsed, where, signer, lambda finding: _print(escape_lines(finding.lines())))
 
 
 def escape_lines(text: str) -> str:
@@ -154,18 +154,18 @@ def escape_lines(text: str) -> str:
     return "\n".join(map(escape_invisible, text.split("\n")))
 
 
-async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    where = cli_options.places(words, environment)
-    signer = cli_options.identity(words)
+async def _converse(parsed: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    where = cli_options.places(parsed, environment)
+    signer = cli_options.identity(parsed)
     # blocking, before anything else runs
-    key = cli_options.root_key(words, where.network)
-    form, kind = cli_options.message_format(words, cli_options.interface(words, where, key))
-    if kind is None and words.format is None:
+    key = cli_options.root_key(parsed, where.network)
+    form, kind = cli_options.message_format(parsed, cli_options.interface(parsed, where, key))
+    if kind is None and parsed.format is None:
         note("the canister's message type is not known, so messages are hex digits; --did FILE tells it")
-    plan = _plan(words)
-    settings = ClientSettings(reconnect=not words.no_reconnect)
+    plan = _plan(parsed)
+    settings = ClientSettings(reconnect=not parsed.no_reconnect)
     with contextlib.ExitStack() as files:
-        recording = None if words.record is None else files.enter_context(_writable(words.record))
+        recording = None if parsed.record is None else files.enter_context(_writable(parsed.record))
         # the transport is loaded here, so that --help needs none of it
         from icwsgw.client.asyncio_client import AsyncioClient
 
@@ -173,7 +173,7 @@ async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -
             conversation.event(what)
 
         def shown(describe: Callable[[bytes, int], str]) -> Callable[[bytes], None] | None:
-            return (lambda payload: conversation.frame(describe(payload, time.time_ns()))) if words.trace else None
+            return (lambda payload: conversation.frame(describe(payload, time.time_ns()))) if parsed.trace else None
 
         frames = FrameTrace(form, MessageVerifier(where.canister, key))
         client = AsyncioClient(
@@ -183,35 +183,35 @@ async def _converse(words: argparse.Namespace, environment: Mapping[str, str]) -
             root_key=key,
             codec=cli_options.TypedBytes(kind),
             settings=settings,
-            origin=words.origin,
+            origin=parsed.origin,
             on_event=event,
             on_payload=shown(frames.received),
             on_sent=shown(frames.sent),
         )
         conversation = ConnectionRun(client, form, plan, _print, note, recording)
-        if words.trace or plan.prompts:
+        if parsed.trace or plan.prompts:
             note(f"connecting to {where.gateway} as {client.identity.principal}")
         return await conversation.run()
 
 
-def _plan(words: argparse.Namespace) -> Plan:
+def _plan(parsed: argparse.Namespace) -> Plan:
     steps: list[Step] | None = None
     source: IO[str] | None = None
-    if words.command == "send":
-        steps = [SendStep(0, message) for message in words.message]
-        steps += [ExpectStep(0, message) for message in words.expect]
-    elif words.script is not None:
+    if parsed.command == "send":
+        steps = [SendStep(0, message) for message in parsed.message]
+        steps += [ExpectStep(0, message) for message in parsed.expect]
+    elif parsed.script is not None:
         try:
-            text = sys.stdin.read() if words.script == "-" else Path(words.script).read_text(encoding="utf-8")
+            text = sys.stdin.read() if parsed.script == "-" else Path(parsed.script).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ClientError(f"{words.script}: {error}") from error
+            raise ClientError(f"{parsed.script}: {error}") from error
         steps = parse_script(text)
     else:
         source = sys.stdin
-    wait = words.wait if words.wait is not None else 2.0 if steps is None else 0.0
+    wait = parsed.wait if parsed.wait is not None else 2.0 if steps is None else 0.0
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    strict = words.command == "connect" and words.strict
-    return Plan(steps, source, words.timeout, wait, words.count, strict, terminal and steps is None, words.trace)
+    strict = parsed.command == "connect" and parsed.strict
+    return Plan(steps, source, parsed.timeout, wait, parsed.count, strict, terminal and steps is None, parsed.trace)
 
 
 def _writable(path: str) -> IO[str]:

@@ -51,18 +51,18 @@ def parse_script(text: str) -> list[Step]:
     """
     steps: list[Step] = []
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.strip()
-        if not words or words.startswith("#"):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
             continue
-        mark, rest = words[0], words[1:].strip()
+        mark, rest = stripped[0], stripped[1:].strip()
         if mark == ">":
             steps.append(SendStep(number, rest))
         elif mark == "<":
             steps.append(ExpectStep(number, rest))
-        elif words.split()[0] == "wait":
-            steps.append(PauseStep(number, _seconds(words, number)))
+        elif stripped.split()[0] == "wait":
+            steps.append(PauseStep(number, _seconds(stripped, number)))
         else:
-            raise FormatError(f"line {number}: {words[:40]!r} begins with none of >, <, wait and #")
+            raise FormatError(f"line {number}: {stripped[:40]!r} begins with none of >, <, wait and #")
     return steps
 
 
@@ -75,9 +75,9 @@ def recorded(seconds: float, mark: str, message: str) -> str:
     return f"# {seconds:.3f} s\n{mark} {message}\n"
 
 
-def _seconds(words: str, number: int) -> float:
+def _seconds(text: str, number: int) -> float:
     try:
-        (_, value) = words.split()
+        (_, value) = text.split()
         seconds = float(value)
     except ValueError:
         raise FormatError(f"line {number}: say wait SECONDS") from None

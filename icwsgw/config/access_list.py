@@ -114,8 +114,8 @@ def parse_access_list(text: str) -> AccessList:
             else:
                 principals.add(Principal.from_text(entry).raw)
         except (ValueError, FormatError, ConfigError) as error:
-            words = f"line {number}: {entry[:64]!r} is no address, network, principal or origin: {error}"
-            raise ConfigError(words) from None
+            reason = f"line {number}: {entry[:64]!r} is no address, network, principal or origin: {error}"
+            raise ConfigError(reason) from None
     return AccessList(Networks(networks), frozenset(principals), tuple(origins))
 
 

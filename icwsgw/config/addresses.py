@@ -34,9 +34,9 @@ class Description(NamedTuple):
     options: dict[str, str]
 
     def __str__(self) -> str:
-        words = [quote(word) for word in (self.kind, *self.args)]
-        words += [f"{quote(name)}={quote(value)}" for name, value in self.options.items()]
-        return ":".join(words)
+        parts = [quote(word) for word in (self.kind, *self.args)]
+        parts += [f"{quote(name)}={quote(value)}" for name, value in self.options.items()]
+        return ":".join(parts)
 
 
 def quote(word: str) -> str:
@@ -49,7 +49,7 @@ def parse_description(text: str) -> Description:
 
     :raises ConfigError: it has no type, or ends in a single backslash
     """
-    words: list[tuple[str | None, str]] = []
+    parts: list[tuple[str | None, str]] = []
     name: str | None = None
     word = ""
     characters = iter(text)
@@ -60,17 +60,17 @@ def parse_description(text: str) -> Description:
                 raise ConfigError(f"address {text!r} ends in a lone backslash")
             word += escaped
         elif character == ":":
-            words.append((name, word))
+            parts.append((name, word))
             name, word = None, ""
         elif character == "=" and name is None:
             name, word = word, ""
         else:
             word += character
-    words.append((name, word))
-    if words[0][0] is not None or not words[0][1]:
+    parts.append((name, word))
+    if parts[0][0] is not None or not parts[0][1]:
         raise ConfigError(f"address {text!r} names no endpoint type")
-    args = tuple(value for key, value in words[1:] if key is None)
-    return Description(words[0][1], args, {key: value for key, value in words[1:] if key is not None})
+    args = tuple(value for key, value in parts[1:] if key is None)
+    return Description(parts[0][1], args, {key: value for key, value in parts[1:] if key is not None})
 
 
 def normalise(text: str) -> str:

@@ -53,7 +53,7 @@ def as_file(sourced: Sourced) -> Iterator[str]:
         yield _line(entry, sourced)
 
 
-def option_words(entry: Option) -> str:
+def option_help(entry: Option) -> str:
     """Return the explanation, default and environment variable of an option, for ``--help``."""
     return f"{entry.usage} [{entry.variable}]"
 
@@ -71,11 +71,11 @@ def usage_lines(introduction: str, commands: Mapping[str, str], width: int) -> I
             rows = list(commands.items())
         else:
             entries = [entry for entry in OPTIONS if entry.group == group]
-            rows = [(f"{entry.name}{'' if entry.is_flag else '='}", option_words(entry)) for entry in entries]
-        for name, words in rows:
+            rows = [(f"{entry.name}{'' if entry.is_flag else '='}", option_help(entry)) for entry in entries]
+        for name, explanation in rows:
             yield f"  --{name}"
             yield from textwrap.wrap(
-                words, width, initial_indent=" " * 8, subsequent_indent=" " * 8, break_on_hyphens=False
+                explanation, width, initial_indent=" " * 8, subsequent_indent=" " * 8, break_on_hyphens=False
             )
     yield from (
         "",

@@ -196,9 +196,9 @@ def option(
     shared: bool = False,
 ) -> T:
     """Declare a dataclass field that is an option; see :func:`options_of`."""
-    words = {"kind": kind, "name": name, "help": help, "reason": reason, "group": group}
-    words |= {"variables": variables, "example": example, "reloaded": reloaded, "shared": shared}
-    field: T = dataclasses.field(default=default, metadata={"option": words})
+    declared = {"kind": kind, "name": name, "help": help, "reason": reason, "group": group}
+    declared |= {"variables": variables, "example": example, "reloaded": reloaded, "shared": shared}
+    field: T = dataclasses.field(default=default, metadata={"option": declared})
     return field
 
 
@@ -289,9 +289,9 @@ def ratio() -> Kind:
     """A kind for ratios from 0 to 1; ``25%`` is accepted."""
 
     def parse(text: str) -> float:
-        words = text.strip()
+        number = text.strip()
         try:
-            value = float(words.removesuffix("%")) / (100 if words.endswith("%") else 1)
+            value = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
         except ValueError:
             raise ConfigError(f"{text!r} is not a number") from None
         if not 0 <= value <= 1:

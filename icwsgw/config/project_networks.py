@@ -177,10 +177,10 @@ def read_networks(text: str) -> list[Any]:
     return value
 
 
-def _flow(words: str) -> list[Any]:
-    if words in ("[]", "~", "null"):
+def _flow(text: str) -> list[Any]:
+    if text in ("[]", "~", "null"):
         return []
-    raise FormatError(f"{words!r}")
+    raise FormatError(f"{text!r}")
 
 
 _Lines = list[tuple[int, str]]
@@ -214,9 +214,9 @@ def _mapping(lines: _Lines, indent: int) -> tuple[dict[str, Any], _Lines]:
         found = _KEY.fullmatch(lines[0][1])
         if found is None:
             raise FormatError(f"{lines[0][1]!r}")
-        words = found[2]
-        if words:
-            value: Any = _scalar(words)
+        text = found[2]
+        if text:
+            value: Any = _scalar(text)
             lines = lines[1:]
         else:
             value, lines = _below(lines[1:], indent, True)
@@ -231,12 +231,12 @@ def _below(lines: _Lines, indent: int, may_align: bool) -> tuple[Any, _Lines]:
     return None, lines
 
 
-def _scalar(words: str) -> str:
-    if words[0] in "\"'":
-        inner = words[1:-1]
-        if len(words) < 2 or words[-1] != words[0] or words[0] in inner or (words[0] == '"' and "\\" in inner):
-            raise FormatError(f"{words}")
+def _scalar(text: str) -> str:
+    if text[0] in "\"'":
+        inner = text[1:-1]
+        if len(text) < 2 or text[-1] != text[0] or text[0] in inner or (text[0] == '"' and "\\" in inner):
+            raise FormatError(f"{text}")
         return inner
-    if words[0] in "[]{}&*!|>%@`" or ": " in words:
-        raise FormatError(f"{words!r}")
-    return words
+    if text[0] in "[]{}&*!|>%@`" or ": " in text:
+        raise FormatError(f"{text!r}")
+    return text

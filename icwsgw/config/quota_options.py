@@ -19,8 +19,8 @@ def _limit(name: str, limits: str, why: str, *, beyond: str = "", burst: bool = 
     :param beyond: what happens to what exceeds it
     :param burst: whether there may be twice as much at once
     """
-    words = f"{limits}; the burst is twice as many" if burst else limits
-    text = " ".join(filter(None, (f"{words}; 0 for no limit.", beyond)))
+    limit = f"{limits}; the burst is twice as many" if burst else limits
+    text = " ".join(filter(None, (f"{limit}; 0 for no limit.", beyond)))
     return option(
         0, KINDS[name], f"{name}-per-canister", text, why, group=group, example=example, shared=True, reloaded=True
     )

@@ -72,15 +72,15 @@ class CanisterQuota:
 
 
 def _canister_quota(text: str) -> CanisterQuota:
-    canister, *words = text.split(":")
+    canister, *settings = text.split(":")
     try:
         canister = Principal.from_text(canister).text
     except ValueError as error:
         raise ConfigError(f"{canister!r} is not a canister id: {error}") from None
-    if not words:
+    if not settings:
         raise ConfigError(f"{text!r} is not CANISTER:LIMIT=VALUE, such as {canister}:max-connections=50")
     limits: dict[str, int] = {}
-    for word in words:
+    for word in settings:
         name, equals, value = word.partition("=")
         kind = KINDS.get(name)
         if kind is None or not equals:

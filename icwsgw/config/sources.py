@@ -65,8 +65,8 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
     for entry in OPTIONS:
         if entry.name in given:
             values[entry.field], sources[entry.field] = given[entry.name], "command line"
-        elif (words := _from_environment(entry, environment)) is not None:
-            name, text = words
+        elif (found := _from_environment(entry, environment)) is not None:
+            name, text = found
             values[entry.field], sources[entry.field] = entry.parse(text, name), name
         elif entry.name in from_file:
             source = f"{file}: {entry.name}"

@@ -164,8 +164,8 @@ def acme_directory_name(url: str) -> str:
 
     The hash tells servers apart whose names differ only in other characters.
     """
-    words = re.sub(r"[^a-z0-9.]+", "-", url.lower().partition("://")[2])
-    return f"{words.strip('-.')[:80]}-{zlib.crc32(url.encode()):08x}"
+    name = re.sub(r"[^a-z0-9.]+", "-", url.lower().partition("://")[2])
+    return f"{name.strip('-.')[:80]}-{zlib.crc32(url.encode()):08x}"
 
 
 def check_tls_options(config: TlsOptions) -> None:

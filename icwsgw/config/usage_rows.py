@@ -15,26 +15,26 @@ class Given(NamedTuple):
 
 
 def parameter_rows(
-    entries: Iterable[Option], words: Callable[[Option], str], shorts: Mapping[str, str] | None = None
+    entries: Iterable[Option], help_text: Callable[[Option], str], shorts: Mapping[str, str] | None = None
 ) -> list[list[Any]]:
     """Make the rows of ``optParameters``: options that take one value.
 
-    :param words: returns an option's text for ``--help``
+    :param help_text: returns an option's text for ``--help``
     :param shorts: one-letter forms, by name
     """
     short = shorts or {}
     return [
-        [entry.name, short.get(entry.name), None, words(entry), _reader(entry)]
+        [entry.name, short.get(entry.name), None, help_text(entry), _reader(entry)]
         for entry in entries
         if not entry.is_flag and not entry.kind.repeatable
     ]
 
 
-def flag_rows(entries: Iterable[Option], words: Callable[[Option], str]) -> list[list[Any]]:
+def flag_rows(entries: Iterable[Option], help_text: Callable[[Option], str]) -> list[list[Any]]:
     """Make the rows of ``optFlags``: each flag and its opposite."""
     flags = [entry for entry in entries if entry.is_flag]
     return [
-        *([entry.name, None, words(entry)] for entry in flags),
+        *([entry.name, None, help_text(entry)] for entry in flags),
         *([f"no-{entry.name}", None, f"The opposite of --{entry.name}."] for entry in flags),
     ]
 
@@ -45,18 +45,20 @@ class Gathering(Protocol):
     gathered: dict[str, tuple[Any, ...]]
 
 
-def add_repeatable(command_line: type[Gathering], entries: Iterable[Option], words: Callable[[Option], str]) -> None:
+def add_repeatable(
+    command_line: type[Gathering], entries: Iterable[Option], help_text: Callable[[Option], str]
+) -> None:
     """Add a handler for each repeatable option to a command line, which then collects its values in ``gathered``."""
     for entry in entries:
         if entry.kind.repeatable:
-            setattr(command_line, "opt_" + entry.name.replace("-", "_"), _gather(entry, words(entry)))
+            setattr(command_line, "opt_" + entry.name.replace("-", "_"), _gather(entry, help_text(entry)))
 
 
-def _gather(entry: Option, words: str) -> Callable[[Gathering, str], None]:
+def _gather(entry: Option, help_text: str) -> Callable[[Gathering, str], None]:
     def gather(self: Gathering, text: str) -> None:
         self.gathered[entry.name] = self.gathered.get(entry.name, ()) + entry.parse(text, f"--{entry.name}")
 
-    gather.__doc__ = words
+    gather.__doc__ = help_text
     return gather
 
 

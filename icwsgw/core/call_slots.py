@@ -140,7 +140,7 @@ class CallSlots:
     def grant(self) -> None:
         """There is a free slot: begin waiting calls, round-robin."""
         if self._granting:
-            return  # a call has ended in its own beginning; the loop below goes on
+            return  # a call has ended in its own beginning; the loop below continues
         self._granting = True
         try:
             more = True

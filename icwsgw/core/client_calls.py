@@ -305,7 +305,7 @@ class ClientCalls(RelayQueue[T]):
         return self.step(event)
 
     def step(self, event: CallEvent) -> Effects:
-        """Go on to the next state, after a pause or with an event that another method has selected.
+        """Step to the next state, after a pause or with an event that another method has selected.
 
         :raises LookupError: the event cannot happen in this state
         """
@@ -326,7 +326,7 @@ class ClientCalls(RelayQueue[T]):
             self.waiting.octets += self.add(envelope)
 
     def resume(self) -> Effects:
-        """Go on after a handover. An attempt that was in flight may have arrived."""
+        """Continue after a handover. An attempt that was in flight may have arrived."""
         if self.state is _IN_FLIGHT and self.doubt is _NO_DOUBT:
             self.doubt = OutcomeKnowledge.LOST
         return self.step(CallEvent.HANDED_OVER)

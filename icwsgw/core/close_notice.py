@@ -193,7 +193,7 @@ class CloseNotice(Written):
         return self.step(_PASSED)
 
     def step(self, event: NoticeEvent) -> NoticeEffects:
-        """Go on to the next state.
+        """Step to the next state.
 
         :raises LookupError: the event cannot happen in this state
         """

@@ -30,6 +30,6 @@ def close_reason(text: str, session_id: str) -> str:
     if len(raw) > room:
         cut = raw[: room - 3].decode(errors="ignore")
         # at the end of a word, unless a long one fills most of the room
-        words = cut if raw[room - 3 : room - 2] == b" " else cut.rpartition(" ")[0]
-        raw = (words if len(words) * 2 > len(cut) else cut).rstrip().encode() + b"..."
+        whole = cut if raw[room - 3 : room - 2] == b" " else cut.rpartition(" ")[0]
+        raw = (whole if len(whole) * 2 > len(cut) else cut).rstrip().encode() + b"..."
     return (raw + tail).decode()

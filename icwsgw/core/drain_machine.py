@@ -189,7 +189,7 @@ class DrainMachine:
         return self.step(DrainEvent.HURRY)
 
     def step(self, event: DrainEvent) -> DrainEffects:
-        """Go on to the next state.
+        """Step to the next state.
 
         :raises LookupError: the event cannot happen in this state
         """

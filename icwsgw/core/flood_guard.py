@@ -172,7 +172,7 @@ class FloodGuard(Written):
         return self.step(FloodEvent.OVER_LIMIT)
 
     def step(self, event: FloodEvent) -> FloodEffects:
-        """Go on to the next state.
+        """Step to the next state.
 
         :raises LookupError: the event cannot happen in this state
         """

@@ -250,7 +250,7 @@ class RequestBudget:
             self._own_opens.read(opens)
 
     def read_schedule(self, document: Mapping[str, Any]) -> None:
-        """Go on behind the last scheduled polls of a document, when all pollers of it are there.
+        """Continue behind the last scheduled polls of a document, when all pollers of it are there.
 
         :raises FormatError: a value is of the wrong kind
         """

@@ -36,7 +36,7 @@ The end of the wait is an END. The canister is not told where it never had the c
 all clients (CANISTER_GONE).
 
 Only what changes a session's life passes through the table. An ordinary message of an open session, in either
-direction, costs no event and no effect: callers look at ``state`` and go on (decision 0013).
+direction, costs no event and no effect: callers look at ``state`` and continue (decision 0013).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from enum import Enum, IntEnum
 
 
 class State(IntEnum):
-    """Where a session is. The order matters: a session only goes on to a greater one."""
+    """Where a session is. The order matters: a session only moves to a greater one."""
 
     INIT = 0
     """The client has its handshake message and has sent no valid ws_open."""
@@ -81,7 +81,7 @@ LABELS = tuple(dict.fromkeys(_LABEL_OF.values()))
 class Opened(IntEnum):
     """What is known of a client's ws_open at its canister: the one thing to ask whether a session has opened.
 
-    It only grows, and stays when the session is over. SETUP goes on to OPEN with ``SPOKE``.
+    It only grows, and stays when the session is over. SETUP becomes OPEN with ``SPOKE``.
     """
 
     UNKNOWN = 0

@@ -1,7 +1,7 @@
 """Limits the time that a party takes for useless work.
 
-Useless work, such as handling poll answers whose messages reach no client, may go on for ever. After a few milliseconds
-at once it gets a twentieth of the time (generic cell rate algorithm over seconds of work).
+Useless work, such as handling poll answers whose messages reach no client, may continue for ever. After a few
+milliseconds at once it gets a twentieth of the time (generic cell rate algorithm over seconds of work).
 """
 
 from __future__ import annotations

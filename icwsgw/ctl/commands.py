@@ -31,110 +31,110 @@ LEAST_INTERVAL, MOST_INTERVAL = 0.5, 3600.0
 UPGRADE_SECONDS = 150.0
 
 _Document = dict[str, Any]
-_Words = argparse.Namespace
+_Parsed = argparse.Namespace
 
 
-def _status(gateway: AdminClient, words: _Words) -> _Document:
+def _status(gateway: AdminClient, parsed: _Parsed) -> _Document:
     return gateway.get("status")
 
 
-def _sessions(gateway: AdminClient, words: _Words) -> _Document:
+def _sessions(gateway: AdminClient, parsed: _Parsed) -> _Document:
     names = "canister", "principal", "state", "address", "origin", "older", "idle", "limit"
-    return gateway.get("sessions", **{name: getattr(words, name) for name in names})
+    return gateway.get("sessions", **{name: getattr(parsed, name) for name in names})
 
 
-def _session(gateway: AdminClient, words: _Words) -> _Document:
-    return gateway.get("sessions", words.session)
+def _session(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    return gateway.get("sessions", parsed.session)
 
 
-def _ended(gateway: AdminClient, words: _Words) -> _Document:
-    return gateway.get("sessions", "ended", canister=words.canister, principal=words.principal, limit=words.limit)
+def _ended(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    return gateway.get("sessions", "ended", canister=parsed.canister, principal=parsed.principal, limit=parsed.limit)
 
 
-def _canisters(gateway: AdminClient, words: _Words) -> _Document:
-    return gateway.get("canisters", canister=words.canister, limit=words.limit)
+def _canisters(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    return gateway.get("canisters", canister=parsed.canister, limit=parsed.limit)
 
 
-def _dump(gateway: AdminClient, words: _Words) -> _Document:
+def _dump(gateway: AdminClient, parsed: _Parsed) -> _Document:
     config, certificates = gateway.get("config"), gateway.get("certificates")
     options = config["options"]
-    if words.changed:
+    if parsed.changed:
         options = {name: row for name, row in options.items() if row["from"] != "default"}
     return {**certificates, "options": options}
 
 
-def _top(gateway: AdminClient, words: _Words) -> int:
+def _top(gateway: AdminClient, parsed: _Parsed) -> int:
     """Show views until the operator has enough."""
-    out, as_json = sys.stdout, getattr(words, "json", False)
-    only = {name: getattr(words, name) for name in ("canister", "principal")}
+    out, as_json = sys.stdout, getattr(parsed, "json", False)
+    only = {name: getattr(parsed, name) for name in ("canister", "principal")}
 
     def ask(sort: str) -> _Document:
-        return gateway.get("top", sort=sort, limit=words.limit, **only)
+        return gateway.get("top", sort=sort, limit=parsed.limit, **only)
 
-    if as_json or words.once or not out.isatty():
-        live_view.print_views(ask, words.sort, words.interval, as_json=as_json, once=words.once, out=out)
+    if as_json or parsed.once or not out.isatty():
+        live_view.print_views(ask, parsed.sort, parsed.interval, as_json=as_json, once=parsed.once, out=out)
         return 0
     # an endpoint that is wrong is told before the screen is taken
-    ask(words.sort)
-    view = live_view.LiveView(ask, words.sort, words.interval, key=live_view.key_from(sys.stdin), out=out)
+    ask(parsed.sort)
+    view = live_view.LiveView(ask, parsed.sort, parsed.interval, key=live_view.key_from(sys.stdin), out=out)
     with live_view.whole_screen(out, sys.stdin, view.draw):
         view.run()
     return 0
 
 
-def _kick(gateway: AdminClient, words: _Words) -> _Document:
-    code = _DRAINING if words.reconnect else _POLICY
-    whom = {"session": words.session, "canister": words.canister, "principal": words.principal}
-    return gateway.post("kick", **whom, code=code, **{"for": words.seconds})
+def _kick(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    code = _DRAINING if parsed.reconnect else _POLICY
+    whom = {"session": parsed.session, "canister": parsed.canister, "principal": parsed.principal}
+    return gateway.post("kick", **whom, code=code, **{"for": parsed.seconds})
 
 
-def _bans(gateway: AdminClient, words: _Words) -> _Document:
+def _bans(gateway: AdminClient, parsed: _Parsed) -> _Document:
     return gateway.get("bans")
 
 
-def _unban(gateway: AdminClient, words: _Words) -> _Document:
-    return gateway.post("unban", canister=words.canister, principal=words.principal)
+def _unban(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    return gateway.post("unban", canister=parsed.canister, principal=parsed.principal)
 
 
-def _maintenance(gateway: AdminClient, words: _Words) -> _Document:
-    return gateway.get("maintenance") if words.state is None else gateway.post("maintenance", on=words.state == "on")
+def _maintenance(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    return gateway.get("maintenance") if parsed.state is None else gateway.post("maintenance", on=parsed.state == "on")
 
 
-def _drain(gateway: AdminClient, words: _Words) -> _Document:
-    return gateway.post("drain", window=words.window)
+def _drain(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    return gateway.post("drain", window=parsed.window)
 
 
-def _upgrade(gateway: AdminClient, words: _Words) -> _Document:
+def _upgrade(gateway: AdminClient, parsed: _Parsed) -> _Document:
     return gateway.post("upgrade")
 
 
-def _deny(gateway: AdminClient, words: _Words) -> _Document:
-    return gateway.get("deny") if words.canister is None else gateway.post("deny", canister=words.canister)
+def _deny(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    return gateway.get("deny") if parsed.canister is None else gateway.post("deny", canister=parsed.canister)
 
 
-def _allow(gateway: AdminClient, words: _Words) -> _Document:
-    return gateway.post("allow", canister=words.canister)
+def _allow(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    return gateway.post("allow", canister=parsed.canister)
 
 
-def _options(gateway: AdminClient, words: _Words) -> _Document:
+def _options(gateway: AdminClient, parsed: _Parsed) -> _Document:
     return gateway.get("options")
 
 
-def _set(gateway: AdminClient, words: _Words) -> _Document:
-    if words.reset:
-        return gateway.put("options", body={"reset": True} if words.option is None else {words.option: None})
-    if words.option is None:
+def _set(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    if parsed.reset:
+        return gateway.put("options", body={"reset": True} if parsed.option is None else {parsed.option: None})
+    if parsed.option is None:
         return gateway.get("options")
-    return gateway.put("options", body={words.option: words.value if len(words.value) > 1 else words.value[0]})
+    return gateway.put("options", body={parsed.option: parsed.value if len(parsed.value) > 1 else parsed.value[0]})
 
 
-def _log_level(gateway: AdminClient, words: _Words) -> _Document:
-    if words.reset:
-        body = {"reset": True} if words.component is None else {words.component: None}
+def _log_level(gateway: AdminClient, parsed: _Parsed) -> _Document:
+    if parsed.reset:
+        body = {"reset": True} if parsed.component is None else {parsed.component: None}
         return gateway.put("log-levels", body=body)
-    if words.component is None:
+    if parsed.component is None:
         return gateway.get("log-levels")
-    return gateway.put("log-levels", body={words.component: words.level})
+    return gateway.put("log-levels", body={parsed.component: parsed.level})
 
 
 # output of answers
@@ -206,12 +206,12 @@ class _Command(NamedTuple):
     :ivar run: in place of request and output, what does everything and returns the exit status
     """
 
-    ask: Callable[[AdminClient, _Words], _Document]
+    ask: Callable[[AdminClient, _Parsed], _Document]
     show: Callable[[Mapping[str, Any]], str]
     help: str
     more: str = ""
     seconds: float = TIMEOUT
-    run: Callable[[AdminClient, _Words], int] | None = None
+    run: Callable[[AdminClient, _Parsed], int] | None = None
 
     @property
     def description(self) -> str:
@@ -421,17 +421,17 @@ def _time(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _check(parser: argparse.ArgumentParser, words: _Words) -> None:
+def _check(parser: argparse.ArgumentParser, parsed: _Parsed) -> None:
     """Check what the argument parser cannot."""
-    if words.command == "kick":
-        by_others = words.canister is not None or words.principal is not None
-        if (words.session is None) is not by_others:
+    if parsed.command == "kick":
+        by_others = parsed.canister is not None or parsed.principal is not None
+        if (parsed.session is None) is not by_others:
             parser.error("kick: give a session, or --canister, --principal or both of these")
-    if words.command == "unban" and words.canister is None and words.principal is None:
+    if parsed.command == "unban" and parsed.canister is None and parsed.principal is None:
         parser.error("unban: give --canister, --principal or both of these")
-    if words.command == "set" and (words.option is not None or words.reset) and bool(words.value) is words.reset:
+    if parsed.command == "set" and (parsed.option is not None or parsed.reset) and bool(parsed.value) is parsed.reset:
         parser.error("set: give OPTION VALUE, OPTION --reset, --reset, or nothing")
-    given = words.command == "log-level" and (words.component is not None, words.level is not None, words.reset)
+    given = parsed.command == "log-level" and (parsed.component is not None, parsed.level is not None, parsed.reset)
     if given not in (False, (False, False, False), (True, True, False), (True, False, True), (False, False, True)):
         parser.error("log-level: give COMPONENT LEVEL, COMPONENT --reset, --reset, or nothing")
 
@@ -439,37 +439,37 @@ def _check(parser: argparse.ArgumentParser, words: _Words) -> None:
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run the command line and return the exit status."""
     parser = make_parser()
-    words = parser.parse_args(arguments)
-    _check(parser, words)
-    endpoint = getattr(words, "endpoint", environment.get("ICWS_ADMIN_ENDPOINT", ""))
+    parsed = parser.parse_args(arguments)
+    _check(parser, parsed)
+    endpoint = getattr(parsed, "endpoint", environment.get("ICWS_ADMIN_ENDPOINT", ""))
     if not endpoint:
         parser.error("no admin endpoint: give the gateway's --endpoint, or set ICWS_ADMIN_ENDPOINT")
-    file = getattr(words, "token_file", environment.get("ICWS_ADMIN_TOKEN_FILE") or None)
-    command = _COMMANDS[words.command]
+    file = getattr(parsed, "token_file", environment.get("ICWS_ADMIN_TOKEN_FILE") or None)
+    command = _COMMANDS[parsed.command]
     try:
         gateway = AdminClient(endpoint, None if file is None else Path(file), command.seconds)
         if command.run is not None:
-            return command.run(gateway, words)
-        document = command.ask(gateway, words)
+            return command.run(gateway, parsed)
+        document = command.ask(gateway, parsed)
     except (Failed, ConfigError) as error:
         print(f"{PROGRAM}: {tables.clean(error)}", file=sys.stderr)
         return 1
-    print(json.dumps(document) if getattr(words, "json", False) else command.show(document))
+    print(json.dumps(document) if getattr(parsed, "json", False) else command.show(document))
     missing = document.get("missing_workers")
     if missing:
         numbers = ", ".join(map(str, missing))
         print(f"{PROGRAM}: not all workers have answered, without: {numbers}", file=sys.stderr)
-    return int(bool(missing) and _changes(words))
+    return int(bool(missing) and _changes(parsed))
 
 
-def _changes(words: _Words) -> bool:
-    if words.command == "log-level":
-        return words.reset or words.component is not None
-    if words.command == "maintenance":
-        return words.state is not None
-    if words.command == "set":
-        return words.reset or words.option is not None
-    return words.command in ("kick", "unban", "allow", "deny")
+def _changes(parsed: _Parsed) -> bool:
+    if parsed.command == "log-level":
+        return parsed.reset or parsed.component is not None
+    if parsed.command == "maintenance":
+        return parsed.state is not None
+    if parsed.command == "set":
+        return parsed.reset or parsed.option is not None
+    return parsed.command in ("kick", "unban", "allow", "deny")
 
 
 def main() -> NoReturn:

@@ -255,13 +255,13 @@ class Options(usage.Options):
         except (usage.UsageError, ConfigError) as error:
             raise SystemExit(one_line(error, PROGRAM) + likely_typos(error, self.longOpt)) from None
 
-    def parseArgs(self, *words: str) -> None:  # noqa: N802
+    def parseArgs(self, *arguments: str) -> None:  # noqa: N802
         """Refuse positional arguments.
 
         :raises UsageError: there is one
         """
-        if words:
-            raise usage.UsageError(f"{words[0]!r} is no option: options begin with --, and flags take no value")
+        if arguments:
+            raise usage.UsageError(f"{arguments[0]!r} is no option: options begin with --, and flags take no value")
 
     def config(self) -> DevnetConfig:
         """Return the options as a configuration.

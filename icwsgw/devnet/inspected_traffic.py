@@ -30,7 +30,7 @@ class InspectedTraffic:
         return InspectedConnection(self)
 
     def handed_over(self, session_id: str, trace: Mapping[str, Any]) -> InspectedSession:
-        """A session goes on that another process has served."""
+        """A session continues that another process has served."""
         return InspectedSession(self, session_id)
 
     def polls(self, canister: str) -> InspectedPolls:
@@ -86,7 +86,7 @@ class InspectedSession:
         return {}
 
     def left(self) -> None:
-        """Another process goes on with the session."""
+        """Another process continues with the session."""
 
     def ended(self, facts: dict[str, object]) -> None:
         """The session has ended."""

@@ -244,7 +244,7 @@ class CanisterQuotas:
         reached = ["messages up"] if use.held_clients is not None and use.held_clients.message_quota.held else []
         quotas = (poller.poll_budget.quota for poller in use.pollers)
         down = {quota.exceeded(now) for quota in quotas if quota is not None}
-        return reached + [words for limit, words in _DOWN.items() if limit in down]
+        return reached + [text for limit, text in _DOWN.items() if limit in down]
 
     def _enter(self, poller: Poller) -> _CanisterUse | None:
         raw = poller.canister.raw

@@ -118,7 +118,7 @@ class EndedSessions:
         """Return the ends as plain values, the oldest first, for another process."""
         return [[group, each._asdict()] for group, each in sorted(self._ends.values(), key=lambda entry: entry[1].at)]
 
-    def go_on_from(self, written: Iterable[Any]) -> None:
+    def continue_from(self, written: Iterable[Any]) -> None:
         """Add the ends of another process, as :meth:`written` gives them; those that lack a field are left out."""
         for group, values in written:
             if values.keys() >= _FIELDS:

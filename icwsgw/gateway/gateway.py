@@ -262,10 +262,10 @@ class Gateway:
             return
         self._tell(session, self.replacements.others(session, self.context.network_ns()))
 
-    def go_on_telling(
+    def resume_close_notice(
         self, session: ClientSession, notice: Mapping[str, Any], find: Callable[[str], ClientSession | None]
     ) -> None:
-        """Go on with a close notice that another process has begun.
+        """Continue with a close notice that another process has begun.
 
         :param notice: a document of :meth:`notices`
         :param find: gives the session with an id

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _log = get_logger("handover")
 _NOT_TAKEN = "a part of the former process's state is not taken over"
 
-#: The fields of a gateway that are handed over as they are. Session ids go on from them.
+#: The fields of a gateway that are handed over as they are. Session ids continue from them.
 GATEWAY: Fields = {"prefix": str, "serial": int}
 
 
@@ -172,7 +172,7 @@ def take_over_gateway(gateway: Gateway, document: Mapping[str, Any]) -> None:
 
 
 def take_over_session(gateway: Gateway, client: Client, document: Mapping[str, Any]) -> ClientSession:
-    """Make a session as a document describes it; :func:`complete` lets it go on.
+    """Make a session as a document describes it; :func:`complete` lets it continue.
 
     :raises FormatError: a value is of the wrong kind
     """
@@ -194,7 +194,7 @@ def take_over_session(gateway: Gateway, client: Client, document: Mapping[str, A
 
 
 def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[ClientSession]) -> None:
-    """Let the sessions go on, after those with a connection were taken over. A fault costs the session that has it.
+    """Let the sessions continue, after those with a connection were taken over. A fault costs the session that has it.
 
     :param sessions: those with a connection
     """
@@ -221,7 +221,7 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
     for session in resuming:
         try:
             if session.id in notices:
-                gateway.go_on_telling(session, notices[session.id], by_id.get)
+                gateway.resume_close_notice(session, notices[session.id], by_id.get)
             else:
                 resume(session, gateway)
         except Exception:
@@ -231,14 +231,14 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
 
 
 def _end_elsewhere(gateway: Gateway, registry: Mapping[str, Any], sessions: Iterable[ClientSession]) -> None:
-    """End sessions whose poller goes on from another position, which another process has handed over.
+    """End sessions whose poller continues from another position, which another process has handed over.
 
     They would miss messages, or get some twice (decision 0070).
     """
     elsewhere = {
         (canister, index)
         for canister, index, state in registry.get("pollers", ())
-        if not gateway.registry.goes_on_from(canister, index, state)
+        if not gateway.registry.continues_from(canister, index, state)
     }
     if not elsewhere:
         return

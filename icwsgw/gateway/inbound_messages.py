@@ -157,7 +157,7 @@ class InboundMessages:
             self.watch.read(watch)
 
     def resume(self) -> None:
-        """Go on after a handover."""
+        """Continue after a handover."""
         if self._sequence_buffer.held:
             self._holding = self._context.clock.callLater(HOLD_SECONDS, self._held_long_enough)
         if self.watch is not None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: How replicas begin a reject message (dfinity/ic, rs/embedders, rs/execution_environment).
 _FROM: Final = re.compile(r"^Error from Canister [a-z0-9-]+: ")
 _TRAPPED: Final = re.compile(r"^Canister (?:called `ic0\.trap` with message|trapped explicitly): ")
-#: How a session ends when a newer connection of the same client replaces it: close code and words.
+#: How a session ends when a newer connection of the same client replaces it: close code and reason.
 REPLACED = (CloseCode.REPLACED, "replaced by a newer connection of the same client")
 
 #: Outcomes of :attr:`icwsgw.observe.metrics.Metrics.opens` by close code.
@@ -111,11 +111,11 @@ def wrong_expiry(now_ns: int, expiry_ns: int) -> str | None:
 
 
 def _refused_expiry(envelope: ClientEnvelope, error: IcwsError) -> str | None:
-    """As :func:`wrong_expiry` for an envelope that a replica has refused: by the replica's clock, or in its words."""
-    words = error.detail if isinstance(error, HttpError) else error.message if isinstance(error, Rejected) else ""
-    if not refuses_expiry(words):
+    """As :func:`wrong_expiry` for an envelope that a replica has refused: by the replica's clock, or as it says."""
+    refusal = error.detail if isinstance(error, HttpError) else error.message if isinstance(error, Rejected) else ""
+    if not refuses_expiry(refusal):
         return None
-    now_ns = replica_time(words)
+    now_ns = replica_time(refusal)
     text = None if now_ns is None else wrong_expiry(now_ns, envelope.ingress_expiry)
     return text or f"{envelope.method_name} refused: {_plain(error)}"
 

@@ -123,8 +123,8 @@ class Registry:
                 self._context.call_scheduler.canister_has_spoken(place[0])
             poller.read(state)
 
-    def goes_on_from(self, canister: bytes, index: int, state: Mapping[str, Any]) -> bool:
-        """Whether the poller of a state goes on from the position of the state, and not from another process's."""
+    def continues_from(self, canister: bytes, index: int, state: Mapping[str, Any]) -> bool:
+        """Whether the poller of a state continues from the position of the state, and not from another process's."""
         kept = self._pollers_to_come.get((canister, index), state)
         here, there = (each.get("cursor", {}) for each in (kept, state))
         return all(here.get(name) == there.get(name) for name in ("next", "fresh", "last"))

@@ -440,7 +440,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         envelope: ClientEnvelope | None = None,
         canister: Principal | None = None,
     ) -> None:
-        """Go on to the next state and perform the effects.
+        """Step to the next state and perform the effects.
 
         :param text: the reason for the client
         :param code: the close code for the end of a wait that begins now

@@ -1,6 +1,6 @@
 """Hands sessions over to another process, and takes them over (decision 0069).
 
-A session is written down as plain values. The other process makes it from them, and goes on: it sends the calls that
+A session is written down as plain values. The other process makes it from them, and continues: it sends the calls that
 were in flight again, by the same bytes, and the network executes each only once.
 """
 
@@ -98,7 +98,7 @@ def mark(session: ClientSession) -> tuple[object, ...] | None:
 
 
 def take_over(session: ClientSession, gateway: Gateway, document: Mapping[str, Any]) -> None:
-    """Give a new session the state of a document; :func:`resume` goes on with it.
+    """Give a new session the state of a document; :func:`resume` continues with it.
 
     :param session: made with the document's ``id`` and ``identity``
     :raises FormatError: a value is of the wrong kind
@@ -161,7 +161,7 @@ def _at_rest(document: Mapping[str, Any]) -> bool:
 
 
 def resume(session: ClientSession, gateway: Gateway) -> None:
-    """Go on with a session that was taken over."""
+    """Continue with a session that was taken over."""
     ended = session.state is State.CLOSED
     if session.after_wait is not None and not ended:
         session.wait = session.context.clock.callLater(NEXT_MESSAGE_SECONDS, session.wait_over)

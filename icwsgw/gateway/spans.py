@@ -69,7 +69,7 @@ class RelaySpans:
             self.dropped()
 
     def left(self) -> None:
-        """End the spans of all messages, with which another process goes on."""
+        """End the spans of all messages, with which another process continues."""
         for span in self._spans.values():
             span.ended("handed over")
         self._spans.clear()

@@ -109,8 +109,8 @@ class TimerWheel:
                 delay = PERIOD
             if delay is not None and item.wheel_slot < 0:
                 self.watch(item, delay)
-        self._clock.callLater(0, self._go_on, slot)
+        self._clock.callLater(0, self._continue, slot)
 
-    def _go_on(self, slot: int) -> None:
+    def _continue(self, slot: int) -> None:
         if self._loop.running:
             self._visit(slot)

@@ -10,7 +10,7 @@ from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.conversation import Conversation
 from icwsgw.handover.early_words import say_early
-from icwsgw.handover.transfer import Transfer, say_go
+from icwsgw.handover.transfer import Transfer, send_go
 
 if TYPE_CHECKING:
     from icwsgw.config.schema import GatewayConfig
@@ -133,7 +133,7 @@ class PassedTransfer:
 
     def _over(self, result: Document) -> None:
         self._conversation.close()
-        say_go(self._channel, lambda: {**self._go(), "overrides": self._service.overrides.to_json()})
+        send_go(self._channel, lambda: {**self._go(), "overrides": self._service.overrides.to_json()})
         self._done(result)
 
     def _has_failed(self, reason: str) -> None:

@@ -1,6 +1,6 @@
-"""Which process gets which clients, and with which identities they go on there.
+"""Which process gets which clients, and with which identities they continue there.
 
-A client's canister knows it by an identity of the gateway, so it goes on with the same one. In a gateway with ``k``
+A client's canister knows it by an identity of the gateway, so it continues with the same one. In a gateway with ``k``
 identities for each process, worker ``w`` has the identities ``w * k`` to ``w * k + k - 1``, and a process without
 workers is worker 0. If the numbers of workers or identities become smaller, a process also gets identities that are not
 its own. It gives them to no new client (:class:`icwsgw.core.identity_assignment.IdentityAssignment`).

@@ -53,7 +53,7 @@ _log = get_logger("handover")
 
 
 class HandoverFailed(IcwsError):
-    """The handover has failed, and this process goes on as before; the text says why."""
+    """The handover has failed, and this process continues as before; the text says why."""
 
     cause = "handover"
 
@@ -64,7 +64,7 @@ class Predecessor:
     :param command: gives the command line of the new process, or raises HandoverFailed
     :param directory: where it starts
     :param environment: its environment
-    :param announce: called with the process id of the successor before it goes on
+    :param announce: called with the process id of the successor before it continues
     :param pidfile: the file that holds the process id of the gateway; None: there is none
     """
 
@@ -105,13 +105,13 @@ class Predecessor:
         return done
 
     def signalled(self) -> None:
-        """Hand over and stop, or go on: SIGUSR2."""
+        """Hand over and stop, or continue: SIGUSR2."""
         self.hand_over().addCallbacks(lambda result: self.retire(), lambda failure: None)
 
     def reload(self, read: Callable[[], None]) -> None:
         """Reload, and let the successor reload, which may have read the configuration already: SIGHUP.
 
-        The successor is told when it goes on, and after that by a signal.
+        The successor is told when it continues, and after that by a signal.
 
         :param read: reads the configuration again; not called if this process has handed over
         """
@@ -234,7 +234,7 @@ class _Attempt:
             **environment,
             CHANNEL: str(theirs.fileno()),
             SOCKETS: json.dumps(listening),
-            # what it has to know if this process dies before it can tell the successor to go on
+            # what it has to know if this process dies before it can tell the successor to continue
             FACTS: json.dumps({**self._service.handover_facts, "pidfile": self._path}),
         }
         given = (1, 2, theirs.fileno(), *listening.values())
@@ -331,7 +331,7 @@ class _Attempt:
         self._pass_on("USR1", "rotate")
 
     def _pass_on(self, signal: str, request: str) -> None:
-        """Signal the successor, if it has been told to go on already; else tell it, if it is ready."""
+        """Signal the successor, if it has been told to continue already; else tell it, if it is ready."""
         if self._handed_over:
             if self._process is not None:
                 with suppress(ProcessExitedAlready):

@@ -80,12 +80,12 @@ def log_options(twistd: Mapping[str, Any]) -> list[str]:
     return [f"--logfile={os.path.abspath('twistd.log')}"]
 
 
-def _has_to_reload(told: Document) -> bool:
-    """Whether a successor has to read the configuration again, by what its predecessor has said last.
+def _has_to_reload(last_message: Document) -> bool:
+    """Whether a successor has to read the configuration again, by the last message of its predecessor.
 
-    One that has died before it could say it may have been asked to. One of an older version does not say it.
+    One that has died before it sent one may have been asked to. One of an older version does not send it.
     """
-    return bool(told.get("reload", "go" not in told))
+    return bool(last_message.get("reload", "go" not in last_message))
 
 
 def prepare_handover(
@@ -108,13 +108,13 @@ def prepare_handover(
     twistd: Any = options.parent or {}
     pidfile = TwistdPidFile(twistd)
 
-    def began(told: Document) -> None:
+    def began(last_message: Document) -> None:
         assert successor is not None
-        pidfile.take(str(told.get("pidfile", successor.facts.get("pidfile")) or ""))
+        pidfile.take(str(last_message.get("pidfile", successor.facts.get("pidfile")) or ""))
         notifying.begin()
-        if told.get("rotate"):
+        if last_message.get("rotate"):
             gateway.reactor.callLater(0, gateway.rotate_logs)
-        if _has_to_reload(told):
+        if _has_to_reload(last_message):
             gateway.reactor.callLater(0, reload)
 
     if successor is not None:

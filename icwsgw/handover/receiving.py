@@ -40,7 +40,7 @@ class NothingTaken(Exception):
 class Receiving:
     """Takes over. The whole process does nothing else meanwhile.
 
-    :ivar go: what the other process has said last; empty if it has crashed after it had handed over
+    :ivar go: the last message of the other process; empty if it has crashed after it had handed over
     """
 
     def __init__(self, service: GatewayService, sources: Sequence[Source]) -> None:
@@ -75,7 +75,7 @@ class Receiving:
     def _receive(self) -> None:
         """Take what the other processes send.
 
-        :raises ChannelClosed: one has ended, or goes on itself
+        :raises ChannelClosed: one has ended, or continues itself
         :raises FormatError: one is of another version, or sends something invalid
         """
         whole = [self._until(LAST_EARLY, *source) for source in self._sources]
@@ -85,35 +85,35 @@ class Receiving:
                 self._until("end", channel, taken)
         for _, taken in self._sources:
             taken.check()
-        told = self._tell_taken()
+        informed = self._tell_taken()
         # Each of these lets go when it reads that. What fails now must not cost the clients of the others.
-        self._sources = [source for source in told if self._may_go_on(source)]
-        for source in told:
+        self._sources = [source for source in informed if self._may_continue(source)]
+        for source in informed:
             if source not in self._sources:
                 source[1].discard()
-        if told and not self._sources:
+        if informed and not self._sources:
             raise ChannelClosed("the other process goes on")
 
     def _tell_taken(self) -> list[tuple[Channel, Taken]]:
-        """Tell the processes that this one has everything; those that hear it.
+        """Tell the processes that this one has everything; returns those that have received it.
 
         :raises ChannelClosed: the first of them does not
         """
-        told: list[tuple[Channel, Taken]] = []
+        informed: list[tuple[Channel, Taken]] = []
         for channel, taken in self._sources:
             try:
                 channel.send({"taken": len(taken)})
             except ChannelClosed as error:
-                if not told:
+                if not informed:
                     raise
                 _log.error("a process ends, or keeps its clients", reason=error)
                 taken.discard()
             else:
-                told.append((channel, taken))
-        return told
+                informed.append((channel, taken))
+        return informed
 
-    def _may_go_on(self, source: tuple[Channel, Taken]) -> bool:
-        """Hear the last word of a process that has everything taken from it; False: it keeps its clients."""
+    def _may_continue(self, source: tuple[Channel, Taken]) -> bool:
+        """Read the last message of a process from which everything is taken; False: it keeps its clients."""
         try:
             document, _ = source[0].receive(SILENCE_SECONDS)
         except (ChannelClosed, FormatError):

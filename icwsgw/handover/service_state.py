@@ -1,4 +1,4 @@
-"""The state of a gateway's service as documents: written by the process that ends, read by the one that goes on.
+"""The state of a gateway's service as documents: written by the process that ends, read by the one that continues.
 
     {"version", "gateway", "early": true}             while the first process serves: what sessions need
     {"early": true, ...}                              connections as they are then, as below, in several rounds
@@ -49,7 +49,7 @@ from icwsgw.handover.channel import MOST_SOCKETS
 from icwsgw.handover.early_rounds import EarlyRounds
 from icwsgw.ic import cbor
 from icwsgw.observe.logs import get_logger
-from icwsgw.observe.meters import counters_of, go_on_from
+from icwsgw.observe.meters import continue_from, counters_of
 from icwsgw.observe.tolerant import tolerate
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class _Row:
 
 
 class Taken:
-    """What has come from the other process. It is made into connections at once, which go on with :meth:`begin`.
+    """What has come from the other process. It is made into connections at once, which continue with :meth:`begin`.
 
     A connection whose state is invalid costs only itself.
 
@@ -327,7 +327,7 @@ class Taken:
                 detach_sessions(self._service.gateway, [session])
 
     def discard(self) -> None:
-        """Forget all connections without a word to anybody: the other process goes on with them."""
+        """Forget all connections without a word to anybody: the other process continues with them."""
         for row in self._rows:
             try:
                 if row is not None:
@@ -337,9 +337,9 @@ class Taken:
         self._rows = []
 
     def begin(self) -> None:
-        """Go on with all that the other process has had."""
+        """Continue with all that the other process has had."""
         state, service, gateway = self._state, self._service, self._service.gateway
-        self._part(go_on_from, service.metrics.declared, state.get("counters"))
+        self._part(continue_from, service.metrics.declared, state.get("counters"))
         self._part(take_overrides, service, state.get("overrides"))
         # behind the overrides, which may begin and end limits
         self._part(lambda limits, value: limits.read(value), service.factory.limits, state.get("limits"))
@@ -349,13 +349,13 @@ class Taken:
         sessions: list[ClientSession] = [each.session for each in taken if each.session is not None]
         complete(gateway, state.get("gateway", {}), [*sessions, *left])
         for_each_session(left, lambda session: session.left(_ABNORMAL))
-        for_each_session(taken, lambda each: self._go_on(each, each.send_unsent))
+        for_each_session(taken, lambda each: self._continue(each, each.send_unsent))
         # All at once: the event loop has their sockets, and would read those that have not gone on yet.
-        for_each_session(taken, lambda each: self._go_on(each, each.read_unread))
-        self._part(lambda status, value: status.go_on_from(value), service.status, state.get("status"))
+        for_each_session(taken, lambda each: self._continue(each, each.read_unread))
+        self._part(lambda status, value: status.continue_from(value), service.status, state.get("status"))
 
     @staticmethod
-    def _go_on(connection: GatewayProtocol, act: Callable[[], None]) -> None:
+    def _continue(connection: GatewayProtocol, act: Callable[[], None]) -> None:
         try:
             act()
         except Exception:
@@ -373,7 +373,7 @@ class Taken:
             _log.failure("a part of the former process's state is not taken over")
 
     def check(self) -> None:
-        """Check that this process can go on with what has come.
+        """Check that this process can continue with what has come.
 
         :raises FormatError: it has other identities, or is at another network
         """

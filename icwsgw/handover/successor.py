@@ -1,8 +1,8 @@
-"""The new process: gets ready, takes over from the process that serves, and goes on.
+"""The new process: gets ready, takes over from the process that serves, and continues.
 
-See :mod:`icwsgw.handover.predecessor` for the order of messages. Until it is told to go on, this process accepts no
+See :mod:`icwsgw.handover.predecessor` for the order of messages. Until it is told to continue, this process accepts no
 connection and ends when the other one ends its channel. If the other process ends after ``taken``, nobody else has the
-connections any more: then this process goes on too.
+connections any more: then this process continues too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from icwsgw.server.endpoints import ListeningService
     from icwsgw.service import GatewayService
 
-#: Seconds between two looks whether the network is reached, and between two words to the other process.
+#: Seconds between two looks whether the network is reached, and between two messages to the other process.
 LOOK_SECONDS, WORD_SECONDS = 0.1, 1.0
 #: For the log.
 NO_OVERRIDES_TAKEN = "what was set at run time is not taken over"
@@ -49,7 +49,7 @@ class Successor:
 
     :param channel: to that process
     :param sockets: descriptors of its listening sockets, by address
-    :param facts: what that process has said of itself
+    :param facts: what that process has written of itself
     """
 
     def __init__(self, channel: Channel, sockets: dict[str, int], reactor: Any, facts: Document | None = None) -> None:
@@ -58,8 +58,8 @@ class Successor:
         self._sockets = sockets
         self._reactor = reactor
         self._service: GatewayService | None = None
-        self._began: Callable[[Document], None] = lambda told: None
-        self._last_word = -WORD_SECONDS
+        self._began: Callable[[Document], None] = lambda last_message: None
+        self._reported_at = -WORD_SECONDS
         self._loop = LoopingCall(self._look)
         self._loop.clock = cast(Any, reactor)
         self._inheritance = Inheritance()
@@ -113,7 +113,7 @@ class Successor:
     def prepare(self, service: GatewayService, began: Callable[[Document], None]) -> None:
         """Take over when this process is ready.
 
-        :param began: called when it serves, with what the other process has said last; without ``go``: it has crashed
+        :param began: called when it serves, with the last message of the other process; without ``go``: it has crashed
         """
         self._service = service
         self._began = began
@@ -129,15 +129,15 @@ class Successor:
         try:
             if reason is None:
                 self._loop.stop()
-                self._take_over(service, self._say_ready())
-            elif now - self._last_word >= WORD_SECONDS:
-                self._last_word = now
+                self._take_over(service, self._report_ready())
+            elif now - self._reported_at >= WORD_SECONDS:
+                self._reported_at = now
                 self._channel.send({"at": f"the network ({reason})"})
         except ChannelClosed as error:
             self._give_up(str(error))
 
-    def _say_ready(self) -> list[Source]:
-        """Say that this process is ready; the processes that hand over to it."""
+    def _report_ready(self) -> list[Source]:
+        """Report that this process is ready; returns the processes that hand over to it."""
         inheritance = self._inheritance
         ready = {"ready": __version__, EARLY: True}
         if not self.facts.get("supervisor"):
@@ -166,19 +166,19 @@ class Successor:
         accept_all(service.listening_services)
         go = receiving.go
         if self.facts.get("supervisor"):
-            go = self._hear_supervisor()
+            go = self._wait_for_supervisor()
         tolerate(_log, "telling that this process serves failed", lambda: self._began(go))
         if overrides := go.get("overrides"):
             tolerate(_log, NO_OVERRIDES_TAKEN, lambda: take_overrides(service, overrides))
         tolerate(_log, "closing the channel failed", self._channel.close)
 
-    def _hear_supervisor(self) -> Document:
-        """Wait until the supervisor has let go of its sockets too; what it has told."""
-        told: Document = {}
+    def _wait_for_supervisor(self) -> Document:
+        """Wait until the supervisor has let go of its sockets too; returns its last messages."""
+        received: Document = {}
         with suppress(ChannelClosed, FormatError):
-            while "go" not in told:
-                told |= read_early(*self._channel.receive(SILENCE_SECONDS))
-        return told
+            while "go" not in received:
+                received |= read_early(*self._channel.receive(SILENCE_SECONDS))
+        return received
 
     def _close_unused(self, service: GatewayService) -> None:
         """Close the sockets of addresses that the configuration does not have any more."""

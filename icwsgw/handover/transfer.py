@@ -5,7 +5,7 @@
     stops to serve
     state, and what has changed      ──>  takes it
                                      <──  {"taken": number of connections}
-    {"go": true}                     ──>  goes on
+    {"go": true}                     ──>  continues
     lets go of everything
 
 Up to ``taken`` this process has all clients, and whatever goes wrong costs nothing. It says ``{"stop": true}`` then, so
@@ -46,7 +46,7 @@ class Transfer:
     """One transfer.
 
     :param channel: to the other process; somebody else reads it, and calls :meth:`heard`
-    :param go: gives what the other process is told when it goes on, beside that it does; called after the point of no
+    :param go: gives what the other process is told when it continues, beside that it does; called after the point of no
         return
     :param done: called with what was handed over, when this process has let go of it
     :param failed: called with the reason: nothing has changed
@@ -168,7 +168,7 @@ class Transfer:
         assert channel is not None
         count = len(handed.connections)
         left = len(self._service.factory.connections) - count
-        say_go(channel, self._go)
+        send_go(channel, self._go)
         seconds = self._service.reactor.seconds() - began
         if not left:
             tolerate(_log, "giving way failed", give_way)
@@ -176,8 +176,8 @@ class Transfer:
         self._done({"connections": count, "left": left, "seconds": round(seconds, 3), "from": __version__})
 
 
-def say_go(channel: Channel, what: Callable[[], Document]) -> None:
-    """Tell the other process to go on. It does so even if it is not told.
+def send_go(channel: Channel, what: Callable[[], Document]) -> None:
+    """Tell the other process to continue. It does so even if it is not told.
 
     :param what: gives what it has to know; a fault there costs no more than that
     """

@@ -18,32 +18,32 @@ class Declaring:
     def _under(self, group: str) -> None:
         self._group = group
 
-    def _declare(self, name: str, words: str, kind: str, meter: Meter, label: str = "", **more: Any) -> None:
-        self.declared.append(Declared(name, words, kind, meter, label, group=self._group, **more))
+    def _declare(self, name: str, help_text: str, kind: str, meter: Meter, label: str = "", **more: Any) -> None:
+        self.declared.append(Declared(name, help_text, kind, meter, label, group=self._group, **more))
 
-    def _counter(self, name: str, words: str, **more: Any) -> Counter:
+    def _counter(self, name: str, help_text: str, **more: Any) -> Counter:
         meter = Counter()
-        self._declare(name, words, "counter", meter, **more)
+        self._declare(name, help_text, "counter", meter, **more)
         return meter
 
-    def _counters(self, name: str, words: str, label: str, values: Iterable[str], **more: Any) -> LabelledCounter:
+    def _counters(self, name: str, help_text: str, label: str, values: Iterable[str], **more: Any) -> LabelledCounter:
         meter = LabelledCounter(values)
-        self._declare(name, words, "counter", meter, label, **more)
+        self._declare(name, help_text, "counter", meter, label, **more)
         return meter
 
-    def _gauge(self, name: str, words: str, kind: str = "gauge", **more: Any) -> Gauge:
+    def _gauge(self, name: str, help_text: str, kind: str = "gauge", **more: Any) -> Gauge:
         meter = Gauge()
-        self._declare(name, words, kind, meter, **more)
+        self._declare(name, help_text, kind, meter, **more)
         return meter
 
     def _gauges(
-        self, name: str, words: str, label: str, values: Iterable[str], kind: str = "gauge", **more: Any
+        self, name: str, help_text: str, label: str, values: Iterable[str], kind: str = "gauge", **more: Any
     ) -> LabelledGauge:
         meter = LabelledGauge(values)
-        self._declare(name, words, kind, meter, label, **more)
+        self._declare(name, help_text, kind, meter, label, **more)
         return meter
 
-    def _histogram(self, name: str, words: str, bounds: Sequence[float], **more: Any) -> Histogram:
+    def _histogram(self, name: str, help_text: str, bounds: Sequence[float], **more: Any) -> Histogram:
         meter = Histogram(bounds)
-        self._declare(name, words, "histogram", meter, **more)
+        self._declare(name, help_text, "histogram", meter, **more)
         return meter

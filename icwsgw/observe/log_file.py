@@ -69,7 +69,7 @@ class LogFile:
         self._append(data)
 
     def rotate(self) -> None:
-        """Begin a new file. If that fails, the present one says so and goes on."""
+        """Begin a new file. If that fails, the present one says so and continues."""
         try:
             if self._is_mine():
                 self._shift()

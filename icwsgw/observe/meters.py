@@ -209,7 +209,7 @@ class Declared:
     def __init__(
         self,
         name: str,
-        words: str,
+        help_text: str,
         kind: str,
         meter: Meter,
         label: str = "",
@@ -225,7 +225,7 @@ class Declared:
         self.advice = advice
         self.merge = merge
         self.name = name
-        self.help = words
+        self.help = help_text
         self.kind = kind
         self.meter = meter
         self.label = label
@@ -266,7 +266,7 @@ def _bound(bound: float) -> str:
 
 
 def counters_of(declared: Iterable[Declared]) -> dict[str, Any]:
-    """What the counters and histograms have counted, as plain values, for the process that goes on."""
+    """What the counters and histograms have counted, as plain values, for the process that continues."""
     found: dict[str, Any] = {}
     for entry in declared:
         meter = entry.meter
@@ -277,7 +277,7 @@ def counters_of(declared: Iterable[Declared]) -> dict[str, Any]:
     return found
 
 
-def go_on_from(declared: Iterable[Declared], counted: Mapping[str, Any]) -> None:
+def continue_from(declared: Iterable[Declared], counted: Mapping[str, Any]) -> None:
     """Add what another process has counted, so that no counter steps back.
 
     :param counted: as :func:`counters_of` gives it; what this version does not know is left out

@@ -377,26 +377,26 @@ class Metrics(NetworkMetrics, CertificateMetrics, AccessListMetrics):
     def _by_canister(self) -> None:
         self._under("By canister")
         self.canisters = Ranking(CANISTERS)
-        words = f"of the {CANISTERS} canisters with most open sessions, and of all others together"
-        self._ranked("icws_canister_sessions", f"Open sessions {words}", "sum")
+        scope = f"of the {CANISTERS} canisters with most open sessions, and of all others together"
+        self._ranked("icws_canister_sessions", f"Open sessions {scope}", "sum")
         self._ranked(
             "icws_canister_queue_lag_seconds",
-            f"Queue lag at the last delivery of the last minute {words} the longest",
+            f"Queue lag at the last delivery of the last minute {scope} the longest",
             "greatest",
             advice="See icws_queue_lag_seconds.",
         )
-        self._ranked("icws_canister_query_seconds", f"Seconds a poll takes, smoothed, {words} the longest", "greatest")
+        self._ranked("icws_canister_query_seconds", f"Seconds a poll takes, smoothed, {scope} the longest", "greatest")
         self._ranked(
             "icws_canister_failed_polls",
-            f"Failed polls since the last successful one {words} the most",
+            f"Failed polls since the last successful one {scope} the most",
             "greatest",
             advice="After --canister-grace without a valid answer its clients are closed with 4106.",
         )
 
-    def _ranked(self, name: str, words: str, merge: str, **more: Any) -> None:
+    def _ranked(self, name: str, help_text: str, merge: str, **more: Any) -> None:
         column = sum(isinstance(entry.meter, RankedGauge) for entry in self.declared)
         meter = RankedGauge(self.canisters, column, MERGES[merge])
-        self._declare(name, words, "gauge", meter, "canister", merge=merge, **more)
+        self._declare(name, help_text, "gauge", meter, "canister", merge=merge, **more)
 
     def _of_the_process(self) -> None:
         self._under("The process")

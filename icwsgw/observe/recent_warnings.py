@@ -80,7 +80,7 @@ class RecentWarnings:
         """Return the entries for another process, the latest last, each with what makes it one."""
         return [[*key, dict(entry)] for key, entry in self._entries.items()]
 
-    def go_on_from(self, written: Iterable[Any]) -> None:
+    def continue_from(self, written: Iterable[Any]) -> None:
         """Put the entries of a former process, as :meth:`written` gives them, before one's own."""
         own, self._entries = self._entries, OrderedDict()
         for component, text, canister, found in [*written, *([*key, entry] for key, entry in own.items())]:

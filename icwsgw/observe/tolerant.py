@@ -8,7 +8,7 @@ from icwsgw.observe.logs import Logger
 
 
 def tolerate(log: Logger, failed: str, act: Callable[[], object]) -> None:
-    """Do something; log an exception with its traceback, and go on.
+    """Do something; log an exception with its traceback, and continue.
 
     :param failed: the words for the log
     """

@@ -118,7 +118,7 @@ class Tracing:
         return ConnectionTrace(self, span) if span.is_recording() else None
 
     def handed_over(self, session_id: str, trace: Mapping[str, Any]) -> SessionTrace | None:
-        """Go on with the trace of a session that another process has served.
+        """Continue with the trace of a session that another process has served.
 
         :param trace: as :meth:`SessionTrace.written` gives it
         :return: None if the level excludes sessions
@@ -238,11 +238,11 @@ class SessionTrace:
         return MessageTrace(self._tracing, span)
 
     def written(self) -> dict[str, str]:
-        """Return what the process needs that goes on with the session, as plain values."""
+        """Return what the process needs that continues with the session, as plain values."""
         return {"trace_id": self.id, "span_id": format_span_id(self._span.get_span_context().span_id)}
 
     def left(self) -> None:
-        """End the span, because another process goes on with the session: its span is below this one."""
+        """End the span, because another process continues with the session: its span is below this one."""
         self.ended({"cause": "handed over"})
 
     def ended(self, facts: dict[str, AttributeValue]) -> None:

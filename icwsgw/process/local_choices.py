@@ -57,9 +57,9 @@ class LocalChoices:
         self.notes: list[str] = []
         sources = dict(sourced.sources)
         if sourced.config.ic_network_url == AUTO:
-            url, words = choose_network(local_networks(folder), answers or answers_status)
+            url, note = choose_network(local_networks(folder), answers or answers_status)
             self._chosen["ic_network_url"] = url
-            self.notes.append(words)
+            self.notes.append(note)
         if sourced.config.devnet and sources["devnet_listen"] == "default":
             self._step_aside(fault)
         self.sourced = sourced._replace(config=replace(sourced.config, **self._chosen))

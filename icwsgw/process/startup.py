@@ -59,10 +59,10 @@ class StarterStderr:
         """Write a text; leave out what the daemon says itself."""
         told = self._TOLD.fullmatch(text)
         if told is not None:
-            words = ast.literal_eval(told[1]).decode("ascii", "replace")
-            if words.startswith(self._errors):
+            message = ast.literal_eval(told[1]).decode("ascii", "replace")
+            if message.startswith(self._errors):
                 return
-            text = f"{words}\n{told[2]}"
+            text = f"{message}\n{told[2]}"
         rest = text.encode(errors="backslashreplace")
         while rest and self._descriptor >= 0:
             rest = rest[os.write(self._descriptor, rest) :]

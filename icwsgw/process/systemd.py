@@ -84,9 +84,9 @@ class Notifier:
             self._call = None
         self._address = ""
 
-    def status(self, words: str) -> None:
+    def status(self, text: str) -> None:
         """Set the status line that ``systemctl status`` shows."""
-        self._send(_status(words))
+        self._send(_status(text))
 
     def reloading(self, begins: bool) -> None:
         """Report that a reload begins (True) or has ended (False)."""
@@ -128,8 +128,8 @@ class Notifier:
             self._complained = True
 
 
-def _status(words: str) -> str:
-    line = " ".join(words.split())[:MAX_STATUS]
+def _status(text: str) -> str:
+    line = " ".join(text.split())[:MAX_STATUS]
     return f"STATUS={line}" if line else ""
 
 

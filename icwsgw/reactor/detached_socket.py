@@ -1,4 +1,4 @@
-"""Takes the socket away from a transport, so that another process can go on with the connection (decision 0069).
+"""Takes the socket away from a transport, so that another process can continue with the connection (decision 0069).
 
 Twisted has no such operation: every way to end a transport ends its connection. This module reads private attributes
 of :class:`twisted.internet.abstract.FileDescriptor`.

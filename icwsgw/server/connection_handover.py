@@ -181,7 +181,7 @@ class ConnectionHandover:
     # the process that takes over
 
     def take_over(self, document: Mapping[str, Any]) -> None:
-        """Go on from a document in place of ``connectionMade``; :meth:`send_unsent` follows.
+        """Continue from a document in place of ``connectionMade``; :meth:`send_unsent` follows.
 
         :raises FormatError: a value is of the wrong kind
         """
@@ -239,7 +239,7 @@ class ConnectionHandover:
         wheel.watch(self, usual if due is None else max(least, read_as(float, due, "due") - now))
 
     def _take_over_guard(self, document: Mapping[str, Any]) -> None:
-        """Go on with the rate limits of a client that has used up its tokens before."""
+        """Continue with the rate limits of a client that has used up its tokens before."""
         state = document.get("guard")
         if state is None:
             return

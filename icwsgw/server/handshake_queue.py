@@ -97,7 +97,7 @@ class HandshakeTurn:
     data: bytes
     failHandshake: Callable[..., None]  # noqa: N815
     _admission: Admission
-    # while it waits: fires when it may go on
+    # while it waits: fires when it may continue
     _turn: Deferred[None] | None = None
 
     def _pass_turnstile(self) -> Deferred[None] | None:
@@ -110,7 +110,7 @@ class HandshakeTurn:
         return self._turn
 
     def turn(self) -> None:
-        """Its turn has come: go on with the handshake."""
+        """Its turn has come: continue with the handshake."""
         turn, self._turn = self._turn, None
         if turn is None or self.state != self.STATE_CONNECTING:
             return

@@ -52,7 +52,7 @@ def landing_page(version: str, principals: Sequence[str], *, demo: str | None, s
     named = ", ".join(f"<code>{escape(text)}</code>" for text in principals[:MOST_PRINCIPALS])
     more = len(principals) - MOST_PRINCIPALS
     links = [("demo page of the local replica", demo), ("status page", status)]
-    items = "".join(f'<li><a href="{escape(url)}">{words}</a>\n' for words, url in links if url is not None)
+    items = "".join(f'<li><a href="{escape(url)}">{label}</a>\n' for label, url in links if url is not None)
     return _PAGE.format(
         version=escape(version),
         principals=f"Canisters know it as {named}{f' and {more} others' if more > 0 else ''}.",

@@ -1,7 +1,7 @@
 """Limits what connections hold of partial messages, and frees what ended connections hold.
 
 A message that is whole in one read is never counted and costs nothing here. When the partial messages of all
-connections together exceed their bound, a connection whose message goes on is not read any more. At the next look the
+connections together exceed their bound, a connection whose message continues is not read any more. At the next look the
 oldest partial messages of more than :data:`CROWDED_BYTES` are dropped (their clients get 1008) until the rest fits,
 shorter ones only if that is not enough. Then the others are read again (decision 0033).
 

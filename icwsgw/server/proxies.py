@@ -55,9 +55,9 @@ class TrustedProxies:
     __slots__ = ("_forwarded", "_header", "_networks", "_unix")
 
     def __init__(self, networks: Iterable[str], header: str) -> None:
-        words = tuple(networks)
-        self._unix = UNIX in words
-        self._networks = tuple(ip_network(word) for word in words if word != UNIX)
+        entries = tuple(networks)
+        self._unix = UNIX in entries
+        self._networks = tuple(ip_network(word) for word in entries if word != UNIX)
         self._header = header
         self._forwarded = header == "forwarded"
 

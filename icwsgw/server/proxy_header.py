@@ -62,13 +62,13 @@ def _read_v1(data: bytes) -> Header | None:
         if len(data) >= MOST_V1:
             raise ValueError(f"a PROXY header does not end within {MOST_V1} bytes")
         return None
-    words = data[:end].split(b" ")
-    if words[1] == b"UNKNOWN":
+    parts = data[:end].split(b" ")
+    if parts[1] == b"UNKNOWN":
         return Header(end + 2)
-    kind = _FAMILIES.get(words[1])
-    if kind is None or len(words) != 6:
+    kind = _FAMILIES.get(parts[1])
+    if kind is None or len(parts) != 6:
         raise ValueError("a PROXY header is not of the form PROXY TCP4 SOURCE DESTINATION PORT PORT")
-    _, _, source, destination, source_port, destination_port = words
+    _, _, source, destination, source_port, destination_port = parts
     return Header(
         end + 2,
         kind("TCP", _ip(source, kind), _port(source_port)),

@@ -71,7 +71,7 @@ class Aggregate(Collector):
                 self._ended.setdefault(name, _Sum(family)).add(family)
 
     def kept(self, but: Iterable[str] = ()) -> list[Family]:
-        """The counts of all workers, for the supervisor that goes on.
+        """The counts of all workers, for the supervisor that continues.
 
         :param but: workers whose own successors have theirs
         """
@@ -90,7 +90,7 @@ class Aggregate(Collector):
             for ended in sums._ended.values()
         ]
 
-    def go_on_from(self, families: Iterable[Family]) -> None:
+    def continue_from(self, families: Iterable[Family]) -> None:
         """Add what a former supervisor has kept."""
         for family in families:
             self._ended.setdefault(family[0], _Sum(family)).add(family)

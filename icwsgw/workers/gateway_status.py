@@ -38,7 +38,7 @@ class Statuses:
             self._ended = remains(merge([self._ended, remains(last)]))
 
     def kept(self, but: Iterable[int] = ()) -> Document:
-        """The counts of all workers, for the supervisor that goes on.
+        """The counts of all workers, for the supervisor that continues.
 
         :param but: workers whose own successors have theirs
         """
@@ -46,7 +46,7 @@ class Statuses:
         last = [remains(document) for worker, document in self.latest.items() if worker not in left_out]
         return remains(merge([self._ended, *last]))
 
-    def go_on_from(self, kept: Document) -> None:
+    def continue_from(self, kept: Document) -> None:
         """Add what a former supervisor has kept."""
         self._ended = remains(merge([self._ended, kept]))
 

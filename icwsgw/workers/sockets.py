@@ -177,10 +177,10 @@ class UnixPort:
     def _pause(self, error: OSError) -> None:
         _log.error("accepting paused", reason=errno.errorcode.get(error.errno or 0, str(error)))
         self._reactor.removeReader(self)
-        again: Callable[[], None] = self._go_on
+        again: Callable[[], None] = self._accept_again
         self._resume = self._reactor.callLater(PAUSE, again)
 
-    def _go_on(self) -> None:
+    def _accept_again(self) -> None:
         self._resume = None
         if self._reading:
             self._reactor.addReader(self)

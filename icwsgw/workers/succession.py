@@ -2,7 +2,7 @@
 
 It starts its workers, which accept no connection, and waits until all have reached the network. Then it makes a socket
 for each process that hands over, and passes its other end to the worker that gets its clients: the one of the same
-number, or if there are fewer workers, one of the first. A worker goes on with the identities of the clients that it
+number, or if there are fewer workers, one of the first. A worker continues with the identities of the clients that it
 gets, beside its own, and gives them to no new client (:class:`icwsgw.core.identity_assignment.IdentityAssignment`).
 
 See :mod:`icwsgw.workers.workers_transfer` for the order of messages.
@@ -47,7 +47,7 @@ class Succession:
 
     :param channel: to the process that hands over
     :param inheritances: what each worker takes over
-    :param began: called when this process serves, with what the other one has told; without ``go``: it has crashed
+    :param began: called when this process serves, with the last message of the other; no ``go``: it crashed
     :param reload: reads the configuration again: SIGHUP
     """
 
@@ -68,10 +68,10 @@ class Succession:
         self._conversation = Conversation(self._reactor, channel, self._heard, self._ended)
         self._loop = LoopingCall(self._look)
         self._loop.clock = cast(Any, self._reactor)
-        self._last_word = -WORD_SECONDS
+        self._reported_at = -WORD_SECONDS
         self._connections: int | None = None
         # for the case that it dies before it says "go"
-        self._told: Document = {}
+        self._early: Document = {}
         self._over = False
 
     def prepare(self) -> None:
@@ -87,8 +87,8 @@ class Succession:
             if waits_for is None:
                 self._loop.stop()
                 self._begin(channel)
-            elif now - self._last_word >= WORD_SECONDS:
-                self._last_word = now
+            elif now - self._reported_at >= WORD_SECONDS:
+                self._reported_at = now
                 channel.send({"at": waits_for})
         except ChannelClosed as error:
             self._give_up(str(error))
@@ -138,18 +138,18 @@ class Succession:
             self._heard_early(document, ends)
 
     def _heard_early(self, document: Document, ends: list[int]) -> None:
-        """Apply at once what is told in advance: the first workers serve long before the last ones."""
+        """Apply at once what is received in advance: the first workers serve long before the last ones."""
         try:
-            told = read_early(document, ends)
+            received = read_early(document, ends)
         except FormatError as error:
             _log.error(NO_OVERRIDES_TAKEN, reason=error)
             return
-        self._told |= told
-        if overrides := told.get("overrides"):
+        self._early |= received
+        if overrides := received.get("overrides"):
             tolerate(_log, NO_OVERRIDES_TAKEN, lambda: take_overrides(self._supervisor, overrides))
-        if told.get("reload"):
+        if received.get("reload"):
             tolerate(_log, "reloading failed", self._reload)
-        if told.get("rotate"):
+        if received.get("rotate"):
             tolerate(_log, "beginning new log files failed", self._supervisor.rotate_logs)
 
     def _ended(self, reason: str | None) -> None:
@@ -157,7 +157,7 @@ class Succession:
             self._give_up(reason or "the other process has ended")
         else:
             # It has crashed, or could not say that it is done: the clients that have come are here.
-            self._serve(self._told)
+            self._serve(self._early)
 
     def _serve(self, go: Mapping[str, Any]) -> None:
         if self._over:
@@ -172,8 +172,8 @@ class Succession:
             ("closing the conversation failed", self._conversation.close),
             ("beginning to serve failed", supervisor.serve),
             ("telling that this process serves failed", lambda: self._began(dict(go))),
-            (_NOT_TAKEN, lambda: pool.metrics.go_on_from(go.get("metrics", ()))),
-            (_NOT_TAKEN, lambda: pool.statuses.go_on_from(go.get("status", {}))),
+            (_NOT_TAKEN, lambda: pool.metrics.continue_from(go.get("metrics", ()))),
+            (_NOT_TAKEN, lambda: pool.statuses.continue_from(go.get("status", {}))),
         ):
             tolerate(_log, failed, act)
         if overrides := go.get("overrides"):

@@ -10,9 +10,9 @@
     {"go": true, "metrics", ...}      ──> serves
 
 The workers of a group hand over to the same process, one group after the other. While one does, the others serve. If
-none of the first group can hand over, nothing has changed. Afterwards, a worker that cannot hand over goes on until the
-end and is drained with the supervisor, as at a stop. If the successor itself ends, its workers end with their clients;
-this supervisor goes on with the workers that it still has, and starts the others again.
+none of the first group can hand over, nothing has changed. Afterwards, a worker that cannot hand over continues until
+the end and is drained with the supervisor, as at a stop. If the successor itself ends, its workers end with their
+clients; this supervisor continues with the workers that it still has, and starts the others again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.early_words import pass_on_early, say_early
-from icwsgw.handover.transfer import SILENCE_SECONDS, say_go
+from icwsgw.handover.transfer import SILENCE_SECONDS, send_go
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.tolerant import tolerate
 
@@ -88,7 +88,7 @@ class WorkersTransfer:
             pass_on_early(self._channel, request)
 
     def fail(self, reason: str) -> None:
-        """Give up: go on, and start workers again that have ended or handed over; or stop, with the successor."""
+        """Give up: continue, and start workers again that have ended or handed over; or stop, with the successor."""
         if self._over:
             return
         self._over = True
@@ -149,7 +149,7 @@ class WorkersTransfer:
             lambda: kept.update(overrides=self._supervisor.overrides.to_json()),
         ):
             tolerate(_log, "not all can be told to the successor", keep)
-        say_go(self._channel, lambda: kept)
+        send_go(self._channel, lambda: kept)
         for listener in self._supervisor.listening_services:
             tolerate(_log, "letting go of a listening socket failed", listener.detach)
         self._done(

@@ -92,7 +92,7 @@ def test_nothing_is_counted_twice_or_lost(worlds: list[list[float | None]]) -> N
 def test_another_process_goes_on_with_the_past() -> None:
     history_ = History(["up", "lag"])
     history_.add(T, {"up": 9.0})
-    history_.go_on_from(history(1.0, 2.0, start=T - INTERVAL))
+    history_.continue_from(history(1.0, 2.0, start=T - INTERVAL))
     assert history_.document()["series"] == {"up": [1.0, 2.0], "lag": [None, None]}
     history_.add(T + INTERVAL, {"up": 3.0, "lag": 0.5})
     assert history_.document()["series"] == {"up": [1.0, 2.0, 3.0], "lag": [None, None, 0.5]}
@@ -102,5 +102,5 @@ def test_another_process_goes_on_with_the_past() -> None:
 def test_a_past_of_another_kind_is_none(past: dict[str, Any]) -> None:
     history_ = History(["up"])
     history_.add(T, {"up": 9.0})
-    history_.go_on_from(past)
+    history_.continue_from(past)
     assert history_.document()["series"] == {"up": [9.0]}

@@ -197,7 +197,7 @@ def test_counters_of_a_former_process_are_no_rate() -> None:
     world.run(2 * INTERVAL)
     former = world.status.written()
     world.metrics.client_messages.inc(1_000_000)
-    world.status.go_on_from({**former, "started": started - 1000.0})
+    world.status.continue_from({**former, "started": started - 1000.0})
     client.echoes(b"one")
     world.run(2 * INTERVAL)
     document = world.look()
@@ -205,5 +205,5 @@ def test_counters_of_a_former_process_are_no_rate() -> None:
     assert len(series(document, "up")) == len(series({"history": former["history"]}, "up")) + 2
     assert document["started"] == started - 1000.0
     assert document["workers"][0]["started"] == started
-    world.status.go_on_from({})
+    world.status.continue_from({})
     assert world.look()["started"] == started - 1000.0

@@ -90,10 +90,10 @@ def test_a_plain_request_tells_the_clock_of_a_server_whose_handshake_has_no_date
 
 def test_a_refusal_is_told_in_the_servers_words() -> None:
     head = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
-    words = read_head(head + b"origin x not allowed\x1b, only y\n more", NOW).words
+    words = read_head(head + b"origin x not allowed\x1b, only y\n more", NOW).reason
     assert words == "origin x not allowed\\u001b, only y"
-    assert read_head(head, NOW).words == "Forbidden"
-    assert read_head(head.replace(b"plain", b"html") + b"<p>no", NOW).words == "Forbidden"
+    assert read_head(head, NOW).reason == "Forbidden"
+    assert read_head(head.replace(b"plain", b"html") + b"<p>no", NOW).reason == "Forbidden"
 
 
 def test_ports() -> None:
@@ -114,7 +114,7 @@ def test_tls(tmp_path: Path) -> None:
     with answering(b"HTTP/1.1 101 OK\r\n\r\n", context) as port:
         bad = probe(f"wss://127.0.0.1:{port}")
         assert bad.outcome is ProbeOutcome.BAD_CERTIFICATE
-        assert "certificate" in bad.words
+        assert "certificate" in bad.reason
         assert probe(f"ws://127.0.0.1:{port}").outcome in (ProbeOutcome.TLS, ProbeOutcome.NOT_HTTP)
 
 

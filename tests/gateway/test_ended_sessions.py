@@ -155,7 +155,7 @@ def test_another_process_goes_on_with_the_ends() -> None:
     for at, group in ((1.0, "a"), (3.0, "a"), (2.0, "b")):
         ended.add(group, refused_connection(at, {"peer": group}, 403, f"at {at}", ""))
     written = ended.written()
-    copy.go_on_from([*written, ["c", {"at": 4.0}], ["a", {**written[0][1], "of tomorrow": 1}]])
+    copy.continue_from([*written, ["c", {"at": 4.0}], ["a", {**written[0][1], "of tomorrow": 1}]])
     assert [(each.reason, each.peer) for each in copy.latest(5.0, 9)[0]] == [
         ("at 3.0", "a"),
         ("at 2.0", "b"),
@@ -163,5 +163,5 @@ def test_another_process_goes_on_with_the_ends() -> None:
         ("at 1.0", "a"),
     ]
     small = EndedSessions(most=2)
-    small.go_on_from(written)
+    small.continue_from(written)
     assert [each.at for each in small.latest(5.0, 9)[0]] == [3.0, 2.0]

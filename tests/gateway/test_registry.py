@@ -116,8 +116,8 @@ def test_of_two_states_of_one_queue_the_later_one_has_the_position() -> None:
     states = [{"cursor": cursor | more} for more in ({"next": 4}, {"last": None}, {"_gap_asks": 0}, {})]
     for state in states:
         registry.read({"pollers": [[CANISTER.raw, 0, state]]})
-    assert [registry.goes_on_from(CANISTER.raw, 0, state) for state in states] == [False, False, True, True]
-    assert registry.goes_on_from(OTHER.raw, 0, states[0]), "nobody else has it"
+    assert [registry.continues_from(CANISTER.raw, 0, state) for state in states] == [False, False, True, True]
+    assert registry.continues_from(OTHER.raw, 0, states[0]), "nobody else has it"
 
 
 def test_stopping_stops_all() -> None:

@@ -92,7 +92,7 @@ class Part:
     def read(self, document: Any) -> None:
         self.taken = document
 
-    go_on_from = read
+    continue_from = read
 
 
 class FrozenCall:

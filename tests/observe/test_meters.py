@@ -16,8 +16,8 @@ from icwsgw.observe.meters import (
     Meter,
     RankedGauge,
     Ranking,
+    continue_from,
     counters_of,
-    go_on_from,
     top,
 )
 
@@ -147,11 +147,11 @@ def test_no_counter_steps_back_in_the_process_that_goes_on() -> None:
     document = counters_of(before)
     after, (counter, labelled, histogram, counted, by_label, gauge) = make(1.0)
     counter.inc()
-    go_on_from(after, {**document, "gone_total": 7})
+    continue_from(after, {**document, "gone_total": 7})
     histogram.observe(2.0)
     assert (counter.value, labelled.values["a"], labelled.values["other"]) == (3, 3, 1)
     assert (histogram.counts, histogram.sum) == ([1, 1], 2.5)
     assert (counted.value, by_label.values) == (6.0, {"x": 6.0, "other": 2})
     assert gauge.value == 1.0, "a gauge is of this process"
-    go_on_from(after, {"h": {"counts": [1, 2, 3], "sum": 9.0}})
+    continue_from(after, {"h": {"counts": [1, 2, 3], "sum": 9.0}})
     assert histogram.counts == [1, 1], "other buckets cannot be added"

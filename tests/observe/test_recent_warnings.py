@@ -75,11 +75,11 @@ def test_the_entries_of_a_former_process_come_before(recent: RecentWarnings) -> 
     recent({"log_level": LogLevel.warn, "log_namespace": "agent", "icws_message": "two", "log_time": 9.0})
     own({"log_level": LogLevel.warn, "log_namespace": "icwsgw.agent", "icws_message": "two", "log_time": 9.0})
     own({"log_level": LogLevel.warn, "log_namespace": "icwsgw.agent", "icws_message": "three", "log_time": 10.0})
-    own.go_on_from(former)
+    own.continue_from(former)
     assert [(entry["text"], entry["count"]) for entry in own.entries()] == [("three", 1), ("two", 2), ("one", 1)]
     assert own.entries()[1]["at"] == 9.0
-    own.go_on_from(RecentWarnings(keep=9).written())
+    own.continue_from(RecentWarnings(keep=9).written())
     assert len(own.entries()) == 3
     small = RecentWarnings(keep=1)
-    small.go_on_from(former)
+    small.continue_from(former)
     assert [entry["text"] for entry in small.entries()] == ["two"]

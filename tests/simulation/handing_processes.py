@@ -169,7 +169,7 @@ class SimService:
         self.factory = self
         self.limits = process.factory.limits
         self.configured = process.config
-        self.status = SimpleNamespace(written=dict, go_on_from=lambda document: None)
+        self.status = SimpleNamespace(written=dict, continue_from=lambda document: None)
         #: what the process does next
         self.due: deque[Callable[[], object]] = deque()
         self._overrides = overrides

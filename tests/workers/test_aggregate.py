@@ -166,7 +166,7 @@ def test_the_supervisor_that_goes_on_keeps_what_ended_workers_have_counted() -> 
     kept = json.loads(json.dumps(former.kept(but=["1"])))
     assert former.value("icws_client_messages_total") == 110.0, "nothing has changed"
     later = Aggregate()
-    later.go_on_from(kept)
+    later.continue_from(kept)
     later.report("1", [family(10.0)])
     values = [sample.value for metric in later.collect() for sample in metric.samples]
     assert values == [111.0]

@@ -116,6 +116,6 @@ def test_the_supervisor_that_goes_on_keeps_what_ended_workers_have_counted() -> 
     for number in range(3):
         former.report(number, {"closes": {"1000": 10**number}})
     former.ended(0)
-    later.go_on_from(former.kept(but=[1]))
+    later.continue_from(former.kept(but=[1]))
     later.report(1, {"closes": {"1000": 10}})
     assert merge(later.parts())["closes"] == merge(former.parts())["closes"] == {"1000": 111}

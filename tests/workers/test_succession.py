@@ -63,8 +63,8 @@ class World:
             workers=self.workers,
             handover=None,
             tell=self.told.append,
-            metrics=SimpleNamespace(go_on_from=self.kept.append),
-            statuses=SimpleNamespace(go_on_from=self.kept.append),
+            metrics=SimpleNamespace(continue_from=self.kept.append),
+            statuses=SimpleNamespace(continue_from=self.kept.append),
         )
         self.served = self.detached = 0
         self.began: list[str] = []
@@ -271,7 +271,7 @@ def test_counts_that_nobody_understands_do_not_keep_it_from_serving(world: World
 
     world.prepared()
     world.says(0, said="taken_over", connections=2)
-    world.pool.metrics.go_on_from = refuse
+    world.pool.metrics.continue_from = refuse
     world.other.send({"go": True, "metrics": ["of another version"]})
     world.hear()
     assert (world.served, world.began, world.pool.handover) == (1, [""], None)
@@ -327,8 +327,8 @@ def test_what_fails_after_the_workers_have_taken_over_costs_nothing_else(world: 
 
     supervisor: Any = world.succession._supervisor
     owner, name = {
-        "metrics": (world.pool.metrics, "go_on_from"),
-        "status": (world.pool.statuses, "go_on_from"),
+        "metrics": (world.pool.metrics, "continue_from"),
+        "status": (world.pool.statuses, "continue_from"),
         "serve": (supervisor, "serve"),
         "override": (supervisor, "override"),
         "began": (world.succession, "_began"),

@@ -291,7 +291,7 @@ class HostPool:
 
     def _connect_more(self) -> None:
         if self._making:
-            return  # an attempt has failed at once; the loop below goes on
+            return  # an attempt has failed at once; the loop below continues
         self._making = True
         try:
             while (

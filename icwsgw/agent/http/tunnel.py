@@ -185,8 +185,8 @@ class _Tunnel(Protocol):
                 self._fail(ConnectFailed(f"the proxy {self._endpoint._name} answers without end"))
             return
         line = head.split(b"\r\n", 1)[0]
-        words = line.split(b" ", 2)
-        if not words[0].startswith(b"HTTP/1.") or len(words) < 2 or not words[1].startswith(b"2"):
+        parts = line.split(b" ", 2)
+        if not parts[0].startswith(b"HTTP/1.") or len(parts) < 2 or not parts[1].startswith(b"2"):
             said = line[:100].decode("ascii", "replace")
             self._fail(ConnectFailed(f"the proxy {self._endpoint._name} refuses: {said}"))
             return

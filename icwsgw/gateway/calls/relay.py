@@ -205,7 +205,7 @@ class Relay:
         }
 
     def read(self, document: Mapping[str, Any]) -> None:
-        """Take the state of a document; :meth:`resume` goes on with it.
+        """Take the state of a document; :meth:`resume` continues with it.
 
         :raises FormatError: a value is of the wrong kind
         """
@@ -216,7 +216,7 @@ class Relay:
         )
 
     def resume(self, all_sent: Callable[[], None]) -> None:
-        """Go on after a handover.
+        """Continue after a handover.
 
         :param all_sent: as in :meth:`finish`, if the client has left before
         """

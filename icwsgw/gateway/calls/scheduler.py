@@ -227,9 +227,9 @@ class CallQueue:
         for slot_queue in left:
             slot_queue.leave()
         for ticket in waiting:
-            self.go_on(ticket)
+            self.resume(ticket)
 
-    def go_on(self, ticket: _Ticket) -> None:
+    def resume(self, ticket: _Ticket) -> None:
         """A waiting call may take its next slot."""
         while ticket.taken < len(self._slot_queues):
             if not self._slot_queues[ticket.taken].enter(ticket, ticket.rank):
@@ -281,7 +281,7 @@ class _Ticket:
     def granted(self) -> None:
         """There is a slot (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
         self.taken += 1
-        self._exit.go_on(self)
+        self._exit.resume(self)
 
     def may_send(self) -> None:
         """There is a token (:class:`icwsgw.core.request_budget.BudgetWaiter`)."""

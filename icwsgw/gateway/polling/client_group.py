@@ -130,10 +130,10 @@ class ClientGroup:
             self._find_replaced(messages)
         return in_place
 
-    def close_all(self, clock: Clock, code: CloseCode, words: str) -> None:
+    def close_all(self, clock: Clock, code: CloseCode, reason: str) -> None:
         """Close all sessions of now, in batches."""
         self.closing = True
-        in_batches(clock, list(self.sessions.values()), lambda session: session.end(code, words), self._closed_all)
+        in_batches(clock, list(self.sessions.values()), lambda session: session.end(code, reason), self._closed_all)
 
     def _closed_all(self) -> None:
         self.closing = False

@@ -48,8 +48,8 @@ class OversizePages:
         context = self._context
         context.metrics.gaps.inc(beyond - first)
         if context.log_limiter.allows("gap", self._canister, now):
-            words = "messages are gone from the canister's queue"
-            _log.error(words, first=first, last=beyond - 1, canister=self._canister)
+            event = "messages are gone from the canister's queue"
+            _log.error(event, first=first, last=beyond - 1, canister=self._canister)
 
     def lost(self, first: int, beyond: int, clients: int) -> None:
         """Report that messages were skipped."""

@@ -34,7 +34,7 @@ class Pulse(IntEnum):
     NEW = 0
     """They have not begun."""
     RESTING = 1
-    """They begin, or go on, after a pause."""
+    """They begin, or continue, after a pause."""
     BEATING = 2
     """They come at each interval."""
     STOPPED = 3
