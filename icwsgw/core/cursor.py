@@ -17,7 +17,9 @@ whatever its nonce: older ones are gone.
 After a reset of the canister, a replica that lags behind still answers from the queue before it. All messages there are
 older, by the canister's own time, than those of the new queue. So for ``FORMER_SECONDS`` after a reset, an answer is
 ignored if its first new message is older than the last delivered one: it delivers nothing and is no evidence of a gap.
-Later its age does not count, so a canister whose clock goes back is read again after a minute.
+Later its age does not count, so a canister whose clock goes back is read again after a minute. Before the first
+message, such answers are ignored for ``FRESH_SECONDS``. Longer would be worse than to read the former queue once more:
+an absent queue that was taken for a reset may come back, and then it holds what new clients wait for.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ GAP_ASKS = 3
 GAP_SECONDS = 1.0
 #: Seconds after a reset for which answers from the queue before it are ignored: replicas lag behind by less.
 FORMER_SECONDS = 60.0
+#: The same, before any message of the new queue was delivered.
+FRESH_SECONDS = 3.0
 
 #: (client principal, client nonce, key, content), as icwsgw.ic.ws reads it
 Message = tuple[bytes, int, bytes, bytes]
@@ -139,7 +143,7 @@ class Cursor(Written):
         self.next = 0
         self.fresh = True
         self.last: LastMessage | None = None
-        #: the last message before the last reset, while answers from the queue of then may come
+        #: the last message before the last reset, and until when answers from the queue of then may come; 0: none come
         self._former: LastMessage | None = None
         self._former_until = 0.0
         self._gap_asks = 0
@@ -164,13 +168,16 @@ class Cursor(Written):
         self.last = None if last is None else LastMessage.from_document(last)
         self._former = None if former is None else LastMessage.from_document(former)
 
-    def restart(self, now: float) -> None:
+    def restart(self, now: float, reset: bool = True) -> None:
         """Begin again at nonce 0: the queue is a new one.
 
         :param now: monotonic seconds
+        :param reset: the canister was reset; otherwise the queue may be the same, but nothing of it has to be known
         """
         if self.last is not None:
             self._former = self.last
+        if not reset:
+            self._former = None
         self._former_until = now + FORMER_SECONDS
         self.next = 0
         self.fresh = True
@@ -202,7 +209,7 @@ class Cursor(Written):
             elif self.fresh and not deliver:
                 deliver.append(message)
                 expected = nonce + 1
-            elif not deliver and self._former is not None and self._is_former(message[3], now):
+            elif not deliver and self._former_until and self._is_former(message[3], now):
                 taken.former = True
                 return taken
             elif not deliver and self._gap_stays(now, asked):
@@ -212,7 +219,7 @@ class Cursor(Written):
             else:
                 taken.missing = (expected, nonce)
                 break
-        if deliver and self._former is not None and self._is_former(deliver[0][3], now):
+        if deliver and self._former_until and self._is_former(deliver[0][3], now):
             taken.former = True
             deliver.clear()
             taken.missing = None
@@ -225,12 +232,15 @@ class Cursor(Written):
 
     def _is_former(self, content: bytes, now: float) -> bool:
         """Whether the first new message of an answer is from the queue before the last reset."""
-        former = self._former
-        if former is None or now >= self._former_until:
-            self._former = None
+        left = self._former_until - now
+        if left <= 0:
+            self._former, self._former_until = None, 0.0
             return False
         if self.last is not None:
             return self.last.is_newer_than(content)
+        former = self._former
+        if former is None or left <= FORMER_SECONDS - FRESH_SECONDS:
+            return False
         return former.is_same(content) or former.is_newer_than(content)
 
     def _gap_stays(self, now: float, asked: float) -> bool:

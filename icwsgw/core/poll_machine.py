@@ -270,7 +270,7 @@ class Polling(Generic[T]):
         """
         resumed, self.resumed = self.resumed, False
         self.search.restart()
-        self.cursor.restart(now)
+        self.cursor.restart(now, not resumed)
         self.reset_detector.restart()
         self.reorder_buffer.clear()
         return resumed

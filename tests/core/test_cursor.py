@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from icwsgw.core.cursor import (
     FORMER_SECONDS,
+    FRESH_SECONDS,
     GAP_ASKS,
     GAP_SECONDS,
     KEEP_BYTES,
@@ -184,6 +185,25 @@ def test_a_new_queue_does_not_begin_with_the_old_one() -> None:
         cursor.restart(101.0)
         assert take(cursor, answer, 101.0).former
         assert nonces(take(cursor, dated(2, 3), 101.0).deliver) == [3]
+
+
+def test_a_queue_that_was_taken_for_a_new_one_is_read_again_soon() -> None:
+    """It was absent for so long that the canister seemed to be reset."""
+    cursor = after_a_reset()
+    last = 100.0 + FRESH_SECONDS
+    assert take(cursor, dated(1, 0, 1), last - 0.01).former
+    assert nonces(take(cursor, dated(1, 0, 1), last).deliver) == [0, 1]
+    assert nonces(take(cursor, dated(1, 2), last).deliver) == [2]
+    # but from now on answers have to go on from there
+    assert take(cursor, dated(0, 3), last).former
+
+
+def test_a_position_of_which_nothing_was_known_gives_nothing_to_compare_with() -> None:
+    cursor = Cursor()
+    take(cursor, dated(1, *range(30)), 99.0)
+    cursor.restart(100.0, reset=False)
+    assert nonces(take(cursor, dated(1, 0, 1), 100.0).deliver) == [0, 1]
+    assert take(cursor, dated(0, 2), 100.0).former
 
 
 def test_known_messages_before_the_new_ones_do_not_make_an_answer_old() -> None:

@@ -458,6 +458,19 @@ def test_replicas_that_lag_behind_a_reset_make_no_client_miss_a_message(first: i
     assert (poller.cursor.next, poller._metrics.resets.value) == (3, 1)
 
 
+def test_a_resumed_queue_that_was_absent_for_a_moment_is_read_again_at_once() -> None:
+    """A replica that lags behind has shown none of it, so that the position counts no more."""
+    first, _, network, _ = make()
+    network.queries[0].answer(reply(0, 8))
+    cursor = first.stop()
+    _, session, network, clock = make(cursor)
+    network.queries[-1].answer(EMPTY)
+    clock.advance(INTERVAL)
+    network.queries[-1].answer(reply(network.queries[-1].asked, 9 - network.queries[-1].asked))
+    assert network.queries[-1].asked == 0
+    assert len(session.frames) == 9
+
+
 def test_a_reset_ends_the_old_sessions_and_starts_at_the_beginning() -> None:
     poller, session, network, clock = make()
     newcomer = Session()
