@@ -2,7 +2,8 @@
 
 A round sends what has changed since the round before. What has changed during the last one has to be sent in the
 silence, so the last round should be a short one. Each round is shorter than the one before as long as it catches up
-with what clients do. Then its length depends on what else the machine does at that moment.
+with what clients do. Then its length depends on what else the machine does at that moment. To wait for long is no use:
+on a machine that is too slow for clients and rounds together, rounds get longer and longer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ MOST_ROUNDS, FEW_CHANGES = 15, 100
 #: a row end the rounds,
 WORTH, MOST_STALE = 0.75, 2
 #: as soon as one has at most so many times the changes of the best one of the last few: the moment is not a bad one.
-NEAR_BEST, LAST_FEW = 1.2, 4
+NEAR_BEST, LAST_FEW = 1.2, 3
 
 
 class EarlyRounds:
