@@ -189,7 +189,7 @@ def take_over_session(gateway: Gateway, client: Client, document: Mapping[str, A
     else:
         gateway.registry.sessions.add(session)
     if not ended and session.opened >= Opened.SPOKE and session.client_key is not None:
-        gateway.principals.add(session.client_key[0], session)
+        gateway.principals.count(session.client_key[0], session)
     return session
 
 

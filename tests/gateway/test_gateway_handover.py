@@ -37,6 +37,7 @@ from icwsgw.gateway.registry import KEEP_SECONDS
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.session_handover import resume, session_document
 from icwsgw.ic import cbor
+from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.metrics import Metrics
 from tests.memory.test_replaced import SAME, opened_in_one_block
 from tests.memory.world import CHAT_ID, ECHO_ID, MemoryClient, World
@@ -111,6 +112,22 @@ def test_an_idle_client_notices_nothing() -> None:
         client.leave()
     world.run(5)
     world.quiet()
+
+
+def test_each_session_of_a_principal_counts_even_where_one_that_is_about_to_end_is_made_first() -> None:
+    """The early rounds bring both; the last one says that the older one has ended."""
+    world = World()
+    same = Ed25519Identity(b"\x31" * 32)
+    older, newer = world.client(identity=same), world.client(CHAT_ID, same)
+    world.until(lambda: older.opened and newer.opened)
+    # the new process has read a configuration with a limit
+    world.context = replace(world.context, config=replace(world.context.config, max_connections_per_principal=1))
+    new = hand_over(world, [older, newer])
+    assert new.principals.most == 1
+    older.leave()
+    world.run(2)
+    assert newer.session in new.registry.sessions
+    assert new.principals.full(same.principal.raw)
 
 
 @pytest.mark.parametrize("order", ["executed", "accepted"])
