@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from icwsgw.core.flood_guard import FloodGuard, FloodState
 from icwsgw.core.liveness import LivenessEffect, LivenessState, PartialMessage
+from icwsgw.core.session_machine import State
 from icwsgw.core.written_state import Document, read_as
 from icwsgw.gateway.gateway_handover import client_document, take_over_session
 from icwsgw.gateway.session_handover import mark, session_document, update
@@ -114,12 +115,15 @@ class ConnectionHandover:
             begun, document["waiting"] = self._outbox.waiting()
             document["unsent"] += begun
             document["waits_since"] = self._outbox.since
-        if self.state != self.STATE_OPEN or self.session is None:
-            return {
-                **document,
-                "stage": Stage.CLOSING.value,
-                "unread": b"" if self.session else unread_while_closing(self),
-            }
+        if self.session is None:
+            return {**document, "stage": Stage.CLOSING.value, "unread": unread_while_closing(self)}
+        if self.state != self.STATE_OPEN:
+            document |= {"stage": Stage.CLOSING.value, "unread": b""}
+            if self.session.state is State.CLOSED:
+                # it goes on without its connection
+                return document
+            # the client has violated the protocol: the session ends with the connection
+            return {**document, **client_document(cast(Any, self)), "session": session_document(self.session)}
         return {
             **document,
             **client_document(cast(Any, self)),
@@ -205,13 +209,19 @@ class ConnectionHandover:
         if stage is Stage.CLOSING:
             self.state, self.closedByMe = self.STATE_CLOSING, True
             self._watch(document, factory.close_timeout)
+            if "session" in document:
+                self._take_session(document)
             return
         self.state = self.STATE_OPEN
-        self.origin = str(document.get("origin", ""))
         self._take_liveness(document)
         self._take_over_guard(document)
-        session = self.session = take_over_session(factory.gateway, cast(Any, self), document.get("session", {}))
-        self._watch_liveness(session, document)
+        self._watch_liveness(self._take_session(document), document)
+
+    def _take_session(self, document: Mapping[str, Any]) -> ClientSession:
+        self.origin = str(document.get("origin", ""))
+        session = take_over_session(self.factory.gateway, cast(Any, self), document.get("session", {}))
+        self.session = session
+        return session
 
     def _take_liveness(self, document: Mapping[str, Any]) -> None:
         self._liveness = LivenessState(document.get("liveness", LivenessState.QUIET))
@@ -258,7 +268,7 @@ class ConnectionHandover:
         :raises FormatError: a value is of the wrong kind
         """
         before, session = self.handed_over, self.session
-        if before is None or session is None:
+        if before is None or session is None or before.get("stage") != Stage.OPEN.value:
             return False
         differing = {name for name in before.keys() | document.keys() if before.get(name) != document.get(name)}
         if not differing <= _UPDATABLE or not update(session, before["session"], document["session"]):

@@ -282,7 +282,8 @@ def test_a_client_that_reads_nothing_is_too_slow_in_the_other_process_too() -> N
 
 def test_a_closing_handshake_goes_on() -> None:
     first, second = World(), World()
-    protocol, _, _ = opened(first)
+    protocol, _, session = opened(first)
+    session.state = State.CLOSED
     protocol.close(4100, "away")
     document = protocol.written()
     assert document is not None
@@ -292,6 +293,28 @@ def test_a_closing_handshake_goes_on() -> None:
     after.dataReceived(close_frame(4100))
     assert transport.aborted, "as after any closing handshake"
     assert second.sessions == [], "its session is handed over without it"
+
+
+def test_a_session_whose_client_has_violated_the_protocol_ends_in_the_other_process() -> None:
+    """It lives until its connection has ended; without it nobody would tell its canister that the client has left."""
+    first, second = World(), World()
+    protocol, _, session = opened(first)
+    # a reserved opcode
+    protocol.dataReceived(masked(3, b""))
+    assert (protocol.state, protocol.session) == (protocol.STATE_CLOSING, session)
+    document = cbor.loads(cbor.dumps(protocol.written()))
+    assert document["stage"] == Stage.CLOSING
+    after, transport = taken_over(second, document)
+    assert after.session is not None
+    assert not after.update(document), "it is made anew"
+    transport.clear()
+    after.send_unsent()
+    after.read_unread()
+    assert transport.value() == b"", "the close frame has left already"
+    taken = after.session
+    assert taken.left_with is None
+    lose(after)
+    assert taken.left_with is not None
 
 
 def test_deadlines_stay_spread() -> None:
