@@ -1,6 +1,7 @@
 """The arrows of the map (docs/architecture.md), read from the import statements of the sources.
 
-    tap -> workers -> handover -> process -> service -> {server, admin, devnet} -> gateway -> {core, agent} -> ic
+    tap -> workers -> handover -> service -> {server, admin, acme, devnet} -> gateway -> agent -> core -> ic
+    cli, testing -> client -> core, ic
 
 ``observe`` and ``errors`` may be imported by all and import none of them; ``core`` and ``ic`` are pure: no Twisted,
 no clock, no randomness, no logging. Siblings do not know each other. A module that stands beside the packages belongs
