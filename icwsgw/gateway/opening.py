@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import FormatError, SignatureInvalid
-from icwsgw.ic.call_signatures import CallSignatures, check_call_signatures
-from icwsgw.ic.principal import ANONYMOUS
+from icwsgw.gateway.session_owners import S, SessionGateway
+from icwsgw.ic.call_signatures import CallSignatures, Proof, check_call_signatures
+from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.ws import OpenArgs, decode_open_args, is_open_of_version_0_1
 
 if TYPE_CHECKING:
@@ -22,6 +23,31 @@ class Refusal(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
+
+
+def admit_opening(
+    gateway: SessionGateway[S], envelope: ClientEnvelope, canister: Principal, identity_index: int, group: str
+) -> tuple[tuple[bytes, int], Proof]:
+    """Check a client's first envelope, and admit the client.
+
+    :param canister: the canister that the envelope is for
+    :param identity_index: of the gateway's identity that the connection's handshake message names
+    :param group: the group of the client's address
+    :return: the client key, and whether the signatures are proven
+    :raises Refusal: the envelope is refused, or the client is not admitted
+    """
+    context = gateway.context
+    args = open_args(envelope, context.identities[identity_index].principal.raw)
+    key = (envelope.sender, args.client_nonce)
+    refused = gateway.admit(canister, key, identity_index, group)
+    if refused is not None:
+        raise Refusal(*refused)
+    proven = prove(envelope, context, group)
+    if gateway.replays.repeated(proven.request, context.clock.seconds()):
+        # The network would answer with the outcome of the first one, and this session would take the other one's
+        # place.
+        raise Refusal(CloseCode.OPEN_REFUSED, "ws_open refused: this very call was relayed before, sign a new one")
+    return key, proven.proof
 
 
 def open_args(envelope: ClientEnvelope, gateway_principal: bytes) -> OpenArgs:

@@ -20,7 +20,7 @@ from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.inbound_messages import InboundMessages, InboundMessagesOwner
 from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.moving import says_it_leaves
-from icwsgw.gateway.opening import Refusal, open_args, prove
+from icwsgw.gateway.opening import Refusal, admit_opening
 from icwsgw.gateway.reasons import REPLACED, reason_of, why_overdue, wrong_expiry
 from icwsgw.gateway.session_owners import SessionGateway, SessionPoller
 from icwsgw.gateway.session_report import report_end
@@ -345,22 +345,11 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
 
     def _open(self, envelope: ClientEnvelope) -> None:
         canister = self.named_canister = Principal(envelope.canister_id)
-        args = open_args(envelope, self.context.identities[self.identity_index].principal.raw)
-        key = (envelope.sender, args.client_nonce)
         group = self.group
-        code = self._gateway.admit(canister, key, self.identity_index, group)
-        if code is not None:
-            raise Refusal(*code)
-        proven = prove(envelope, self.context, group)
-        now = self.context.clock.seconds()
-        if self._gateway.replays.repeated(proven.request, now):
-            # The network would answer with the outcome of the first one, and this session would take the other one's
-            # place.
-            raise Refusal(CloseCode.OPEN_REFUSED, "ws_open refused: this very call was relayed before, sign a new one")
-        self.client_key = key
-        self.deadline = now + self.context.config.open_timeout
+        self.client_key, proof = admit_opening(self._gateway, envelope, canister, self.identity_index, group)
+        self.deadline = self.context.clock.seconds() + self.context.config.open_timeout
         newcomer = self._gateway.registry.is_newcomer(canister)
-        opening = self.context.call_scheduler.opening(canister.raw, group, newcomer, proven.proof is Proof.HOLDS)
+        opening = self.context.call_scheduler.opening(canister.raw, group, newcomer, proof is Proof.HOLDS)
         spans = None if self.trace is None else RelaySpans(self.trace, canister.text)
         self.relay = Relay(self.context, canister, self, opening, spans)
         self.stream = InboundMessages(self.context, self.relay, self)
