@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from icwsgw.core.close_reasons import MAX_REASON_BYTES, CloseCode
 from icwsgw.core.request_budget import LEAST_OPEN_LINE, OPEN_LINE_SECONDS
 from icwsgw.core.session_machine import State
+from icwsgw.ic.ws import nonce_of_key
 from tests.simulation.estimates import too_early
 
 if TYPE_CHECKING:
@@ -173,7 +174,23 @@ def _not_opened(world: SimWorld, session: SimSession) -> str:
     if lasted < config.open_timeout - EPSILON:
         return f"its canister had {config.open_timeout} s, not {lasted:.2f}"
     few = world.plan.opens_per_second or world.plan.crowd
-    return "" if world.truth.troubles or few else "the world is calm"
+    return "" if world.truth.troubles or few or _far_behind(world, session) else "the world is calm"
+
+
+def _far_behind(world: SimWorld, session: SimSession) -> bool:
+    """Whether its first message is far behind others in a queue that was read without a pause all the time."""
+    poller: Any = session.poller
+    if poller is None:
+        return False
+    plan, registered = world.plan, session.registered
+    identity = session.context.identities[poller.identity_index].principal
+    gateway = world.replica.host(poller.canister).ws._gateways.get(identity)
+    queue = gateway.queue if gateway is not None else ()
+    numbers = [nonce_of_key(each.key) for each in queue if (each.principal, each.nonce) == session.client_key]
+    round_trip = 2 * (plan.query_latency + 2 * plan.network_jitter) + plan.polling_interval
+    pages = (world.clock.seconds() - registered) / round_trip
+    waits = bool(numbers) and numbers[0] - poller.cursor.next >= plan.page
+    return waits and poller.read_since(registered) >= plan.page * pages
 
 
 def _open_refused(world: SimWorld, session: SimSession) -> str:

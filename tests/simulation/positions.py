@@ -59,14 +59,22 @@ class WatchedPoller(SimPoller):
         #: numbers from which a page was refused as too large
         self._refused: set[int] = set()
         self.restarted_at = float("-inf")
+        #: when which messages had been read
+        self._progress: list[tuple[float, int]] = []
+
+    def read_since(self, at: float) -> int:
+        """How many messages it has read since a time."""
+        before = [number for when, number in self._progress if when <= at]
+        return self.cursor.next - (before[-1] if before else 0)
 
     def go_on_from(self, before: Any) -> None:
         super().go_on_from(before)
         self._gap, self._large, self._refused = before._gap, before._large, before._refused
-        self.restarted_at = before.restarted_at
+        self.restarted_at, self._progress = before.restarted_at, before._progress
 
     def _restart(self, now: float) -> None:
         self.restarted_at = now
+        self._progress.clear()
         self._gap.forget()
         self._large.forget()
         super()._restart(now)
@@ -82,6 +90,7 @@ class WatchedPoller(SimPoller):
             self._gap.hear(taken.missing[0], poll.sent, now)
         if taken.deliver:
             self._gap.forget()
+            self._progress.append((now, self.cursor.next))
         super()._deliver(batch, taken, poll)
 
     def failed(self, failure: Any, poll: InFlightPoll) -> None:
