@@ -1,6 +1,6 @@
 """What to do about a session that has ended: one sentence for the person who reads the log or the status page.
 
-The close code says whose move it is, the reason says what happened. The most typical mistakes have words by which the
+The close code says whose move it is, the reason says what happened. The most typical mistakes have phrases by which the
 reason tells them apart; docs/mistakes.md lists them. An end that nobody has to act on has no hint.
 """
 
@@ -29,11 +29,11 @@ _WRONG_CANISTER: Final = (
 class CloseHint(NamedTuple):
     """What to do about ends with a code.
 
-    :ivar words: in the reason; empty: the hint is for each reason that no hint before it is for
+    :ivar phrase: is in the reason; empty: the hint is for each reason that no hint before it is for
     :ivar text: one sentence; ``{network}`` stands for the URL of the gateway's network
     """
 
-    words: str
+    phrase: str
     text: str
 
 
@@ -44,7 +44,7 @@ _BY_NETWORK: Final = (
     *_BY_REJECT,
 )
 
-#: Hints by close code of the gateway; the first whose words are in the reason is meant.
+#: Hints by close code of the gateway; the first whose phrase is in the reason is meant.
 OF_GATEWAY: Final[dict[int, tuple[CloseHint, ...]]] = {
     CloseCode.PROTOCOL_ERROR: (
         CloseHint("ws_open", "Let the client or the SDK make the calls: the first one has to be ws_open."),
@@ -151,7 +151,7 @@ def what_to_do(code: int, reason: str, *, by_client: bool, delivered: int, netwo
     """Return what to do about the end of a session; empty for nothing.
 
     :param code: the close code
-    :param reason: its words, uncut
+    :param reason: its text, uncut
     :param by_client: whether the client has closed
     :param delivered: how many messages of the canister the client had got
     :param network: the URL of the gateway's network
@@ -162,6 +162,6 @@ def what_to_do(code: int, reason: str, *, by_client: bool, delivered: int, netwo
         return (FIRST_MESSAGE if delivered <= 1 else LATER_MESSAGE).replace("{network}", network)
     hints = OF_SDK if by_client else OF_GATEWAY.get(code, ())
     for hint in hints:
-        if hint.words in reason:
+        if hint.phrase in reason:
             return hint.text.replace("{network}", network)
     return ""

@@ -132,8 +132,8 @@ class Options(usage.Options):
                 given[removed.name] = value
         # kept for reloads; the path is absolute because a daemon changes its directory
         self._given, self._file = given, self["config"] and self["config"].absolute()
-        self.sourced = said = load(given, os.environ, self["config"])
-        self.provenance = Provenance(said)
+        self.sourced = sourced = load(given, os.environ, self["config"])
+        self.provenance = Provenance(sourced)
         if self["check-config"] or self["print-config"] or self["print-principal"]:
             held.release()
         if self["check-config"]:
@@ -149,7 +149,7 @@ class Options(usage.Options):
             print("\n".join(principals(self.config)))
             raise SystemExit(0)
         if self["check-config"] or self["print-config"]:
-            print("\n".join(as_file(said) if self["print-config"] else describe(self.sourced)))
+            print("\n".join(as_file(sourced) if self["print-config"] else describe(self.sourced)))
             raise SystemExit(0)
 
     def read_again(self) -> GatewayConfig:

@@ -21,9 +21,9 @@ def test_what_a_client_could_not_verify_depends_on_which_message_it_was() -> Non
     assert hint(4000, "Error receiving message", by_client=True, delivered=2) == LATER_MESSAGE
 
 
-@pytest.mark.parametrize("words", [each.words for each in OF_SDK])
-def test_each_reason_of_the_sdk_has_a_hint_of_its_own(words: str) -> None:
-    assert hint(4000, words, by_client=True) == next(each.text for each in OF_SDK if each.words == words)
+@pytest.mark.parametrize("phrase", [each.phrase for each in OF_SDK])
+def test_each_reason_of_the_sdk_has_a_hint_of_its_own(phrase: str) -> None:
+    assert hint(4000, phrase, by_client=True) == next(each.text for each in OF_SDK if each.phrase == phrase)
 
 
 def test_who_leaves_by_itself_has_no_hint() -> None:

@@ -19,6 +19,8 @@ RETIRED = "audience|deaf|farewell|foresight|hopeless|lifeline|obedience|only_for
 RETIRED_NAMES = {"ahead", "repeats", "shares", "slice", "slices", "spread"}
 #: The same, also as one of several words of a name.
 RETIRED_PARTS = {"doubts", "patience", "whoever"}
+#: Not even a variable or a parameter: it is a text, a reason, an event of the log, arguments, or parts of a line.
+RETIRED_VARIABLES = {"words"}
 #: twistd looks both up by this name.
 SHARED = {"Options"}
 
@@ -73,6 +75,17 @@ def test_no_name_is_a_retired_one() -> None:
         for path in PACKAGE.rglob("*.py")
         for name in (path.stem, *names(ast.parse(path.read_text())))
         if name.strip("_").lower() in RETIRED_NAMES or RETIRED_PARTS.intersection(name.lower().split("_"))
+    ]
+    assert found == []
+
+
+def test_no_variable_has_a_retired_name() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.arg) and node.arg in RETIRED_VARIABLES)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in RETIRED_VARIABLES)
     ]
     assert found == []
 

@@ -423,8 +423,8 @@ class Api:
         except ConfigError as error:
             raise Refused(400, str(error)) from None
         # Log first: it may be a while until all workers have answered.
-        told = ",".join(f"{name}={' '.join(texts)}" for name, texts in sorted(options.items()))
-        _log.info("options set", by=request.by, options=told or "the configuration's")
+        shown = ",".join(f"{name}={' '.join(texts)}" for name, texts in sorted(options.items()))
+        _log.info("options set", by=request.by, options=shown or "the configuration's")
         return self._options_now((await self._override(options=options)).missing)
 
     def _options_now(self, missing: list[int]) -> Done:

@@ -106,7 +106,7 @@ def _state(status: Row) -> tuple[str, str, list[str]]:
 def _verdict(status: Row) -> str:
     name, word, reasons = _state(status)
     listed = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
-    said = {
+    html = {
         "good": f"<p>Serves clients of canisters on {escape(status['network'])}</p>",
         "wait": "<p>Takes no new clients; those it has are sent elsewhere.</p>",
         "bad": "",
@@ -114,8 +114,8 @@ def _verdict(status: Row) -> str:
     listed += "".join(f'<li class="trouble">{escape(concern)}</li>' for concern in status["concerns"])
     trouble = sum(row["trouble"] for row in status["canisters"])
     if trouble and name == "good":
-        said += f'<p class="trouble">{trouble} of its canisters {"does" if trouble == 1 else "do"} not answer.</p>'
-    return f"<h2>{word}</h2>{said}" + (f"<ul>{listed}</ul>" if listed else "")
+        html += f'<p class="trouble">{trouble} of its canisters {"does" if trouble == 1 else "do"} not answer.</p>'
+    return f"<h2>{word}</h2>{html}" + (f"<ul>{listed}</ul>" if listed else "")
 
 
 def _heard(status: Row) -> str:

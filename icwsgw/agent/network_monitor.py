@@ -87,7 +87,7 @@ class NetworkMonitor:
         self._failure: str | None = None
         self._asking: Deferred[Any] | None = None
         self._timer: Timer | None = None
-        self._said: dict[str, str | None] = {}
+        self._reported: dict[str, str | None] = {}
 
     def start(self) -> None:
         """Start to check."""
@@ -188,8 +188,8 @@ class NetworkMonitor:
 
     def _report(self, what: str, reason: str | None, well: str) -> None:
         """Log a state that has changed. The words of a reason may change without a log line."""
-        before = self._said.get(what)
-        self._said[what] = reason
+        before = self._reported.get(what)
+        self._reported[what] = reason
         if reason is not None and before is None:
             _log.warn(reason)
         elif reason is None and before is not None:

@@ -181,8 +181,8 @@ def http_error(answer: ParsedResponse, now_s: float) -> HttpError:
     header = headers.get(b"x-ic-error-cause", b"").decode("latin-1")
     edge_id = _UNPRINTABLE.sub("", headers.get(b"x-request-id", b"").decode("latin-1"))[:_MAX_EDGE_ID]
     text = answer.body[: 10 * _DETAIL].decode("utf-8", "replace") if _is_text(headers) else ""
-    word, said = cause_of(header, text)
-    detail = said if word in said[: len(word) + 10] else f"{word}: {said}" if said else word
+    word, message = cause_of(header, text)
+    detail = message if word in message[: len(word) + 10] else f"{word}: {message}" if message else word
     return HttpError(
         answer.status,
         _UNPRINTABLE.sub(" ", detail)[:_DETAIL],

@@ -77,8 +77,8 @@ class Examination:
         except ClientError as error:
             self.found(Remark("network", Grade.BAD, str(error), error.hint))
             return
-        told = status.get("root_key")
-        if told != self.key:
+        served = status.get("root_key")
+        if served != self.key:
             says = "the root key is not the one that the network itself tells"
             self.found(Remark("root key", Grade.BAD, says, "Check --root-key and --network."))
         else:

@@ -49,8 +49,8 @@ class SessionEnded(ClientError):
 
     def __init__(self, code: int, reason: str, hint: str | None = None) -> None:
         info = KNOWN_CODES.get(code)
-        words = reason or (info.message if info is not None else "the connection was closed")
-        super().__init__(f"{words} ({code})", _action(info) if hint is None else hint)
+        text = reason or (info.message if info is not None else "the connection was closed")
+        super().__init__(f"{text} ({code})", _action(info) if hint is None else hint)
         self.code = code
         self.reason = reason
 

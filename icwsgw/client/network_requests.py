@@ -191,8 +191,8 @@ class NetworkRequests:
             raise ClientError(f"{self.url} cannot be reached: {why}", "Is the network running there?") from error
 
     def _refused(self, answer: HttpAnswer) -> ClientError:
-        words = answer.body[:300].decode(errors="replace").strip() if _fields(answer) is None else "an unknown answer"
-        return ClientError(f"{self.url} answers HTTP {answer.status}: {words}")
+        detail = answer.body[:300].decode(errors="replace").strip() if _fields(answer) is None else "an unknown answer"
+        return ClientError(f"{self.url} answers HTTP {answer.status}: {detail}")
 
 
 def _fields(answer: HttpAnswer) -> dict[str, Any] | None:

@@ -92,10 +92,10 @@ def cause_of(header: str, body: str) -> tuple[str, str]:
     :return: the word, or empty; the text for people
     """
     word = header if header != "none" and _WORD.fullmatch(header) else ""
-    said = body.strip()
-    if said.startswith("{"):
+    message = body.strip()
+    if message.startswith("{"):
         try:
-            document = json.loads(said)
+            document = json.loads(message)
         except ValueError:
             document = None
         if isinstance(document, dict):
@@ -103,7 +103,7 @@ def cause_of(header: str, body: str) -> tuple[str, str]:
             if isinstance(kind, str) and _WORD.fullmatch(kind):
                 word = word or kind
                 if isinstance(description, str):
-                    said = f"{kind}: {description}"
-    elif found := _PLAIN_WORD.match(said):
+                    message = f"{kind}: {description}"
+    elif found := _PLAIN_WORD.match(message):
         word = word or found[1]
-    return word, said
+    return word, message

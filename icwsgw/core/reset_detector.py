@@ -47,8 +47,8 @@ OLDER_SECONDS = 60.0
 class ResetState(Enum):
     """What a probe or a look at the start of the queue shows."""
 
-    SAME = "the same life"
-    NEW = "a new life"
+    SAME = "not reset"
+    NEW = "reset"
     LOOK = "nothing there: look at the start"
     UNSURE = "nothing proven"
 

@@ -116,8 +116,8 @@ class AdminClient:
             response = asked.getresponse()
             answer = response.read(MAX_ANSWER)
         except (OSError, http.client.HTTPException) as error:
-            words = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
-            raise Failed(f"cannot reach {self._endpoint}: {words}") from None
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
+            raise Failed(f"cannot reach {self._endpoint}: {reason}") from None
         finally:
             asked.close()
         if response.status == 401 and self._token_file is None:

@@ -227,7 +227,7 @@ def devnet_service(
 DEVNET_OPTIONS = options_of(DevnetConfig)
 
 
-def _words(entry: Option) -> str:
+def _help(entry: Option) -> str:
     return entry.usage
 
 
@@ -236,8 +236,8 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = "A local replica with demo canisters, in memory; its keys are no secret. See http://127.0.0.1:4943/."
-    optParameters = parameter_rows(DEVNET_OPTIONS, _words, {"listen": "l"})  # noqa: N815
-    optFlags = flag_rows(DEVNET_OPTIONS, _words)  # noqa: N815
+    optParameters = parameter_rows(DEVNET_OPTIONS, _help, {"listen": "l"})  # noqa: N815
+    optFlags = flag_rows(DEVNET_OPTIONS, _help)  # noqa: N815
 
     def __init__(self) -> None:
         self.gathered: dict[str, tuple[Any, ...]] = {}
@@ -272,7 +272,7 @@ class Options(usage.Options):
         return DevnetConfig(**{entry.field: given[entry.name] for entry in DEVNET_OPTIONS if entry.name in given})
 
 
-add_repeatable(Options, DEVNET_OPTIONS, _words)
+add_repeatable(Options, DEVNET_OPTIONS, _help)
 
 
 def makeService(options: Options) -> DevnetService:  # noqa: N802

@@ -44,7 +44,7 @@ class PythonCanister:
         try:
             canister = self._class(ws)
         except Exception as error:
-            raise FormatError(f"{self._class.__name__} cannot be created: {_words(error)}") from error
+            raise FormatError(f"{self._class.__name__} cannot be created: {_described(error)}") from error
         return _Trapping(canister)
 
 
@@ -56,7 +56,7 @@ def _module(name: str, source: bytes, path: Path) -> ModuleType:
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)
     except Exception as error:
-        raise FormatError(_words(error)) from error
+        raise FormatError(_described(error)) from error
     return module
 
 
@@ -74,7 +74,7 @@ def _class_of(module: ModuleType) -> type[Canister]:
     return found[0]
 
 
-def _words(error: Exception) -> str:
+def _described(error: Exception) -> str:
     """Describe an error in the developer's file on one line, with the number of the line."""
     line = getattr(error, "lineno", None)
     if line is None:

@@ -21,16 +21,16 @@ def failure(urls: Sequence[str]) -> str | None:
     """
     # Do not use the proxy from the environment.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    said = "no URL to ask"
+    result = "no URL to ask"
     for url in urls:
         try:
             with opener.open(url, timeout=TIMEOUT) as answer:
                 if answer.status == 200:
                     return None
-                said = f"{url}: status {answer.status}"
+                result = f"{url}: status {answer.status}"
         except (OSError, ValueError) as error:
-            said = f"{url}: {error}"
-    return said
+            result = f"{url}: {error}"
+    return result
 
 
 if __name__ == "__main__":

@@ -102,11 +102,11 @@ def ignore_unused(reactor: Any, log: Callable[[str], object], but: Container[int
     :param but: signals that have one
     :param log: gets the name of a signal, the first time that it arrives
     """
-    told: set[int] = set()
+    reported: set[int] = set()
 
     def ignored(number: int) -> None:
-        if number not in told:
-            told.add(number)
+        if number not in reported:
+            reported.add(number)
             log(name_of(number))
 
     for number in UNUSED:

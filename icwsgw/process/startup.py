@@ -49,7 +49,7 @@ class StarterStderr:
     """
 
     #: What twistd writes for a failure of the daemon: the exception in Python's form.
-    _TOLD = re.compile(r"An error has occurred: (b'.*'|b\".*\")\n(.*)\Z", re.S)
+    _FAILURE = re.compile(r"An error has occurred: (b'.*'|b\".*\")\n(.*)\Z", re.S)
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -57,12 +57,12 @@ class StarterStderr:
 
     def write(self, text: str) -> None:
         """Write a text; leave out what the daemon says itself."""
-        told = self._TOLD.fullmatch(text)
-        if told is not None:
-            message = ast.literal_eval(told[1]).decode("ascii", "replace")
+        found = self._FAILURE.fullmatch(text)
+        if found is not None:
+            message = ast.literal_eval(found[1]).decode("ascii", "replace")
             if message.startswith(self._errors):
                 return
-            text = f"{message}\n{told[2]}"
+            text = f"{message}\n{found[2]}"
         rest = text.encode(errors="backslashreplace")
         while rest and self._descriptor >= 0:
             rest = rest[os.write(self._descriptor, rest) :]

@@ -157,8 +157,8 @@ class _Sum:
             self.values[key] = value if known is None else self.merge((known, value))
 
     def metric(self) -> Metric:
-        name, words, kind, _ = self.family
-        metric = Metric(name, words, kind)
+        name, help_text, kind, _ = self.family
+        metric = Metric(name, help_text, kind)
         for (sample, labels), value in self.values.items():
             metric.add_sample(sample, dict(labels), value)
         return metric

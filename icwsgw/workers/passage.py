@@ -60,7 +60,7 @@ class Passage:
         self._transfer: Transfer | None = None
         self._other: Conversation | None = None
         self._waits = False
-        self._said: str | None = ""
+        self._reported: str | None = ""
         self._loop = LoopingCall(self._look)
         self._loop.clock = cast(Any, self._reactor)
 
@@ -89,8 +89,8 @@ class Passage:
 
     def _look(self) -> None:
         reason = self._service.network_monitor.network()
-        if reason != self._said:
-            self._said = reason
+        if reason != self._reported:
+            self._reported = reason
             self._answer({"said": "prepared", "waits_for": reason})
 
     def _heard(self, document: Document, ends: list[int]) -> None:

@@ -210,8 +210,8 @@ class SupervisorService(MultiService):
         if self._config.devnet:
             from icwsgw.devnet.embedded import places
 
-            for words, url in places(self._config):
-                _log.info(words, url=url)
+            for event, url in places(self._config):
+                _log.info(event, url=url)
         self._reactor.callWhenRunning(self._start_workers)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802

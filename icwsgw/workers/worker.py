@@ -112,8 +112,8 @@ class OrderHandler:
     def _asked(self, what: Mapping[str, Any]) -> Deferred[dict[str, Any] | None]:
         if what.get("what") == "override":
             # a handover carries them; maintenance and options are the supervisor's
-            told = Overrides.from_json(what["overrides"])
-            self._service.overrides = replace(told, maintenance=False, options={})
+            overrides = Overrides.from_json(what["overrides"])
+            self._service.overrides = replace(overrides, maintenance=False, options={})
 
         def failed(failure: Failure) -> None:
             _log.failure("answering the supervisor failed", failure=failure, what=what.get("what"))

@@ -187,8 +187,8 @@ class _Tunnel(Protocol):
         line = head.split(b"\r\n", 1)[0]
         parts = line.split(b" ", 2)
         if not parts[0].startswith(b"HTTP/1.") or len(parts) < 2 or not parts[1].startswith(b"2"):
-            said = line[:100].decode("ascii", "replace")
-            self._fail(ConnectFailed(f"the proxy {self._endpoint._name} refuses: {said}"))
+            status_line = line[:100].decode("ascii", "replace")
+            self._fail(ConnectFailed(f"the proxy {self._endpoint._name} refuses: {status_line}"))
             return
         self._timer.cancel()
         self._answer = b""
