@@ -3,7 +3,7 @@
 The two sides of the handover are the program's own; only the socket between them is simulated. A new process starts and
 reaches the network while the other one serves. It gets connections piece by piece, round by round, and all that happens
 meanwhile goes on: clients come, talk and leave, the network fails, the operator denies. Then the former process stops
-to serve, hands over the rest, and ends.
+to serve, hands over the rest, and ends. Everything stands still in this silence, and what was due in it comes late.
 
 A handover may be broken off at each word: either process is killed, the new one hangs, or refuses what it hears. Before
 the point of no return nothing has changed then, unless the process that serves was killed, which is a crash. After it
@@ -48,6 +48,8 @@ ABORTED = 5.0
 LASTS = LAST_EARLY_SECONDS + 20.0
 #: Seconds between two words.
 GAPS = (0.0, 0.0, 0.001, 0.02, 0.02, 0.1, 0.4)
+#: Seconds for which nobody serves; then everything that was due is late.
+SILENCES = (0.0, 0.0, 0.01, 0.1, 0.3, 0.8)
 #: How a handover is broken off, and how often.
 BREAKS = ("", "", "", "kill taker", "kill giver", "hang", "refuse")
 
@@ -419,8 +421,11 @@ class Group:
                 self._random.choice(ready).go_on()
                 self._words += 1
                 self._words_in_silence += self._silent
+                if self._silent and self._words_in_silence == 1:
+                    # everything stands still, and is late afterwards
+                    self._world.clock.rightNow += self._random.choice(SILENCES)
             elif self._silent:
-                # no time passes meanwhile
+                # one of them hangs
                 self._taker.hangs = self._taker.hangs and not self._taker.said_taken
                 for giver in self.givers:
                     giver.channel.time_out()
