@@ -7,8 +7,8 @@
                                      <──  {"ready": its version, "early": true}
     the transfer (icwsgw.handover.transfer)
 
-Whatever goes wrong before the transfer's point of no return costs nothing: the successor is killed, this process goes
-on and says why.
+Whatever goes wrong before the transfer's point of no return costs nothing: the successor is killed, this process
+continues and says why.
 """
 
 from __future__ import annotations
