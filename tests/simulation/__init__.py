@@ -16,6 +16,7 @@ scenario can be repeated: ``python -m tests.simulation --seed N`` runs it and pr
 - :mod:`~tests.simulation.accounts`: checks the gateway's counters against the objects that they count
 - :mod:`~tests.simulation.expectations`: which close codes are allowed, and the deadlines for closing
 - :mod:`~tests.simulation.waiting`: checks that nobody waits too long, or while others are served again and again
+- :mod:`~tests.simulation.wakes`: checks that pollers look as soon as they were asked to
 - :mod:`~tests.simulation.truth`: the events at canisters and sessions, and the invariants
 - :mod:`~tests.simulation.subject`: the subjects of the simulation: a subject has kinds of steps and checks
 - :mod:`~tests.simulation.conduct`: clients connect, send and disconnect

@@ -18,6 +18,7 @@ from icwsgw.core.request_budget import WAITING, RequestKind
 from icwsgw.core.session_machine import State
 from icwsgw.server.admission import OPENED, REFUSED
 from tests.simulation.expectations import overdue
+from tests.simulation.links import WireLink
 from tests.simulation.requests import lacking
 from tests.simulation.subject import Subject
 from tests.simulation.upstream import WireTransport
@@ -148,6 +149,10 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         setup = {key for key, session in poller.sessions.items() if session.state < State.OPEN}
         yield f"waiting clients {who}", set(poller.waiting), setup
         yield f"clients without a session {who}", [s.id for s in poller.senders.values() if s.poller is not poller], []
+        latest: dict[bytes, tuple[bytes, int]] = poller.latest  # type: ignore[attr-defined]
+        living = {principal: key for principal, key in latest.items() if key in poller.sessions}
+        known = {principal: session.client_key for principal, session in poller.senders.items() if principal in living}
+        yield f"last connections of principals {who}", known, living
         for side in (poller.suspects, poller.undecided):
             yield f"sessions that are over {who}", [s.id for s in side if s.client_key not in poller.sessions], []
 
@@ -290,6 +295,11 @@ def _connections(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         if connection.wheel_slot < 0 and connection.state == connection.STATE_OPEN and not connection.transport.aborted
     ]
     yield "connections that nobody looks after", unwatched, []
+    if not process.world.plan.handovers:
+        links = [client.link for client in process.world.clients if client.process is process]
+        wires = [link for link in links if isinstance(link, WireLink) and not link.over]
+        paused = [link.owner.number for link in wires if link.server_paused]
+        yield "clients that are not read", paused, [link.owner.number for link in wires if link.reasons_not_to_read]
 
 
 def _upstream(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:

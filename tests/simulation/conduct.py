@@ -10,7 +10,7 @@ from tests.simulation.clients import SimClient
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
-from tests.simulation.truth import _show
+from tests.simulation.truth import SWAPPED, _show
 from tests.simulation.world import CANISTERS
 
 MAX_CLIENTS = 14
@@ -49,6 +49,10 @@ class Conduct(Subject):
     @classmethod
     def rare(cls, plan: Plan) -> dict[str, float]:
         return {"succeed": 1.0, **({"chatter": 3.0} if plan.client_message_rate < 100 else {})}
+
+    @classmethod
+    def single(cls, plan: Plan) -> dict[str, float]:
+        return {"chatter": 0.7 * (plan.wire and plan.client_message_rate < 100 and not plan.blocks.interval)}
 
     def heal(self) -> None:
         """Let everybody read."""
@@ -101,7 +105,7 @@ class Conduct(Subject):
                 client.talk_out_of_turn(chance, later)
         if later and chance.random() < 0.3:
             # before the first of the two has come
-            self.truth.spoil(client.key, "left between two messages in the wrong order")
+            self.truth.spoil(client.key, SWAPPED)
             self.world.run(later / 2)
             client.leave()
         return f"client {client.number} sends {pairs} pairs in the wrong order"
@@ -112,10 +116,19 @@ class Conduct(Subject):
         client = self.pick(chance)
         if client is None or not world.replica.host(client.canister).running:
             return None
-        host = world.replica.host(client.canister)
-        for number in range(chance.choice((1, 3))):
-            self.truth.push(client.canister, host.ws, client.identity.principal, b"s%d" % number)
-        client.leave()
+        ws, count = world.replica.host(client.canister).ws, chance.choice((1, 3))
+
+        def part() -> None:
+            if client.usable:
+                for number in range(count):
+                    self.truth.push(client.canister, ws, client.identity.principal, b"s%d" % number)
+                client.leave()
+
+        if chance.random() < 0.5:
+            part()
+        else:
+            # at the last moment
+            self.truth.at_open[client.canister, client.identity.principal.raw] = part
         return self._connect(chance, client.canister, client.identity)
 
     def stream(self, chance: Chance) -> str | None:
@@ -144,13 +157,24 @@ class Conduct(Subject):
         return f"all clients of {loud.canister.text[:5]} send 20, the others 3"
 
     def chatter(self, chance: Chance) -> str | None:
-        """A client sends at once far more messages than it may in a second."""
-        rate = self.world.plan.client_message_rate
-        client = self.pick(chance)
-        if client is None or rate > 100 or self.world.plan.slowest_call > 1.0:
+        """A client sends nearly at once far more messages than it may in a second, and all are executed at once."""
+        world, rate = self.world, self.world.plan.client_message_rate
+        client, ingress = self.pick(chance), self.world.replica.ingress
+        if client is None or rate > 100 or (world.plan.blocks.interval and world.plan.slowest_call > 1.0):
             return None
-        count = chance.choice((6, 8)) * max(rate, 5)
-        client.talk(count, "n", chance)
+        usual = ingress.latency, ingress.jitter
+        if usual[0] != world.plan.call_latency:
+            return None
+        if not world.plan.blocks.interval:
+            # so that nothing but its rate holds it up
+            ingress.latency = ingress.jitter = 0.0
+        count, pieces = chance.choice((6, 8)) * max(rate, 5), chance.choice((1, 6))
+        for _ in range(pieces):
+            if client.usable and client.opened:
+                client.talk(count // pieces, "n", chance)
+            world.run(0.02)
+        world.run(1.0)
+        ingress.latency, ingress.jitter = usual
         return f"client {client.number} sends {count} at once, {rate} a second may be"
 
     def rush(self, chance: Chance) -> str | None:

@@ -292,6 +292,17 @@ class WireLink:
         """Whether its session does not want to hear of it."""
         return bool(self._protocol._stopped & RELAY)
 
+    @property
+    def server_paused(self) -> bool:
+        """Whether the gateway does not read it."""
+        return self._server_paused
+
+    @property
+    def reasons_not_to_read(self) -> int:
+        """Why the gateway does not read it; 0: it does."""
+        reasons: int = self._protocol._stopped
+        return reasons
+
     def session_ended(self) -> None:
         """The gateway has ended the session."""
         self._pinged_at = None

@@ -55,6 +55,10 @@ class Operations(Subject):
     def wanted(cls, plan: Plan) -> bool:
         return plan.operations
 
+    @classmethod
+    def single(cls, plan: Plan) -> dict[str, float]:
+        return {"deny_several": 0.3 * (plan.canisters > 1)}
+
     # the model
 
     def _unserved(self) -> set[Principal]:
@@ -96,6 +100,12 @@ class Operations(Subject):
         canister = chance.choice(CANISTERS)
         self._denied.add(canister)
         return f"{canister.text[:5]} is denied, {self._override()} closed"
+
+    def deny_several(self, chance: Chance) -> str:
+        """One order denies several canisters."""
+        canisters = chance.sample(CANISTERS[: self.world.plan.canisters], 2)
+        self._denied.update(canisters)
+        return f"{[canister.text[:5] for canister in canisters]} are denied, {self._override()} closed"
 
     def allow(self, chance: Chance) -> str | None:
         if not self._denied:

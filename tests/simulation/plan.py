@@ -14,6 +14,7 @@ from typing import Any
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS
+from icwsgw.gateway.batches import BATCH
 from tests.simulation.drawing import chance, drawn, one_of
 from tests.simulation.fronts import FRONTS, TRUSTED
 from tests.simulation.limits import Bounds
@@ -105,6 +106,7 @@ class Plan(Bounds):
     :ivar parting: what fails while all clients leave, and for how many seconds
     :ivar handovers: new processes take over, :mod:`tests.simulation.handovers`
     :ivar idle: seconds for which nothing happens while clients are connected
+    :ivar ended_at_once: sessions that the gateway ends in one go where it ends many
     :ivar asides: what is asked for beside calls and polls may fail, and queues have holes
     """
 
@@ -154,6 +156,7 @@ class Plan(Bounds):
     parting: tuple[str, float] = drawn(_parting, ("", 0.0))
     handovers: bool = drawn(_handovers, False)
     idle: float = drawn(lambda r, p: r.choice(IDLE) if p.polling_interval >= 0.3 else 0.0, 0.0)
+    ended_at_once: int = drawn(one_of(BATCH, 1, 2, 3), BATCH)
 
     @property
     def disordered(self) -> bool:

@@ -5,18 +5,21 @@ The rules are those of docs/reliability.md, applied to the answers that a poller
 - A gap is believed after three answers over a second, each to a poll that was sent after the answer before.
 - A page is left out after it was refused as too large three times over half a second, in the same sense; the last page
   that is left out was refused, too.
-- No answer is kept that was asked for before the canister was reset.
+- No answer is kept, or taken, that was asked for before the canister was found to be reset.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, CursorUpdate
 from icwsgw.core.oversize_search import REFUSALS, SECONDS, too_large
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
 from icwsgw.ic.ws import Batch
 from tests.simulation.truth import SimPoller
+
+if TYPE_CHECKING:
+    from icwsgw.gateway.session import ClientSession
 
 #: What sums of floats may be off by.
 EPSILON = 1e-6
@@ -61,6 +64,12 @@ class WatchedPoller(SimPoller):
         self.restarted_at = float("-inf")
         #: when which messages had been read
         self._progress: list[tuple[float, int]] = []
+        #: by principal, the client key that its canister accepted last, as far as this process has heard of it
+        self.latest: dict[bytes, tuple[bytes, int]] = {}
+
+    def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:
+        self.latest[key[0]] = key
+        return super().accepted(session, key)
 
     def read_since(self, at: float) -> int:
         """How many messages it has read since a time."""
@@ -101,6 +110,9 @@ class WatchedPoller(SimPoller):
         super().failed(failure, poll)
 
     def _take(self, batch: Batch, poll: InFlightPoll, asked: int, now: float, count: int) -> None:
+        if poll.sent < self.restarted_at - EPSILON:
+            late = self.restarted_at - poll.sent
+            self.truth.fail(f"{self.canister.text[:5]}: an answer is taken, asked for {late:.3f} s before the reset")
         if asked == self.cursor.next and poll.anchor is None:
             # its page can be read after all
             self._large.forget()

@@ -364,7 +364,7 @@ def run_script(script: Script, *, leaks: bool = False) -> Scenario:
     :param leaks: look for sessions that outlive it, which takes some ten milliseconds
     :raises Violation: a promise was broken
     """
-    with simulated(), handed_in_memory():
+    with simulated(script.plan.ended_at_once), handed_in_memory():
         scenario = Scenario(script)
         try:
             scenario.run()

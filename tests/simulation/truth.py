@@ -12,6 +12,7 @@ These invariants are checked at each event if possible, otherwise when the world
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from icwsgw.core.close_reasons import CloseCode
@@ -48,6 +49,9 @@ Key = tuple[bytes, int]
 #: A fault by which a call is accepted and then not done: nobody but the client could find out.
 UNDONE = frozenset({"trap", "garbage_candid", "cdk_err"})
 
+#: Why a canister may not take all messages of a client that left between two in the wrong order.
+SWAPPED = "left between two messages in the wrong order"
+
 
 class Violation(AssertionError):
     """A promise was broken.
@@ -75,6 +79,7 @@ class SimSession(ClientSession):
         "owes_since",
         "owner",
         "registered",
+        "spare",
         "waited",
         "waited_up",
         "was_flood",
@@ -95,6 +100,8 @@ class SimSession(ClientSession):
         self.waited = (0, 0.0)
         #: messages that wait to be relayed at the end, whether the client was ever not read, and whether it was open
         self.waited_up, self.was_held, self.was_open = 0, False, False
+        #: seconds that were left at its end, when all that it had sent was executed, until any of it expired
+        self.spare = 0.0
         self.was_flood, self.end_text = False, ""
         #: when the acknowledgement came for which it owes a keep-alive, since it has been watched for that
         self.owes_since: float | None = None
@@ -198,6 +205,9 @@ class SimSession(ClientSession):
     def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
         if not tells and before is not State.INIT and self.client_key is not None:
             self.truth.silenced.add(self.client_key)
+        up = 0 if self.relay is None else self.relay.queued + self.relay.under_way
+        wait = 2 * self.truth.world.plan.slowest_call * up
+        self.spare = self.owner.earliest_expiry - self.context.clock.seconds() - wait
         super()._closed(before, text, tells, left)
         self.ended_in = before
         self.ended_with = int(self.cause or CloseCode.INTERNAL)
@@ -403,6 +413,7 @@ class Truth:
     :ivar many_left: more clients had left, and their canisters were not told yet, than there may be clients at once
     :ivar told: client keys whose ws_close has reached their canister
     :ivar opened_at: client key -> when the canister took it
+    :ivar at_open: by canister and principal, what is done when the canister is about to take another ws_open of it
     :ivar patient: a client need not be told yet that another took its place in the block that opened it
     :ivar orphans: client keys of connections whose worker has died: where they cost one at another worker its place
         nobody there can know
@@ -429,6 +440,7 @@ class Truth:
         self.queued: defaultdict[Key, list[bytes]] = defaultdict(list)
         self.opened: dict[Key, tuple[Principal, int]] = {}
         self.opened_at: dict[Key, float] = {}
+        self.at_open: dict[tuple[Principal, bytes], Callable[[], None]] = {}
         self.patient = True
         self.orphans: set[Key] = set()
         self.silenced: set[Key] = set()
@@ -476,6 +488,7 @@ class Truth:
         acknowledges = False
         try:
             if method == "ws_open":
+                self.at_open.pop((host.id, caller.raw), _nothing)()
                 key = (caller.raw, decode_open_args(arg).client_nonce)
                 # what on_close of an older client needs to know comes from before
             elif method == "ws_message":
@@ -670,10 +683,16 @@ class Truth:
     def _forgotten(self, session: SimSession) -> bool:
         """Whether a message of a client that left by itself was never relayed, though nothing stood in its way."""
         process = session.owner.process
+        key = session.client_key
         ended = session.ended_with in OWN_CODES and session.ended_in is State.OPEN
-        if not ended or self.troubles or session.client_key in self.gone or session in self.cut_short:
+        if not ended or key is None or self.troubles or session in self.cut_short:
+            return False
+        if self.gone.get(key, "ws_close") != "ws_close" or self.spoilt.get(key, SWAPPED) != SWAPPED:
             return False
         if process.dead or process.gateway.draining or self.world.plan.clocks:
+            return False
+        if session.spare < 60.0:
+            # one of them may have expired
             return False
         return any(not process.agent.outcomes(body) for body in session.bodies)
 
@@ -693,6 +712,10 @@ class Truth:
             and key not in self.refused_acknowledgements
             and self.done.get(key, []) == session.accepted
         )
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _count(content: bytes) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from email.utils import formatdate
 from functools import lru_cache
@@ -24,6 +24,7 @@ from twisted.logger import globalLogPublisher
 from icwsgw.devnet.faults import Answer
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.errors import ConnectFailed, ConnectionLost, IcwsError
+from icwsgw.gateway.batches import BATCH, in_batches
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.ic import bls, cbor
 from icwsgw.ic.principal import Principal
@@ -37,6 +38,7 @@ from tests.simulation.positions import WatchedPoller
 from tests.simulation.process import SimProcess
 from tests.simulation.truth import SimPoller, SimPollSender, SimReplica, SimSession, Truth
 from tests.simulation.waiting import AnswerTurns
+from tests.simulation.wakes import WatchedTimer
 from tests.support.ordered_clock import OrderedClock
 
 if TYPE_CHECKING:
@@ -65,8 +67,11 @@ class OrderedSet(dict[Any, None]):
 
 
 @contextmanager
-def simulated() -> Iterator[None]:
-    """Let sets keep their order, and sessions tell what they take."""
+def simulated(ended_at_once: int = BATCH) -> Iterator[None]:
+    """Let sets keep their order, and sessions tell what they take.
+
+    :param ended_at_once: sessions in a batch, where many are ended
+    """
     import icwsgw.devnet.replica as replica_module
     import icwsgw.gateway.gateway as gateway_module
     import icwsgw.gateway.gateway_handover as handover_module
@@ -80,7 +85,13 @@ def simulated() -> Iterator[None]:
     handed = mock.patch.object(handover_module, "ClientSession", SimSession)
     pollers = mock.patch.object(registry_module, "Poller", WatchedPoller)
     senders = mock.patch.object(poller_module, "PollSender", SimPollSender)
-    with sessions, handed, pollers, senders, mock.patch.object(bls, "verify", _verify):
+    timers = mock.patch.object(poller_module, "PollTimer", WatchedTimer)
+    # by most callers the function is known by its name, so its default is changed
+    batches = mock.patch.object(in_batches, "__defaults__", (None, ended_at_once))
+    watched = (sessions, handed, pollers, senders, timers, batches, mock.patch.object(bls, "verify", _verify))
+    with ExitStack() as stack:
+        for each in watched:
+            stack.enter_context(each)
         modules = (wheel_module, registry_module, factory_module, replica_module, principals_module)
         for module in modules:
             module.set = OrderedSet  # type: ignore[attr-defined]
@@ -207,7 +218,7 @@ class SimWorld:
         self.truth = Truth(self)
         self.replicas = self.generations = 0
         self.replica = self._new_replica()
-        SimSession.truth = SimPoller.truth = self.truth
+        SimSession.truth = SimPoller.truth = WatchedTimer.truth = self.truth
         globalLogPublisher.addObserver(self.truth.logged)  # type: ignore[arg-type]
         self.processes = [SimProcess(self, number) for number in range(plan.processes)]
         self.dead: list[SimProcess] = []
