@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel
 from icwsgw.handover.conversation import Conversation
-from icwsgw.handover.early_words import say_early
+from icwsgw.handover.early_messages import send_early_overrides
 from icwsgw.handover.transfer import Transfer, send_go
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class PassedTransfer:
 
     def begin(self, early: bool) -> None:
         """Begin."""
-        say_early(self._channel, self._service.overrides.to_json())
+        send_early_overrides(self._channel, self._service.overrides.to_json())
         self._conversation.begin()
         self._transfer.begin(early)
 

@@ -21,7 +21,7 @@ from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
 from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.early_words import read_early
+from icwsgw.handover.early_messages import read_early
 from icwsgw.handover.inheritance import Inheritance, share
 from icwsgw.handover.predecessor import CHANNEL, FACTS, SOCKETS
 from icwsgw.handover.receiving import NothingTaken, Receiving, Source

@@ -22,7 +22,7 @@ from icwsgw.errors import FormatError
 from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.conversation import Conversation
-from icwsgw.handover.early_words import read_early
+from icwsgw.handover.early_messages import read_early
 from icwsgw.handover.inheritance import Inheritance
 from icwsgw.handover.service_state import EARLY
 from icwsgw.handover.successor import NO_OVERRIDES_TAKEN

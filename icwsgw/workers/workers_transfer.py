@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.written_state import Document
 from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.early_words import pass_on_early, say_early
+from icwsgw.handover.early_messages import send_early_overrides, send_early_request
 from icwsgw.handover.transfer import SILENCE_SECONDS, send_go
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.tolerant import tolerate
@@ -85,7 +85,7 @@ class WorkersTransfer:
     def pass_on(self, request: str) -> None:
         """A reload or new log files were asked for: some of the successor's workers may serve already."""
         if not self._over:
-            pass_on_early(self._channel, request)
+            send_early_request(self._channel, request)
 
     def fail(self, reason: str) -> None:
         """Give up: continue, and start workers again that have ended or handed over; or stop, with the successor."""
@@ -110,7 +110,7 @@ class WorkersTransfer:
             self._begin_group(self._groups.pop(0))
 
     def _begin_group(self, group: list[int]) -> None:
-        say_early(self._channel, self._supervisor.overrides.to_json())
+        send_early_overrides(self._channel, self._supervisor.overrides.to_json())
         for number in group:
             end, worker = self._ends.pop(number, None), self._pool.workers.get(number)
             if end is None:

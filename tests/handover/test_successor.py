@@ -17,7 +17,7 @@ from icwsgw.errors import FormatError
 from icwsgw.handover import receiving
 from icwsgw.handover import successor as successor_module
 from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.early_words import pass_on_early, say_early
+from icwsgw.handover.early_messages import send_early_overrides, send_early_request
 from icwsgw.handover.inheritance import Inheritance
 from icwsgw.handover.service_state import VERSION
 from icwsgw.handover.successor import Successor
@@ -304,8 +304,8 @@ def test_it_goes_on_when_the_supervisor_is_not_heard_any_more(
             pass
 
         def run(self) -> None:
-            say_early(channel, overrides.to_json())
-            pass_on_early(channel, "rotate")
+            send_early_overrides(channel, overrides.to_json())
+            send_early_request(channel, "rotate")
             if ended:
                 channel.socket.shutdown(socket.SHUT_WR)
             else:

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from icwsgw.admin.control import Overrides
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.handover.channel import Channel
-from icwsgw.handover.early_words import pass_on_early, say_early
+from icwsgw.handover.early_messages import send_early_overrides, send_early_request
 from icwsgw.handover.inheritance import share
 from icwsgw.workers import succession
 from icwsgw.workers.succession import Succession
@@ -187,7 +187,7 @@ def test_the_other_process_is_killed(world: World, moved: bool) -> None:
 def test_it_is_killed_when_it_has_told_overrides_that_do_not_fit_into_the_socket(world: World) -> None:
     world.prepared()
     many = Overrides(denied=("aaaaa-aa",) * 300_000)
-    say_early(world.other, many.to_json())
+    send_early_overrides(world.other, many.to_json())
     world.hear()
     world.says(0, said="taken_over", connections=2)
     world.other.close()
@@ -198,7 +198,7 @@ def test_it_is_killed_when_it_has_told_overrides_that_do_not_fit_into_the_socket
 def test_what_was_asked_of_the_other_process_applies_at_once_and_once_more_if_it_dies(world: World) -> None:
     world.prepared()
     for request in ("reload", "rotate"):
-        pass_on_early(world.other, request)
+        send_early_request(world.other, request)
         world.hear()
         assert world.asked.pop() == request
     world.says(0, said="taken_over", connections=2)

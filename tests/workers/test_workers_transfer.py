@@ -11,7 +11,7 @@ import pytest
 
 from icwsgw.admin.control import Overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
-from icwsgw.handover.early_words import read_early
+from icwsgw.handover.early_messages import read_early
 from icwsgw.workers.workers_transfer import WorkersTransfer
 
 

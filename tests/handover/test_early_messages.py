@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from icwsgw.errors import FormatError
-from icwsgw.handover import early_words
+from icwsgw.handover import early_messages
 from icwsgw.handover.channel import Channel
-from icwsgw.handover.early_words import MOST_EARLY_BYTES, pass_on_early, read_early, say_early
+from icwsgw.handover.early_messages import MOST_EARLY_BYTES, read_early, send_early_overrides, send_early_request
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def test_a_document_of_any_length_is_told_to_one_that_does_not_read(
     ours, theirs = ends
     before = open_files()
     overrides: Any = {"denied": ["x" * size]}
-    say_early(ours, overrides)
-    pass_on_early(ours, "reload")
+    send_early_overrides(ours, overrides)
+    send_early_request(ours, "reload")
     assert ours.socket.gettimeout() == 0.0, "others read it in the reactor"
     document, descriptors = theirs.receive(5.0)
     assert len(descriptors) == (size >= MOST_EARLY_BYTES)
@@ -53,9 +53,9 @@ def test_a_document_of_any_length_is_told_to_one_that_does_not_read(
 def test_nothing_is_raised_when_the_other_process_has_ended(ends: tuple[Channel, Channel]) -> None:
     ours, theirs = ends
     theirs.close()
-    say_early(ours, {"denied": []})
-    say_early(ours, {"denied": ["x" * MOST_EARLY_BYTES]})
-    pass_on_early(ours, "rotate")
+    send_early_overrides(ours, {"denied": []})
+    send_early_overrides(ours, {"denied": ["x" * MOST_EARLY_BYTES]})
+    send_early_request(ours, "rotate")
 
 
 def test_a_machine_without_room_for_the_file_costs_a_line(
@@ -64,9 +64,9 @@ def test_a_machine_without_room_for_the_file_costs_a_line(
     def full() -> Any:
         raise OSError("no space left")
 
-    monkeypatch.setattr(early_words, "_file_in_memory", full)
-    say_early(ends[0], {"denied": ["x" * MOST_EARLY_BYTES]})
-    pass_on_early(ends[0], "reload")
+    monkeypatch.setattr(early_messages, "_file_in_memory", full)
+    send_early_overrides(ends[0], {"denied": ["x" * MOST_EARLY_BYTES]})
+    send_early_request(ends[0], "reload")
     assert ends[1].receive(5.0)[0] == {"reload": True}
 
 

@@ -1,12 +1,12 @@
-"""What a process that hands over tells a supervisor, or tells as one, before its last word.
+"""What a process that hands over sends to a supervisor, or sends as one, before its last message.
 
     {"overrides": {...}}                         what the operator has changed at run time
     {"overrides_file": true, "sockets": 1}       the same, in a file whose descriptor comes along
     {"reload": true}, {"rotate": true}           a reload, or new log files, were asked for meanwhile
 
-The process that takes over needs them if the other one dies before its last word, ``go``, which repeats them. A process
-without workers reads them only when it has taken over the clients. So a long document would fill the socket, and it
-travels in a file. An older version ignores what it does not know.
+The process that takes over needs them if the other one dies before its last message, ``go``, which repeats them. A
+process without workers reads them only when it has taken over the clients. So a long document would fill the socket,
+and it travels in a file. An older version ignores what it does not know.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ MOST_EARLY_BYTES = 4 << 10
 _log = get_logger("handover")
 
 
-def say_early(channel: Channel, overrides: Document) -> None:
-    """Tell in advance what the operator has changed."""
+def send_early_overrides(channel: Channel, overrides: Document) -> None:
+    """Send in advance what the operator has changed."""
     document: Document = {"overrides": overrides}
     data = cbor.dumps(document)
     if len(data) <= MOST_EARLY_BYTES:
-        _say(channel, document)
+        _send(channel, document)
         return
     try:
         with _file_in_memory() as file:
             file.write(data)
             file.flush()
-            _say(channel, {"overrides_file": True, "sockets": 1}, [file.fileno()])
+            _send(channel, {"overrides_file": True, "sockets": 1}, [file.fileno()])
     except OSError as error:
         _log.error("what was set at run time cannot be told in advance", reason=error)
 
 
-def pass_on_early(channel: Channel, request: str) -> None:
-    """Tell in advance that a ``reload``, or new log files (``rotate``), were asked for."""
-    _say(channel, {request: True})
+def send_early_request(channel: Channel, request: str) -> None:
+    """Send in advance that a ``reload``, or new log files (``rotate``), were asked for."""
+    _send(channel, {request: True})
 
 
 def read_early(document: Document, descriptors: Sequence[int]) -> Document:
-    """Read what the other process has told in advance.
+    """Read what the other process has sent in advance.
 
     :param descriptors: those that came with it; they are closed
     :return: the document, with the content of the file in it
@@ -73,7 +73,7 @@ def read_early(document: Document, descriptors: Sequence[int]) -> Document:
     return found
 
 
-def _say(channel: Channel, document: Document, descriptors: Sequence[int] = ()) -> None:
+def _send(channel: Channel, document: Document, descriptors: Sequence[int] = ()) -> None:
     try:
         channel.socket.settimeout(SILENCE_SECONDS)
         channel.send(document, descriptors)
