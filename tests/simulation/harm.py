@@ -379,7 +379,9 @@ class Asides(Subject):
 
     @classmethod
     def single(cls, plan: Plan) -> dict[str, float]:
-        return {"version_gone": 0.2}
+        # what is read once is read again, under other keys
+        once = plan.delegation == "none" or plan.signed_queries
+        return {"version_gone": 0.2, "anew": (0.6 if once else 0.1) * (not plan.trusting and plan.processes == 1)}
 
     @classmethod
     def wanted(cls, plan: Plan) -> bool:
