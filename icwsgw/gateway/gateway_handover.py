@@ -266,14 +266,22 @@ def _read_senders(gateway: Gateway, registry: Mapping[str, Any], by_id: Mapping[
 
 def detach_sessions(gateway: Gateway, sessions: Iterable[ClientSession]) -> None:
     """Forget sessions without closing them, because another process continues them."""
-    for session in [*sessions, *gateway.registry.ending]:
+    # Those that wait for a call slot first, then notices: a call that is cancelled would give its slot to one of them.
+    found = [*sessions, *gateway.registry.ending]
+    waiting = {session for session in found if session.relay is not None and session.relay.waits_for_slot}
+    _forget_all((session for session in found if session in waiting), gateway)
+    gateway.forget_notices()
+    _forget_all((session for session in found if session not in waiting), gateway)
+
+
+def _forget_all(sessions: Iterable[ClientSession], gateway: Gateway) -> None:
+    for session in sessions:
         try:
             _forget(session, gateway)
         except Exception:
             # Whatever is left of it must not tell its canister that it has ended.
             session.state, session.relay, session.stream = State.CLOSED, None, None
             _log.failure("letting go of a session failed", session=session.id)
-    gateway.forget_notices()
 
 
 def _forget(session: ClientSession, gateway: Gateway) -> None:

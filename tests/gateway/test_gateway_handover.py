@@ -515,3 +515,26 @@ def test_what_a_canisters_clients_owe_they_owe_in_the_other_process() -> None:
     assert after["budget"]["quota"] == before["budget"]["quota"]
     client.send(b"one more")
     assert client.paused, "it has to wait here, too"
+
+
+@pytest.mark.parametrize("leave", [(), (1, 2, 3)], ids=["messages", "close notices"])
+def test_what_waits_for_a_call_slot_is_not_sent_by_the_process_that_lets_go(
+    monkeypatch: pytest.MonkeyPatch, leave: tuple[int, ...]
+) -> None:
+    """A call that is cancelled gives its slot to the next one in line."""
+    world = World(call_latency=0.05)
+    clients = world.open(8)
+    world.context.calls.limit = 0
+    for client in clients:
+        client.send(b"DIDL\0\0")
+    for number in leave:
+        clients[number].leave()
+    world.run(0.005, step=0.005)
+    gateway, network = world.gateway, world.context.network
+    left: list[Any] = []
+    monkeypatch.setattr(network, "call", lambda *args, **options: left.append(args))
+    connected = [client.session for client in clients if client.session in gateway.registry.sessions]
+    assert sum(session.relay.waits_for_slot for session in connected) > 2
+    detach_sessions(gateway, connected)
+    assert left == []
+    assert world.context.calls.busy == 0

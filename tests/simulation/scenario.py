@@ -391,6 +391,9 @@ def _check_leaks(scenario: Scenario) -> None:
         if not session.owner.process.dead and session.client not in held
     ]
     held.clear()
+    for process in scenario.world.retired:
+        # it has handed over what it was to decide
+        process.gateway.replacements.machine.undecided.clear()
     truth.sessions.clear()
     scenario.world.sockets.clear()
     for process in scenario.world.processes:

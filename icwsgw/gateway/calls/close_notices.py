@@ -178,7 +178,8 @@ class CloseNotices:
 
     def forget(self) -> None:
         """Drop all notices without sending them: another process does."""
-        for close_notice in list(self._all):
+        # Those that wait first: a call that is cancelled would give its slot to the next of them.
+        for close_notice in sorted(self._all, key=lambda each: each.state is not NoticeState.WAITING):
             close_notice.done, close_notice.answered = _nothing, None
             self._give_up(close_notice)
 

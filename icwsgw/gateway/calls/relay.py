@@ -235,15 +235,18 @@ class Relay:
         self._all_sent = None
         if self._spans is not None:
             self._spans.left()
-        calls = self._calls
-        effects = calls.drop()
-        calls.abandoned = 0
+        effects, self._calls.abandoned = self._calls.drop(), 0
         self._perform(effects)
 
     @property
     def withdrawn(self) -> bool:
         """Whether the client has left before any attempt of its ``ws_open`` can have arrived."""
         return self._calls.gate is SendGate.WITHDRAWN
+
+    @property
+    def waits_for_slot(self) -> bool:
+        """Whether the current call waits for a call slot."""
+        return self._calls.state is CallState.WAITING
 
     @property
     def queued(self) -> int:
@@ -284,10 +287,8 @@ class Relay:
                 self._enter()
             elif effect in _PAUSES:
                 calls, context = self._calls, self._context
-                if effect is CallEffect.RESUBMIT:
-                    what, counter = _REPOSTS, context.metrics.relay_reposts
-                else:
-                    what, counter = _RETRIES, context.metrics.relay_retries
+                again, metrics = effect is CallEffect.RESUBMIT, context.metrics
+                what, counter = (_REPOSTS, metrics.relay_reposts) if again else (_RETRIES, metrics.relay_retries)
                 counter.inc()
                 self._under_way = context.clock.callLater(calls.pause, self._pause_over)
                 if _log.level <= DEBUG:

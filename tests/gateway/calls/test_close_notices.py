@@ -127,6 +127,20 @@ def test_abandoning_ends_all_once() -> None:
     assert context.metrics.ws_closes.values["abandoned"] == MAX_IN_FLIGHT + 5
 
 
+def test_those_that_wait_are_not_sent_when_another_process_sends_them() -> None:
+    context, network, clock = make_context()
+    close_notices = CloseNotices(context)
+    done: list[int] = []
+    for number in range(3 * MAX_IN_FLIGHT):
+        close_notices.enqueue(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
+    sent = len(network.calls)
+    assert sent < 3 * MAX_IN_FLIGHT
+    close_notices.forget()
+    assert (len(network.calls), len(close_notices), done) == (sent, 0, [])
+    assert all(call.cancelled for call in network.calls)
+    assert clock.getDelayedCalls() == []
+
+
 def test_a_canister_whose_calls_hang_does_not_hold_up_the_others() -> None:
     context, network, _ = make_context()
     close_notices = CloseNotices(context)
