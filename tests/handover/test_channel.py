@@ -79,6 +79,14 @@ def test_the_other_process_may_end_before_it_has_read_all(ends: tuple[Channel, C
         other.receive(10.0)
 
 
+def test_a_connection_that_is_reset_is_at_its_end(ends: tuple[Channel, Channel]) -> None:
+    one, other = ends
+    other.send({})
+    # what it has not read makes the kernel reset the connection
+    one.close()
+    assert other.read() is False
+
+
 def test_more_sockets_than_go_with_one_document_end_the_channel(ends: tuple[Channel, Channel]) -> None:
     one, other = ends
     with socket.socket() as any_socket:

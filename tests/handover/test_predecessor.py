@@ -518,7 +518,7 @@ def test_the_command_line_of_a_successor(given: list[str], made: list[str]) -> N
     assert command_line(given) == [sys.executable, *made]
 
 
-def test_a_script_is_run_by_the_interpreter_that_it_names(tmp_path: Path) -> None:
+def test_a_script_is_run_by_the_interpreter_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The link to the installed version leads to the new one, whose script has another interpreter."""
     script = tmp_path / "twistd"
     script.write_text("#!/new/python\n")
@@ -526,6 +526,10 @@ def test_a_script_is_run_by_the_interpreter_that_it_names(tmp_path: Path) -> Non
     script.chmod(0o755)
     assert command_line(["/old/python", str(script), "icws"]) == [str(script), *SINGLE, "icws"]
     assert command_line(["/old/python", "-O", str(script), "icws"])[:2] == [sys.executable, "-O"]
+    # a program that is named like an option is not the script
+    monkeypatch.chdir(tmp_path)
+    script.rename("-O")
+    assert command_line(["/old/python", "-O", "twistd", "icws"])[:2] == [sys.executable, "-O"]
 
 
 @pytest.mark.parametrize("option", ["--uid=5", "-u", "--gid", "--chroot=/x"])

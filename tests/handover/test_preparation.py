@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,6 +74,17 @@ def test_a_successor_gets_the_environment_without_what_was_meant_for_this_proces
 )
 def test_the_log_of_a_daemon_stays_where_it_is(twistd: dict[str, Any], options: list[str]) -> None:
     assert log_options(twistd) == options
+
+
+def test_a_successor_is_started_as_this_process_was(monkeypatch: Any) -> None:
+    monkeypatch.setattr(preparation.sys, "orig_argv", ["python", "no such twistd", "icws", "--identities=2"])
+    _, _, made = prepare(monkeypatch, {"nodaemon": False})
+    program, script, *options = made["command"]()
+    assert (program, script) == (sys.executable, "no such twistd")
+    assert options == [
+        *("--nodaemon", "--pidfile=", f"--logfile={os.path.abspath('twistd.log')}"),
+        *("icws", "--identities=2"),
+    ]
 
 
 def test_a_start_that_fails_is_told_to_the_predecessor() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import SimpleNamespace
@@ -192,6 +193,7 @@ def adopting(clients: list[MemoryClient], fails: Callable[[str], bool] = lambda 
 
     def adopt(descriptor: int, family: int, maker: Any) -> None:
         assert family == socket.AF_UNIX
+        assert not os.get_blocking(descriptor), "a read would hold all clients up"
         connection = maker.buildProtocol(None)
         document = connection.handed_over["session"]
         if fails(document["id"]):
@@ -286,6 +288,73 @@ def test_a_connection_that_cannot_be_made_costs_itself_alone() -> None:
     assert len(gateway.registry.sessions) == 2
 
 
+def test_a_connection_with_a_fault_is_told_to_its_canister_by_its_own_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would be told twice: by the session of the connection, and by one of a client that has left."""
+    world = World()
+    clients = world.open(2)
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in clients}
+    adopt = adopting(clients)
+    unlucky = clients[1].session
+    assert unlucky is not None
+
+    def adopt_one(descriptor: int, family: int, maker: Any) -> None:
+        adopt(descriptor, family, maker)
+        if maker.made.session.id == unlucky.id:
+            raise FormatError("a fault")
+
+    completed: list[Any] = []
+    monkeypatch.setattr(service_state, "complete", lambda to, document, sessions: completed.extend(sessions))
+    handed, taken = Handed(old), Taken(service_of(world, successor(world), adopt_one))
+    assert move(handed.documents(), taken)
+    handed.detach()
+    world.gateway.stop()
+    taken.begin()
+    assert [session.id for session in completed if session.id == unlucky.id] == []
+    assert len(completed) == 1
+
+
+@pytest.mark.parametrize("act", ["send_unsent", "read_unread"])
+def test_a_connection_that_cannot_go_on_ends_alone(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+    world = World()
+    clients = world.open(3)
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in clients}
+    gateway = successor(world)
+    new = service_of(world, gateway, adopting(clients))
+    handed, taken = Handed(old), Taken(new)
+    assert move(handed.documents(), taken)
+    handed.detach()
+    world.gateway.stop()
+    unlucky, right = new.made[1], getattr(Connection, act)
+
+    def broken(connection: Connection) -> None:
+        if connection is unlucky:
+            raise FormatError("a fault")
+        right(connection)
+
+    monkeypatch.setattr(Connection, act, broken)
+    taken.begin()
+    assert [connection.aborted for connection in new.made] == [False, True, False]
+    assert [connection.read for connection in (new.made[0], new.made[2])] == [1, 1]
+
+
+def test_a_fault_before_a_connection_is_made_is_logged_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    clients = world.open(1)
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in clients}
+
+    def adopt(descriptor: int, family: int, maker: Any) -> None:
+        raise ZeroDivisionError
+
+    faults: list[Any] = []
+    log = SimpleNamespace(failure=lambda words: faults.append((words, sys.exc_info()[0])))
+    monkeypatch.setattr(service_state, "_log", log)
+    move(Handed(old).documents(), Taken(service_of(world, successor(world), adopt)))
+    assert faults == [("a connection is not taken over", ZeroDivisionError)]
+
+
 def test_a_state_that_cannot_be_read_costs_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
 
@@ -369,6 +438,46 @@ def test_clients_go_on_from_what_they_have_done_meanwhile() -> None:
         client.leave()
     world.run(5)
     world.quiet()
+
+
+def test_one_that_has_come_and_one_that_has_gone_are_both_told_at_the_end() -> None:
+    world = World()
+    gone, late = clients = world.open(2)
+    old = service_of(world, world.gateway)
+    connections = {client: Connection(world.gateway, client) for client in clients}
+    old.factory.connections = {connections[gone]}
+    gateway = successor(world, FrozenClock(world.clock))
+    new = service_of(world, gateway, adopting(clients))
+    handed, taken = Handed(old), Taken(new)
+    assert not move(handed.early(), taken)
+    old.factory.connections = {connections[late]}
+    assert move(handed.documents(), taken)
+    assert late.session is not None
+    assert {session.id for session in gateway.registry.sessions} == {late.session.id}
+    assert (len(taken), len(new.made)) == (1, 2)
+    taken.discard()
+    gateway.stop()
+
+
+def test_sessions_that_come_early_find_the_positions_of_their_queues() -> None:
+    """Otherwise each would begin to read its queue at the beginning."""
+    world = World()
+    clients = world.open(2)
+    for client in clients:
+        client.echoes(b"before")
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in clients}
+    gateway = successor(world, FrozenClock(world.clock))
+    taken = Taken(service_of(world, gateway, adopting(clients)))
+    assert not move(Handed(old).early(), taken)
+    positions = [
+        {place: poller.cursor.next for place, poller in each.registry.pollers.items()}
+        for each in (world.gateway, gateway)
+    ]
+    assert positions[0]
+    assert positions[0] == positions[1]
+    taken.discard()
+    gateway.stop()
 
 
 def test_one_that_can_no_longer_be_handed_over_stays() -> None:

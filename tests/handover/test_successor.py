@@ -124,6 +124,44 @@ def test_the_environment_says_that_there_is_a_predecessor() -> None:
     channel.close()
 
 
+def test_a_predecessor_without_listening_sockets_and_facts_is_taken_over_from_too() -> None:
+    """One of an older version says nothing of itself."""
+    ours, theirs = socket.socketpair()
+    reactor, service = Reactor(), Service()
+    successor = Successor.from_environment(reactor, {"ICWSGW_HANDOVER": str(theirs.detach())})
+    assert successor is not None
+    assert (successor.endpoints(), successor.facts) == ({}, {})
+    successor.prepare(service, print)  # type: ignore[arg-type]
+    channel = Channel(ours)
+    assert "at" in channel.receive(5.0)[0]
+    reactor.advance(1.0)
+    assert "at" in channel.receive(5.0)[0], "it goes by the reactor that it was given"
+    channel.close()
+
+
+def test_the_clients_of_each_identity_go_to_the_same_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, successor, service, reactor, _ = make()
+    successor.facts = {"workers": [[1, 0]]}
+    (inheritance,) = successor.inherit(1, 2)
+    assert inheritance.identities == ((1, 0),)
+    sources: list[Any] = []
+
+    class Receives:
+        go: dict[str, Any] = {"go": True}
+
+        def __init__(self, of: object, given: Any) -> None:
+            sources.extend(given)
+
+        def run(self) -> None:
+            pass
+
+    monkeypatch.setattr(successor_module, "Receiving", Receives)
+    service.away = None
+    reactor.advance(0.1)
+    assert [(source.channel, source.identities) for source in sources] == [(successor.channel, (1, 0))]
+    channel.close()
+
+
 class Taking:
     """A state of one document, whose connections go on."""
 

@@ -15,10 +15,14 @@ from icwsgw.errors import FormatError
 from icwsgw.handover import receiving, transfer
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.receiving import NothingTaken, Receiving, Source
-from icwsgw.handover.transfer import Transfer, takes_early
+from icwsgw.handover.transfer import GIVE_WAY_SECONDS, Transfer, give_way, takes_early
 
 #: What a giver sends.
 DOCUMENTS: list[dict[str, Any]] = [{"early": True}, {"early": True, "last": True}, {"rest": 1}, {"end": True}]
+
+
+#: The function, which these tests replace: it would hold them up.
+GIVE_WAY = give_way
 
 
 class Handed:
@@ -48,6 +52,7 @@ class Taken:
 
     made: list[Taken] = []
     frozen: list[int] = []
+    all: list[list[int]] = []
 
     def __init__(self, service: object, identities: object) -> None:
         self.documents: list[Any] = []
@@ -81,7 +86,7 @@ def states(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "SILENCE_SECONDS", 5.0)
     monkeypatch.setattr(receiving, "SILENCE_SECONDS", 5.0)
     monkeypatch.setattr(gc, "freeze", lambda: Taken.frozen.append(Taken.made[0].begun))
-    Handed.detached, Handed.gave_way, Taken.made, Taken.frozen = 0, [], [], []
+    Handed.detached, Handed.gave_way, Taken.made, Taken.frozen, Taken.all = 0, [], [], [], []
 
 
 class Giver:
@@ -115,7 +120,7 @@ class Giver:
 
 
 def taker(*givers: Giver) -> Receiving:
-    registry = SimpleNamespace(sessions=set(), taken_over=lambda: None)
+    registry = SimpleNamespace(sessions=set(), taken_over=lambda: Taken.all.append([each.begun for each in Taken.made]))
     service: Any = SimpleNamespace(reactor=Clock(), gateway=SimpleNamespace(registry=registry))
     return Receiving(service, [Source(giver.other) for giver in givers])
 
@@ -193,6 +198,7 @@ def test_several_processes_hand_over_to_one() -> None:
         thread.join()
     assert [len(giver.done) for giver in givers] == [1, 1, 1]
     assert ([taken.begun for taken in Taken.made], len(receiving)) == ([1, 1, 1], 6)
+    assert Taken.all == [[1, 1, 1]], "whatever did not come by then does not come any more"
 
 
 def test_if_one_of_several_fails_all_go_on() -> None:
@@ -309,6 +315,21 @@ def test_one_of_several_that_has_let_go_is_served_whatever_the_others_do(last: s
     assert (len(receiving), receiving.go) == (2 * sum(kept), {"go": True, "pidfile": "/p"})
 
 
+@pytest.mark.parametrize("fault", [FormatError("bad"), ChannelClosed("bad"), ZeroDivisionError("bad")])
+def test_only_what_nobody_expects_is_logged_as_a_fault(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    def broken(taken: Taken, document: Any, sockets: list[int]) -> bool:
+        raise fault
+
+    monkeypatch.setattr(Taken, "add", broken)
+    failures: list[str] = []
+    monkeypatch.setattr("icwsgw.handover.receiving._log", SimpleNamespace(failure=failures.append))
+    giver = Giver()
+    giver.channel.send({"early": True})
+    with pytest.raises(NothingTaken, match="bad"):
+        taker(giver).run()
+    assert len(failures) == isinstance(fault, ZeroDivisionError)
+
+
 def test_a_state_that_is_refused_stays() -> None:
     giver = Giver()
     giver.transfer._handed.documents = lambda: iter([({"bad": True}, [])])
@@ -317,6 +338,60 @@ def test_a_state_that_is_refused_stays() -> None:
         taker(giver).run()
     thread.join()
     assert (giver.failed, Handed.detached) == (["bad"], 0)
+
+
+def test_a_taker_that_cannot_go_on_ends_it_with_its_own_words() -> None:
+    giver = Giver()
+    giver.transfer.begin(True)
+    giver.other.receive(5.0)
+    giver.transfer.heard({"failed": "no such option"})
+    assert giver.failed == ["no such option"]
+    assert giver.other.receive(5.0)[0] == {"stop": True}
+
+
+def test_a_taker_that_has_ended_is_noticed_when_something_is_said_to_it() -> None:
+    giver = Giver()
+    giver.other.close()
+    giver.transfer.begin(True)
+    assert giver.failed == ["the other process is gone: Broken pipe"]
+
+
+def test_between_two_pieces_the_channel_holds_nobody_up() -> None:
+    """The reactor reads it, and serves clients meanwhile."""
+    giver = Giver()
+    giver.transfer.begin(True)
+    with pytest.raises(BlockingIOError):
+        giver.channel.read()
+
+
+def test_both_sides_say_how_long_clients_have_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    giver = Giver()
+
+    def documents() -> Any:
+        giver.clock.advance(0.12345)
+        yield {"end": True}, []
+
+    giver.transfer._handed.documents = documents
+    receiving = taker(giver)
+    taking: Any = receiving._service.reactor
+    monkeypatch.setattr(Taken, "begin", lambda taken: taking.advance(0.12345))
+    told: list[Any] = []
+    info = lambda words, **fields: told.append((words, fields))  # noqa: E731
+    monkeypatch.setattr("icwsgw.handover.receiving._log", SimpleNamespace(info=info))
+    thread = run(giver)
+    receiving.run()
+    thread.join()
+    assert giver.done[0]["seconds"] == 0.123
+    assert told == [("taken over", {"connections": 2, "sessions": 0, "seconds": 0.123})]
+
+
+def test_the_process_that_only_clears_up_is_the_last_to_get_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, float]] = []
+    monkeypatch.setattr("os.nice", lambda more: done.append(("nice", more)))
+    monkeypatch.setattr("time.sleep", lambda seconds: done.append(("sleep", seconds)))
+    GIVE_WAY()
+    ((first, more), last) = done
+    assert (first, more > 0, last) == ("nice", True, ("sleep", GIVE_WAY_SECONDS))
 
 
 def test_silence_ends_it() -> None:
