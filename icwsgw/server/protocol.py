@@ -158,9 +158,10 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         if self.state == _OPEN and not self.data and self.current_frame is None and not self.inside_message:
             at, size = 0, len(data)
             while at < size and (read := read_binary_frame(data, at)) is not None and self.state == _OPEN:
-                payload, at = read
+                payload, end = read
                 if len(payload) > self.maxMessagePayloadSize:
-                    break
+                    break  # Autobahn refuses it
+                at = end
                 self._frames_left -= 1
                 if self._frames_left < 0 and self._over():
                     return

@@ -77,7 +77,7 @@ def test_the_log_of_a_daemon_stays_where_it_is(twistd: dict[str, Any], options: 
 
 
 def test_a_successor_is_started_as_this_process_was(monkeypatch: Any) -> None:
-    monkeypatch.setattr(preparation.sys, "orig_argv", ["python", "no such twistd", "icws", "--identities=2"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "no such twistd", "icws", "--identities=2"])
     _, _, made = prepare(monkeypatch, {"nodaemon": False})
     program, script, *options = made["command"]()
     assert (program, script) == (sys.executable, "no such twistd")

@@ -13,6 +13,8 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.observe.health import Health
 from icwsgw.observe.metrics import Metrics, SupervisorMetrics
 from icwsgw.server.access_lists import AccessLists
+from icwsgw.server.access_urls import ALLOW, kept_path
+from tests.server.test_access_files import keep
 from tests.server.test_access_urls import SilentHttp
 
 URL = "https://lists.example/allow"
@@ -45,6 +47,16 @@ def test_a_worker_leaves_fetching_to_the_supervisor(tmp_path: Path, fetch: bool,
     ]
     assert metrics.access_list_age.value == age
     assert metrics.access_list_fetches.values == {"changed": 0, "unchanged": 0, "failed": 0}
+
+
+def test_a_worker_looks_at_a_copy_when_it_is_told_that_it_has_changed(tmp_path: Path) -> None:
+    lists, health, _ = made(tmp_path, fetch=False)
+    path = kept_path(tmp_path, ALLOW)
+    path.parent.mkdir(parents=True)
+    keep(path, "192.0.2.0/24\n")
+    assert lists.rules.unknown
+    lists.look_at_copies()
+    assert (lists.rules.unknown, lists.rules.admits_address("192.0.2.1"), health.ready) == (False, True, True)
 
 
 def test_both_kinds_of_processes_declare_the_same() -> None:

@@ -12,6 +12,8 @@ from icwsgw.core.flood_guard import FloodState
 from icwsgw.core.liveness import LivenessState, PartialMessage
 from icwsgw.core.session_machine import State
 from icwsgw.core.suspect_addresses import FORGED
+from icwsgw.errors import FormatError
+from icwsgw.gateway.gateway_handover import take_over_session
 from icwsgw.ic import cbor
 from icwsgw.reactor import detached_socket
 from icwsgw.server import connection_handover
@@ -111,7 +113,9 @@ def test_a_request_that_has_come_in_part_is_completed_by_the_other_process() -> 
     assert transport.producerState == "producing"
     after.dataReceived(HANDSHAKE[30:])
     assert transport.value().startswith(b"HTTP/1.1 101 ")
-    assert second.factory.limits.total == 1
+    assert (second.factory.limits.total, second.factory.countConnections) == (1, 1)
+    after.detach()
+    assert (second.factory.limits.total, second.factory.countConnections) == (0, 0)
 
 
 def test_an_open_connection_goes_on_in_the_middle_of_a_message() -> None:
@@ -152,6 +156,32 @@ def test_what_waits_for_a_slow_reader_is_sent_by_the_other_process_in_order() ->
     after.send_unsent()
     sent = read_frames(transport.value())
     assert [payload for _, payload in sent if payload != b"greeting"] == [b"a", b"b", b"c"]
+
+
+def test_nothing_is_read_where_the_document_has_nothing_unread() -> None:
+    first, second = World(), World()
+    protocol, _, _ = opened(first)
+    document = protocol.written()
+    assert document is not None
+    assert document.pop("unread") == b""
+    after, transport = taken_over(second, document)
+    transport.clear()
+    after.send_unsent()
+    after.read_unread()
+    assert (transport.value(), transport.disconnecting) == (b"", False)
+    after.dataReceived(masked(2, b"the first"))
+    assert second.sessions[-1].received_messages == [(b"the first", True)]
+
+
+def test_an_open_connection_without_its_session_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_handover, "take_over_session", take_over_session)
+    first, second = World(), World()
+    protocol, _, _ = opened(first)
+    document = protocol.written()
+    assert document is not None
+    del document["session"]
+    with pytest.raises(FormatError, match="identity"):
+        taken_over(second, document)
 
 
 def test_a_connection_that_has_ended_before_it_was_read_is_not_read() -> None:

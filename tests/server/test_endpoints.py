@@ -362,6 +362,14 @@ def test_made_of_an_address() -> None:
     assert reactor.tcpServers[0][:2] == (8080, factory)
 
 
+def test_made_of_an_address_with_the_certificate_of_the_options(tls: ServerTls) -> None:
+    reactor = MemoryReactorClock()
+    listening = listening_service("tcp:8080", Factory(), reactor=reactor, tls=tls)
+    assert listening.tls is tls
+    listening.startService()
+    assert isinstance(reactor.tcpServers[0][1], TLSMemoryBIOFactory)
+
+
 def test_the_socket_alone_and_what_is_laid_on_another(tls: ServerTls) -> None:
     for address in ("tcp:8080", "haproxy:tcp:8080", "ssl:8080"):
         reactor = MemoryReactorClock()

@@ -41,6 +41,16 @@ def test_connections_of_a_suspect_wait_and_those_of_others_do_not() -> None:
     assert len(world.sessions) == 122
 
 
+def test_each_turn_comes_when_it_is_due() -> None:
+    world = suspicious()
+    waiting = [accept(world, tcp(SUSPECT))[1] for _ in range(3)]
+    admitted = []
+    for _ in waiting:
+        world.clock.advance(1 / RATE)
+        admitted.append(sum(bool(transport.value()) for transport in waiting))
+    assert admitted == [1, 2, 3]
+
+
 def test_behind_a_trusted_proxy_it_is_the_clients_address() -> None:
     world = World(trusted_proxies=("10.0.0.0/8",))
     for _ in range(FORGED):

@@ -180,6 +180,17 @@ def test_the_closing_handshake_is_answered_with_the_clients_own_code(code: int |
     lose(protocol)
 
 
+def test_a_client_that_closes_and_then_reads_nothing_is_not_waited_for_for_ever() -> None:
+    world = World()
+    protocol, transport, session = world.open()
+    protocol.dataReceived(close_frame(1000))
+    assert (session.left_with, transport.disconnecting) == (1000, True)
+    world.clock.pump([1.0] * 9)
+    assert not transport.aborted
+    world.clock.pump([1.0] * 4)
+    assert transport.aborted
+
+
 def test_a_connection_that_just_ends_is_1006() -> None:
     world = World()
     protocol, _, session = world.open()
@@ -227,6 +238,14 @@ def test_a_message_over_the_bound_is_closed_before_it_has_come() -> None:
     protocol.dataReceived(masked(2, bytes(2000))[:10])
     opcode, payload = frames_of(transport)[0]
     assert (opcode, payload[:2]) == (8, (1009).to_bytes(2, "big"))
+    assert session.cause == 1009
+
+
+def test_a_whole_message_over_the_bound_is_closed_behind_the_good_ones() -> None:
+    protocol, transport, session = World(max_message_bytes=1024).open()
+    protocol.dataReceived(masked(2, b"good") + masked(2, bytes(2000)) + masked(2, b"late"))
+    assert frames_of(transport)[0][1][:2] == (1009).to_bytes(2, "big")
+    assert session.received_messages == [(b"good", True)]
     assert session.cause == 1009
 
 
@@ -343,6 +362,8 @@ def test_bad_requests_get_their_http_status_in_whole(data: bytes, status: int, l
     protocol.dataReceived(data)
     head, _, body = transport.value().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status)
+    # RFC 9110, section 15.5.22: it names what the client should speak; others have nothing to ask for
+    assert (b"\r\nUpgrade: websocket" in head) is (status == 426)
     assert b"Content-Length: %d" % len(body) in head
     assert transport.disconnecting
     assert not world.sessions

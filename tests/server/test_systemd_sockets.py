@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from icwsgw.config.addresses import parse_description
 from icwsgw.errors import ConfigError
+from icwsgw.server import systemd_sockets
 from icwsgw.server.systemd_sockets import handed_over, systemd_endpoint
 from tests.test_layering import ROOT
 
@@ -41,6 +43,12 @@ def test_what_systemd_says() -> None:
 def test_a_socket_by_name_or_index(address: str, descriptor: int, family: int) -> None:
     made = endpoint(address, given(2, "web:admin"))
     assert (made.fileno, made.addressFamily) == (descriptor, family)
+
+
+def test_the_variables_of_the_start_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values may have equals signs in them, and be empty."""
+    monkeypatch.setattr(Path, "read_bytes", lambda path: b"LISTEN_FDNAMES=a=b\0EMPTY=\0\0LISTEN_FDS=1\0")
+    assert systemd_sockets._environment_of_the_start() == {"LISTEN_FDNAMES": "a=b", "EMPTY": "", "LISTEN_FDS": "1"}
 
 
 def test_a_socket_without_a_name() -> None:
