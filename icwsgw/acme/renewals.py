@@ -99,7 +99,7 @@ class Renewals(Service):
 
     def _missing(self) -> list[str]:
         now = self._now()
-        return [name for name, dates in self._certificates.items() if dates is None or dates.not_after <= now]
+        return [name for name, dates in self._certificates.items() if dates is None or dates.not_after < now]
 
     @property
     def _states(self) -> dict[str, NameState]:

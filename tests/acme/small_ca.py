@@ -90,10 +90,12 @@ class SmallCa:
 
     def _answer(self, method: bytes, path: str, body: bytes) -> tuple[int, dict[bytes, bytes], Any]:
         if path == "/dir":
+            assert method == b"GET"
             names = {name: f"{ROOT}/{name}" for name in ("newNonce", "newAccount", "newOrder")}
             meta = {"termsOfService": f"{ROOT}/terms", "externalAccountRequired": self.external is not None}
             return 200, {}, {**names, "meta": meta}
         if path == "/newNonce":
+            assert method == b"HEAD"
             return 200, {}, b""
         assert method == b"POST", "everything else is signed"
         signed = jws.JWS.from_json(json.loads(body))

@@ -1,6 +1,14 @@
 from pathlib import Path
+from typing import Any
 
-from icwsgw.acme.acme_client import ExternalAccount
+import pytest
+from acme import messages
+from cryptography.hazmat.primitives.asymmetric import ec
+from twisted.internet.defer import Deferred, succeed
+
+from icwsgw.acme.acme_client import AccountRequest, AcmeClient, AcmeFailed, ExternalAccount, describe
+from icwsgw.agent.http.response_parser import ParsedResponse
+from icwsgw.core.renewal_schedule import FailureKind
 from tests.acme.small_ca import LETTERS, answer
 from tests.acme.world import World
 
@@ -60,3 +68,46 @@ def test_an_external_account(tmp_path: Path) -> None:
     world.begin(start=True)
     world.advance(20)
     assert world.count("ok") == 1
+
+
+MALFORMED = b'{"type": "urn:ietf:params:acme:error:malformed", "detail": "no such order"}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, MALFORMED, FailureKind.REFUSED),
+        (404, MALFORMED, FailureKind.REFUSED),
+        (500, MALFORMED, FailureKind.UNREACHABLE),
+        # not in the words of the protocol: of the authority if it fits to what it may refuse, otherwise of a proxy
+        (403, b"<html>", FailureKind.REFUSED),
+        (429, b"<html>", FailureKind.REFUSED),
+        (404, b"<html>", FailureKind.UNREACHABLE),
+        (502, b"<html>", FailureKind.UNREACHABLE),
+    ],
+)
+def test_what_the_authority_refuses_is_asked_again_later_than_what_does_not_reach_it(
+    status: int, body: bytes, kind: FailureKind
+) -> None:
+    def fetch(*request: Any, **options: Any) -> Deferred[ParsedResponse]:
+        return succeed(ParsedResponse(status, {}, body))
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    client = AcmeClient(fetch, "https://ca.example/dir", key, AccountRequest(True), lambda: 0.0)
+    failures: list[Any] = []
+    Deferred.fromCoroutine(client.directory()).addErrback(failures.append)
+    (failure,) = failures
+    assert failure.check(AcmeFailed)
+    assert failure.value.kind is kind
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        ({"type": f"{LETTERS}malformed"}, "malformed"),
+        ({"type": f"{LETTERS}malformed", "title": "Odd"}, "malformed: Odd"),
+        ({"type": f"{LETTERS}malformed", "title": "Odd", "detail": "no\nname"}, "malformed: no name"),
+    ],
+)
+def test_a_problem_is_told_in_its_own_words(problem: dict[str, str], words: str) -> None:
+    assert describe(messages.Error.from_json(problem)) == words

@@ -30,6 +30,7 @@ def test_the_answer_to_a_challenge(tmp_path: Path) -> None:
     status, headers, body = ask(tmp_path, b"GET " + path + b" HTTP/1.1", b"Host: a.example")
     assert (status, body) == (200, b"proof")
     assert headers[b"content-type"] == b"application/octet-stream"
+    assert headers[b"cache-control"] == b"no-store", "the next order has another one"
     assert ask(tmp_path, b"HEAD " + path + b" HTTP/1.1", b"Host: other.example")[0] == 200
     assert ask(tmp_path, b"GET " + path + b"?x=1 HTTP/1.1", b"Host: a.example")[2] == b"proof"
 

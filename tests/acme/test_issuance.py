@@ -1,8 +1,11 @@
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
+from icwsgw.acme.issuance import challenge_pem
 from tests.acme.small_ca import LETTERS, answer
 from tests.acme.world import World
 
@@ -83,3 +86,15 @@ def test_an_order_that_is_never_ready_ends(tmp_path: Path) -> None:
     world.advance(400, 5.0)
     assert "not ready after 300 s" in str(world.service.concern())
     assert world.ca.polls < 60
+
+
+def test_the_certificate_of_a_challenge_is_valid_whatever_the_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XXX-12")
+    time.tzset()
+    try:
+        certificate = x509.load_pem_x509_certificate(challenge_pem("a.example", "proof", 1.8e9))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert certificate.not_valid_before_utc.timestamp() == 1.8e9 - 86_400
+    assert certificate.not_valid_after_utc.timestamp() == 1.8e9 + 7 * 86_400

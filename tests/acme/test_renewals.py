@@ -1,7 +1,9 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from icwsgw.acme import renewals
 from icwsgw.acme.storage import AcmeStorage
 from icwsgw.core.renewal_schedule import renewal_time
 from tests.acme.small_ca import LETTERS, answer
@@ -114,6 +116,21 @@ def test_a_certificate_in_use_stays_while_the_authority_is_away(tmp_path: Path) 
     assert world.service.concern() is None
 
 
+def test_a_certificate_is_missing_when_its_last_second_is_over(tmp_path: Path) -> None:
+    """RFC 5280, section 4.1.2.5: the last second is within."""
+    world = World(tmp_path)
+    world.ca.lifetime = 3600.0
+    world.service.startService()
+    world.advance(20)
+    dates = world.storage.dates("a.example")
+    assert dates is not None
+    world.service.stopService()
+    world.advance(dates.not_after - world.now(), dates.not_after - world.now())
+    assert (world.now(), world.missing) == (dates.not_after, 0)
+    world.advance(1)
+    assert world.missing == 1
+
+
 def test_the_server_s_pause_is_kept(tmp_path: Path) -> None:
     world = World(tmp_path)
     limit = {"type": LETTERS + "rateLimited", "detail": "too many certificates"}
@@ -151,6 +168,21 @@ def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     assert not world.clock.getDelayedCalls()
     assert list((tmp_path / "challenges").iterdir()) == []
     assert world.count("failed") == 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_end_that_nobody_asked_for_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    failures: list[str] = []
+    monkeypatch.setattr(renewals, "_log", SimpleNamespace(failure=lambda words, failure: failures.append(words)))
+    world = World(tmp_path)
+
+    def broken() -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.storage, "hold", broken if fails else lambda: False)
+    world.service.startService()
+    world.service.stopService()
+    assert failures == ["renewing TLS certificates ended"] * fails
 
 
 def test_a_full_disk_does_not_make_it_ask_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,14 +180,22 @@ class Terminal:
             assert time.monotonic() < deadline, self.seen
             self._read(0.1)
 
-    def _read(self, seconds: float) -> None:
-        if select.select([self.ours], [], [], seconds)[0]:
-            self.seen += os.read(self.ours, 65_536).decode()
+    def _read(self, seconds: float) -> bool:
+        """Read what is there, or comes in time; False: nothing."""
+        if not select.select([self.ours], [], [], seconds)[0]:
+            return False
+        self.seen += os.read(self.ours, 65_536).decode()
+        return True
 
     def end(self) -> int:
-        status = self.process.wait(60)
-        self._read(0)
-        return status
+        """Wait for the end. Meanwhile what is drawn is read: a terminal that nobody reads holds the program up."""
+        deadline = time.monotonic() + 60
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.seen
+            self._read(0.05)
+        while self._read(0):
+            pass
+        return self.process.returncode
 
     def close(self) -> None:
         self.process.kill()

@@ -291,33 +291,45 @@ def test_an_empty_queue_is_proved_when_a_client_waits_whose_ws_open_was_executed
     assert (3 in asked(network)) is (opened is Opened.EXECUTED)
 
 
+def spend_all(poller: Poller, now: float) -> None:
+    """Use up the budget's tokens, and let so many pollers share it that the next tick polls in ten seconds only."""
+    schedule = poller.poll_budget.poll_schedule
+    for _ in range(200):
+        schedule.budget.join(now)
+    schedule.due = now + 10
+    while schedule.budget.take(RequestKind.EXTRA, now):
+        pass
+
+
 def test_what_cannot_be_asked_at_once_is_asked_when_there_is_a_token_again() -> None:
     poller, session, network, clock = make(query_budget=16)
-    budget = poller.poll_budget.poll_schedule.budget
-    while budget.take(RequestKind.EXTRA, clock.seconds()):
-        pass
-    poller.poll_budget.poll_schedule.due = clock.seconds() + 1000
+    spend_all(poller, clock.seconds())
     network.queries[0].answer(reply(0, 3, end=False))
     assert (len(session.frames), len(network.queries), poller.in_flight) == (3, 1, 0)
-    clock.pump([0.01] * 300)
-    assert asked(network)[1] == 3
+    clock.pump([0.01] * 100)
+    assert asked(network)[1] == 3, "long before the next tick"
     poller.stop()
 
 
 def test_a_wake_without_a_token_waits_for_one() -> None:
     poller, _, network, clock = make(query_budget=16)
-    budget = poller.poll_budget.poll_schedule.budget
-    now = clock.seconds()
-    while budget.take(RequestKind.EXTRA, now):
-        pass
-    poller.poll_budget.poll_schedule.due = now + 1000
+    spend_all(poller, clock.seconds())
     poller.wake()
     clock.advance(0.01)
     assert len(network.queries) == 1
-    clock.pump([0.01] * 300)
-    assert len(network.queries) > 1
+    clock.pump([0.01] * 100)
+    assert len(network.queries) > 1, "long before the next tick"
     poller.stop()
     assert clock.getDelayedCalls() == []
+
+
+def test_a_bad_answer_leads_to_no_further_poll_before_the_next_tick() -> None:
+    _, _, network, clock = make()
+    network.queries[0].answer(Rejected(5, "trapped"))
+    clock.pump([INTERVAL / 10] * 9)
+    assert len(network.queries) == 1
+    clock.pump([INTERVAL / 10] * 2)
+    assert len(network.queries) == 2
 
 
 def test_an_overloaded_network_is_given_its_pause() -> None:
