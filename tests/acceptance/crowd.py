@@ -11,7 +11,7 @@ from collections.abc import Callable
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Devnet, Stack
-from tests.acceptance.processes import http_get
+from tests.acceptance.processes import START_DEADLINE, http_get
 from tests.support.raw_client import RawClient, RawSdkClient
 from tests.support.ws_wire import close_frame
 
@@ -74,9 +74,21 @@ def sample(stack: Stack, name: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def eventually(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    """Ask again and again until something holds."""
+def eventually(condition: Callable[[], object], what: str, seconds: float = START_DEADLINE) -> None:
+    """Ask again and again until something holds.
+
+    What another process does, or a thread of it such as the one that writes log lines, is seen some time after its
+    cause. An OSError counts as "not yet": a file that is being moved, a connection to a process that has just ended.
+
+    :param seconds: by default as long as a process may take to start, because many conditions depend on that
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
+    while True:
+        reason = ""
+        try:
+            if condition():
+                return
+        except OSError as error:
+            reason = f" ({error!r})"
+        assert time.monotonic() < deadline, f"not in {seconds} s: {what}{reason}"
         time.sleep(0.05)

@@ -121,8 +121,9 @@ def test_operators_tell_a_running_gateway_what_to_do(
     again = [client for each in crowds(stack, 1).values() for client in each]
     for client in again:
         echoes(client)
-    assert {int(found) for found in re.findall(r"debug relay call .*worker=(\d)", stack.server.output)} == {0, 1}
-    assert sample(stack, 'icws_sessions{state="open"}') == len(again)
+    calls = r"debug relay call .*worker=(\d)"
+    eventually(lambda: set(re.findall(calls, stack.server.output)) == {"0", "1"}, "both log calls")
+    eventually(lambda: sample(stack, 'icws_sessions{state="open"}') == len(again), "both workers have reported")
 
     # out of service for newcomers, who are served all the same, and back
     ctl("maintenance", "on")

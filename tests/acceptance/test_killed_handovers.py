@@ -112,8 +112,9 @@ class Gateway:
 
     @property
     def failed(self) -> int:
-        """How many handovers have come to nothing."""
-        return self.said("handover failed, this process goes on")
+        """How many handovers have come to nothing, as the main process says: workers say so too."""
+        lines = self.stack.server.output.splitlines()
+        return sum("handover failed, this process goes on" in line and " worker=" not in line for line in lines)
 
     def kill(self) -> None:
         for process in self.processes:
@@ -184,10 +185,13 @@ def test_workers_are_killed_between_their_turns(
     process = gateway.stack.server.process.pid
     # a new worker before anything is handed over
     gateway.upgrade(process, "hears early piece 1")
+    # before that, a further handover is refused
+    gateway.until(lambda: gateway.failed == 1, "the former supervisor says that it goes on")
     gateway.check(workers=2)
     # the new supervisor when one worker has handed over; and the new worker that has just taken everything
-    for death, how in (("hears early piece 1", "next parent"), ("sends taken", "")):
+    for failed, (death, how) in enumerate((("hears early piece 1", "next parent"), ("sends taken", "")), 2):
         gateway.upgrade(process, death, how)
+        gateway.until(lambda failed=failed: gateway.failed == failed, "the former supervisor says that it goes on")
         gateway.until(lambda: len(gateway.processes) == 3, "the former gateway goes on")
         assert process in gateway.processes
         gateway.until(lambda: sample(gateway.stack, "icws_workers") == 2, "both workers are ready")

@@ -45,6 +45,9 @@ def test_the_memory_of_incomplete_messages_is_given_back(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack], options: tuple[str, ...]
 ) -> None:
     stack = stacks(*options, network=devnets().network)
+    if options:
+        # a worker that still starts grows by itself
+        eventually(lambda: sample(stack, "icws_workers") == 2, "both workers are ready")
     bystander = connect(stack)
     before = resident(stack)
 

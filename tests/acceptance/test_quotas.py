@@ -21,6 +21,8 @@ from tests.support.raw_client import RawSdkClient
 pytestmark = pytest.mark.acceptance
 
 MESSAGES = 300
+#: More than half a minute at the quota's rate, so that the client is still held when icwsctl has started and looks.
+SENT = 45
 
 
 class Noisy(threading.Thread):
@@ -47,7 +49,7 @@ def test_a_noisy_canister_meets_its_quota_and_its_neighbour_does_not_notice(
     file.write_text("")
     stack = stacks(f"--config={file}", f"--admin-endpoint=unix:{socket}")
     ctl = Ctl(socket)
-    quota = "max-connections = 1\ndelivery_rate = 50\nmessage-rate = 10\n"
+    quota = "max-connections = 1\ndelivery_rate = 50\nmessage-rate = 1\n"
     file.write_text(f'[canister."{stack.chat}"]\n{quota}')
     stack.server.process.send_signal(signal.SIGHUP)
     stack.server.wait_for_line("configuration reloaded changed=canister-quota")
@@ -72,16 +74,16 @@ def test_a_noisy_canister_meets_its_quota_and_its_neighbour_does_not_notice(
 
     # up: the client sends more than the burst at once
     had = len(noisy.received)
-    for number in range(45):
+    for number in range(SENT):
         noisy.say(app_message(str(number)))
     eventually(
         lambda: sample(stack, 'icws_client_pushbacks_total{limit="canister_messages"}'), "the client is held", 30
     )
     echoes(neighbour)
     (row,) = ctl.json("canisters", "--canister", stack.chat)["canisters"]
-    assert (row["quota"]["max_connections"], row["quota"]["message_rate"]) == (1, 10)
+    assert (row["quota"]["max_connections"], row["quota"]["message_rate"]) == (1, 1)
     assert "messages up" in row["quota"]["reached"]
-    reader = Noisy(noisy, had + 45)
+    reader = Noisy(noisy, had + SENT)
 
     # an operator lifts it for the running gateway
     ctl("set", "canister-quota", f"{stack.chat}:delivery-rate=1000")

@@ -37,6 +37,11 @@ def handshake(stack: Stack, *headers: str) -> int:
     return client.status
 
 
+def refuses(stack: Stack, origin: str) -> bool:
+    """Whether pages of an origin are refused by all workers, as far as some handshakes tell."""
+    return all(handshake(stack, f"Origin: {origin}") == 403 for _ in range(8))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_lists_and_levels(workers: int, tmp_path: Path, stacks: Callable[..., Stack]) -> None:
     file = tmp_path / "icws.toml"
@@ -53,11 +58,13 @@ def test_lists_and_levels(workers: int, tmp_path: Path, stacks: Callable[..., St
         'log-level = "debug"\npolling-interval = 500\n'
     )
     reload(stack, "configuration reloaded changed=allowed-origin,denied-canister,log-level")
-    assert "changed options need a restart options=polling-interval" in stack.server.output
+    stack.server.wait_for_line("changed options need a restart options=polling-interval")
     assert [ends(client) for client in denied] == [CloseCode.CANISTER_NOT_ALLOWED] * 10
     echoes(stays)
-    assert "session ended" in stack.server.output, "an info line, as wanted now"
-    assert handshake(stack, "Origin: https://evil.example") == 403
+    # an info line, as wanted now
+    stack.server.wait_for_line("session ended")
+    # each worker hears of the new configuration by itself
+    eventually(lambda: refuses(stack, "https://evil.example"), "pages of other origins are refused")
     late = RawSdkClient(
         RawClient(int(stack.gateway.rpartition(":")[2])).shake("Origin: https://app.example"),
         Principal.from_text(stack.chat),
@@ -107,7 +114,7 @@ def test_certificates(workers: int, tmp_path: Path, stacks: Callable[..., Stack]
     certificate.write_bytes(renewed.certificate)
     key.write_bytes(renewed.key)
     reload(stack, "TLS certificate reloaded", workers)
-    assert sample(stack, 'icws_tls_reloads_total{outcome="ok"}') == workers
+    eventually(lambda: sample(stack, 'icws_tls_reloads_total{outcome="ok"}') == workers, "all workers have reported")
     newer = ssl.create_default_context(cadata=other.pem.decode())
     for _ in range(5):
         assert RawClient(int(stack.gateway.rpartition(":")[2]), tls=newer).shake().status == 101

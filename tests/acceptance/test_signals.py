@@ -109,8 +109,9 @@ def test_signals_without_a_meaning_end_nobody_and_usr1_begins_new_files(
     leave(client)
     eventually(lambda: "session ended" in log.read_text(), "the session's end is in the new file")
     assert f"signal ignored signal={signal.SIGIO.name}" in (tmp_path / "icws.log.1").read_text()
-    traces = sorted(path.name for path in (tmp_path / "stack0" / "data" / "traces").iterdir())
-    assert len(traces) == 6, "of each process the present file and the one before"
+    directory = tmp_path / "stack0" / "data" / "traces"
+    eventually(lambda: len(list(directory.iterdir())) == 6, "of each process the present file and the one before")
+    traces = sorted(path.name for path in directory.iterdir())
     assert [name.endswith(".log.1") for name in traces] == [False, True] * 3
     assert http_get(f"{stack.admin}/health/ready")[0] == 200
     assert stack.server.stop() == 0

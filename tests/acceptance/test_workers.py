@@ -41,6 +41,12 @@ def principals_of(stack: Stack) -> dict[int, Principal]:
     return {int(number): Principal.from_text(text) for text, number in found}
 
 
+def wait_for_another(stack: Stack, number: int, before: int) -> None:
+    """Wait until a worker is another process than before, and all are ready."""
+    eventually(lambda: workers_of(stack)[number] != before, "another process")
+    eventually(lambda: all_ready(stack), "all workers are ready")
+
+
 def all_ready(stack: Stack, count: int = 2) -> bool:
     return sample(stack, "icws_workers") == count
 
@@ -72,6 +78,8 @@ def pair(devnets: Callable[..., Devnet], stacks: Callable[..., Stack]) -> tuple[
     devnet = devnets()
     stack = stacks("--workers=2", "--drain-window=1", network=devnet.network)
     eventually(lambda: all_ready(stack), "both workers are ready")
+    # a line is written some time after what it tells
+    eventually(lambda: len(workers_of(stack)) == len(principals_of(stack)) == 2, "the log says so")
     return devnet, stack
 
 
@@ -83,7 +91,7 @@ def test_two_workers_are_one_gateway(pair: tuple[Devnet, Stack]) -> None:
     for clients in found.values():
         for client in clients[:3]:
             echoes(client)
-    assert sample(stack, 'icws_sessions{state="open"}') == count
+    eventually(lambda: sample(stack, 'icws_sessions{state="open"}') == count, "both workers have reported")
     assert sample(stack, 'icws_opens_total{outcome="opened"}') == count
     for process in ("0", "1", "supervisor"):
         assert (sample(stack, f'process_resident_memory_bytes{{worker="{process}"}}') or 0) > 1e6
@@ -130,7 +138,7 @@ def test_kill_9_of_a_worker_costs_its_own_clients_only(pair: tuple[Devnet, Stack
     found = crowds(stack, 3)
     count = sum(map(len, found.values()))
     before = workers_of(stack)
-    assert sample(stack, 'icws_opens_total{outcome="opened"}') == count
+    eventually(lambda: sample(stack, 'icws_opens_total{outcome="opened"}') == count, "both workers have reported")
     os.kill(before[0], signal.SIGKILL)
     principals = principals_of(stack)
     lost, kept = found[principals[0]], found[principals[1]]
@@ -141,15 +149,15 @@ def test_kill_9_of_a_worker_costs_its_own_clients_only(pair: tuple[Devnet, Stack
     again = [connect(stack, identity=client.identity) for client in lost]
     for client in again:
         echoes(client)
-    eventually(lambda: all_ready(stack), "the worker is back")
-    after = workers_of(stack)
-    assert after[1] == before[1]
-    assert after[0] != before[0]
+    wait_for_another(stack, 0, before[0])
+    assert workers_of(stack)[1] == before[1]
+    starts = r"gateway starts .*worker=0$"
+    eventually(lambda: len(re.findall(starts, stack.server.output, re.MULTILINE)) == 2, "it says who it is")
     assert principals_of(stack) == principals, "a worker takes its queues up again"
     assert sample(stack, "icws_worker_restarts_total") == 1
-    opened = sample(stack, 'icws_opens_total{outcome="opened"}')
-    assert opened == count + len(again), "counts of the dead are not lost"
-    assert "worker has died, its clients have to connect again" in stack.server.output
+    opened = count + len(again)
+    eventually(lambda: sample(stack, 'icws_opens_total{outcome="opened"}') == opened, "counts of the dead are not lost")
+    stack.server.wait_for_line("worker has died, its clients have to connect again")
     assert http_get(f"{stack.admin}/health/ready") == (200, b"ready\n")
     echoes(kept[0])
     leave(*kept, *again)
@@ -167,8 +175,7 @@ def test_a_worker_that_hangs_costs_its_own_clients_and_is_replaced(pair: tuple[D
     assert http_get(f"{stack.admin}/health/ready") == (200, b"ready\n")
     for client in kept[:3]:
         echoes(client)
-    eventually(lambda: all_ready(stack), "the worker is back")
-    assert workers_of(stack)[0] != before[0]
+    wait_for_another(stack, 0, before[0])
     leave(*kept)
     assert stack.server.stop() == 0, stack.server.output
 
@@ -228,7 +235,7 @@ def test_tls_unix_and_a_log_file(tmp_path: Path, stacks: Callable[..., Stack]) -
         client.settimeout(30)
         assert client.recv(1000).startswith(b"HTTP/1.1 ")
     count = sum(map(len, found.values()))
-    assert sample(stack, "tls_resolution_time_count") == count
+    eventually(lambda: sample(stack, "tls_resolution_time_count") == count, "both workers have reported")
     assert (sample(stack, "icws_tls_certificate_expiry_seconds") or 0) > 1e9
     assert stack.server.stop() == 0, stack.server.output
     assert not path.exists()
@@ -243,6 +250,5 @@ def test_a_worker_that_is_stopped_alone_is_started_again(pair: tuple[Devnet, Sta
     _, stack = pair
     before = workers_of(stack)
     os.kill(before[1], signal.SIGTERM)
-    eventually(lambda: workers_of(stack)[1] != before[1], "another process")
-    eventually(lambda: all_ready(stack), "it is ready")
+    wait_for_another(stack, 1, before[1])
     echoes(connect(stack))

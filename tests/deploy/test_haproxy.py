@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Devnet
-from tests.acceptance.processes import free_port, http_get
+from tests.acceptance.processes import START_DEADLINE, free_port, http_get
 from tests.deploy.fleet import PORTS, Certificate, Gateway, Program, Reconnecting, gateways_of, replaced
 from tests.deploy.tools import DEPLOY, run, tool
 from tests.support.raw_client import RawClient
@@ -180,7 +180,9 @@ def test_a_worker_that_hangs_costs_its_own_clients_only(
         own = {row["worker"]: row["sessions"] for row in status["workers"]}
         os.kill(pid, signal.SIGSTOP)
         states, newcomers = set(), []
+        deadline = time.monotonic() + START_DEADLINE
         while gateway.server.output.count("worker is ready") == 2:
+            assert time.monotonic() < deadline, gateway.server.output
             states.add(haproxy.states()["icws3"])
             newcomer = RawClient(haproxy.port, tls=certificate.trust)
             newcomers.append(newcomer.shake().status)

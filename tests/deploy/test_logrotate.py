@@ -87,10 +87,13 @@ def rotate_thrice(way: str, tmp_path: Path, log: Path, stack: Stack) -> None:
     files = [log.parent / name for name in ("icws.log.3.gz", "icws.log.2.gz", "icws.log.1", "icws.log")]
     assert [len(sessions(path)) for path in files] == [1, 1, 1, 1]
     assert len({found for path in files for found in sessions(path)}) == 4
-    # and the workers' own files: a line of each session, in one of them
-    lines = [content(path) for path in traces.iterdir()]
-    assert sum(text.count('"session ended"') for text in lines) == 4
-    assert not any("\0" in text for text in lines)
-    assert len([path for path in traces.iterdir() if path.suffix == ".log"]) == 3, "the supervisor's, and two workers'"
+
+    # and the workers' own files: a line of each session, in one of them. Each file has a writer of its own
+    def lines() -> list[str]:
+        return [content(path) for path in traces.iterdir()]
+
+    eventually(lambda: sum(text.count('"session ended"') for text in lines()) == 4, "a line of each session")
+    assert not any("\0" in text for text in lines())
+    eventually(lambda: len(list(traces.glob("*.log"))) == 3, "the supervisor's, and two workers'")
     stack.server.process.send_signal(signal.SIGTERM)
     assert stack.server.wait() == 0
