@@ -22,7 +22,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ from icwsgw.gateway.gateway_handover import (
 from icwsgw.gateway.session import ClientSession
 from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import MOST_SOCKETS
-from icwsgw.handover.early_rounds import EarlyRounds
+from icwsgw.handover.early_rounds import PAUSE_SECONDS, EarlyRounds, Next
 from icwsgw.ic import cbor
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.meters import continue_from, counters_of
@@ -90,10 +90,12 @@ class Handed:
     """What was written down for the other process.
 
     :ivar connections: those that it gets
+    :ivar pause: seconds to wait before the next early piece
     """
 
     def __init__(self, service: GatewayService) -> None:
         self._service = service
+        self.pause = 0.0
         # by connection: the number, what was sent last, and its mark
         self._sent: dict[GatewayProtocol, tuple[int, bytes, object]] = {}
         self._count = 0
@@ -108,15 +110,30 @@ class Handed:
         Each round sends what has changed since the round before (:mod:`icwsgw.handover.early_rounds`).
         """
         yield {**self._head(), EARLY: True, "gateway": early_document(self._service.gateway)}, []
-        rounds = EarlyRounds()
-        for number in count():
-            changed = 0
-            for piece in self._pieces(number):
-                changed += piece.size
-                yield piece.document(EARLY), piece.sockets
-            if number and not rounds.another(changed):
+        clock = self._service.gateway.context.clock
+        yield from self._round(0)
+        rounds = EarlyRounds(clock.seconds())
+        for number in count(1):
+            began = clock.seconds()
+            changed = yield from self._round(number)
+            now = clock.seconds()
+            _log.debug("connections sent early", round=number, changed=changed, seconds=round(now - began, 3))
+            after = rounds.next(changed, now - began, now)
+            if after is Next.STOP:
                 break
+            if after is Next.PAUSE:
+                self.pause = PAUSE_SECONDS
+                yield {EARLY: True}, []
+                self.pause = 0.0
         yield {EARLY: True, LAST_EARLY: True}, []
+
+    def _round(self, number: int) -> Generator[tuple[Document, list[int]], None, int]:
+        """One round, in pieces; returns how many connections have come, changed or gone."""
+        changed = 0
+        for piece in self._pieces(number):
+            changed += piece.size
+            yield piece.document(EARLY), piece.sockets
+        return changed
 
     def documents(self) -> Iterator[tuple[Document, list[int]]]:
         """The rest: the state as it is now, and what has come, changed or gone since the last round."""

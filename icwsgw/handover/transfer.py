@@ -84,7 +84,7 @@ class Transfer:
             self.fail(str(document["failed"]))
         elif "made" in document:
             # the reactor serves clients first
-            self._service.reactor.callLater(0, self._send_early)
+            self._service.reactor.callLater(self._handed.pause, self._send_early)
 
     def pass_on(self, request: str) -> None:
         """A reload or new log files were asked for: the other process hears it at the end, before it serves."""

@@ -8,15 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.handover.early_rounds import FEW_CHANGES, MOST_ROUNDS, EarlyRounds
+from icwsgw.handover.early_rounds import (
+    FEW_CHANGES,
+    GOOD_SECONDS,
+    MOST_ROUNDS,
+    PATIENCE_SECONDS,
+    PAUSE_SECONDS,
+    EarlyRounds,
+    Next,
+)
 
 
 def rounds(changes: Iterable[int]) -> list[int]:
     """The rounds that take place, by their changes."""
-    early, done = EarlyRounds(), []
+    early, done = EarlyRounds(0.0), []
     for changed in changes:
         done.append(changed)
-        if not early.another(changed):
+        if early.next(changed, GOOD_SECONDS, 0.0) is not Next.ROUND:
             break
     return done
 
@@ -56,3 +64,40 @@ def test_rounds_end_in_any_case(changes: list[int]) -> None:
 
 def test_a_busy_gateway_does_not_go_on_for_ever() -> None:
     assert len(rounds(500 * 2**number for number in range(100))) == MOST_ROUNDS
+
+
+#: Rounds that end after the third one.
+SERIES = (1_000, 900, 890)
+
+
+def ended(early: EarlyRounds, seconds: float, now: float) -> Next:
+    """What follows the last round of a series, if that takes so long."""
+    *before, last = SERIES
+    assert [early.next(changed, seconds, now) for changed in before] == [Next.ROUND] * len(before)
+    return early.next(last, seconds, now)
+
+
+def test_a_long_last_round_is_followed_by_a_pause_and_by_rounds_that_begin_anew() -> None:
+    early = EarlyRounds(100.0)
+    assert ended(early, 2 * GOOD_SECONDS, 101.0) is Next.PAUSE
+    assert ended(early, 2 * GOOD_SECONDS, 103.0) is Next.PAUSE
+    assert ended(early, GOOD_SECONDS, 105.0) is Next.STOP
+
+
+def test_a_long_round_with_few_changes_needs_no_better_moment() -> None:
+    assert EarlyRounds(0.0).next(FEW_CHANGES, 2 * GOOD_SECONDS, 1.0) is Next.STOP
+
+
+def test_a_slow_machine_is_not_waited_for_for_ever() -> None:
+    early, now, pauses = EarlyRounds(100.0), 100.0, 0
+    while ended(early, 2 * GOOD_SECONDS, now) is Next.PAUSE:
+        pauses, now = pauses + 1, now + PAUSE_SECONDS
+    assert now == 100 + PATIENCE_SECONDS
+    assert pauses == PATIENCE_SECONDS / PAUSE_SECONDS
+
+
+def test_rounds_that_only_get_longer_end_too() -> None:
+    early, now, done = EarlyRounds(0.0), 0.0, 0
+    while (after := early.next(500 * 2**done, 1.0, now)) is not Next.STOP:
+        done, now = done + 1, now + (PAUSE_SECONDS if after is Next.PAUSE else 1.0)
+    assert PATIENCE_SECONDS <= now <= PATIENCE_SECONDS + MOST_ROUNDS

@@ -88,6 +88,7 @@ class Handed:
     """A state of one document."""
 
     detached = False
+    pause = 0.0
 
     def __init__(self, of: object) -> None:
         self.connections: list[Any] = []

@@ -21,6 +21,7 @@ from icwsgw.gateway.gateway_handover import client_document, complete, take_over
 from icwsgw.gateway.session_handover import mark, session_document, update
 from icwsgw.handover import early_rounds, service_state
 from icwsgw.handover.channel import MOST_SOCKETS
+from icwsgw.handover.early_rounds import GOOD_SECONDS, PAUSE_SECONDS
 from icwsgw.handover.service_state import VERSION, Handed, Taken
 from icwsgw.ic import cbor
 from tests.gateway.test_gateway_handover import successor
@@ -643,6 +644,24 @@ def test_another_round_follows_only_while_there_is_less_and_less_to_send(monkeyp
     assert sizes == [0, 4, 3, 3, 2, 2, 2, 0], (
         "the head, all, and rounds until two in a row are hardly shorter; the last"
     )
+
+
+def test_rounds_at_a_bad_moment_pause_and_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early_rounds, "FEW_CHANGES", 1)
+    world = World()
+    clients = world.open(3)
+    old = service_of(world, world.gateway)
+    old.factory.connections = {Connection(world.gateway, client) for client in clients}
+    handed, found = Handed(old), []
+    series = [*3 * [(3, 0.0)], (0, PAUSE_SECONDS)]
+    for document, _ in handed.early():
+        found.append((len(document.get("changed", ())), handed.pause))
+        if sum(pause > 0 for _, pause in found) < 2:
+            # the other process needs long for each piece
+            world.run(GOOD_SECONDS + 0.1)
+        for client in clients:
+            client.echoes(b"meanwhile")
+    assert found == [(0, 0.0), (0, 0.0), *(2 * series), *series[:3], (0, 0.0)]
 
 
 def test_a_piece_ends_after_so_many_looks_even_if_nothing_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ class Handed:
     detached = 0
     gave_way: list[bool] = []
     connections = (1, 2)
+    pause = 0.0
 
     def __init__(self, service: object) -> None:
         pass
@@ -392,6 +393,20 @@ def test_the_process_that_only_clears_up_is_the_last_to_get_the_cpu(monkeypatch:
     GIVE_WAY()
     ((first, more), last) = done
     assert (first, more > 0, last) == ("nice", True, ("sleep", GIVE_WAY_SECONDS))
+
+
+def test_a_pause_between_two_pieces_is_kept() -> None:
+    giver = Giver()
+    giver.transfer.begin(True)
+    giver.transfer._handed.pause = 1.0
+    assert giver.other.receive(5.0)[0] == {"early": True}
+    giver.transfer.heard({"made": 2})
+    giver.clock.advance(0.9)
+    giver.other.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        giver.other.read()
+    giver.clock.advance(0.2)
+    assert giver.other.receive(5.0)[0] == {"early": True, "last": True}
 
 
 def test_silence_ends_it() -> None:
