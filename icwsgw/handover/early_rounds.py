@@ -21,7 +21,7 @@ WORTH, MOST_STALE = 0.75, 2
 #: as soon as one has at most so many times the changes of the best one of the last few: the moment is not a bad one.
 NEAR_BEST, LAST_FEW = 1.2, 3
 #: Rounds that have ended begin anew if the last one took longer than this, in seconds: the moment is a bad one.
-GOOD_SECONDS = 0.3
+GOOD_SECONDS = 0.4
 #: The pause before that, in seconds, and for how long after the first round rounds may begin anew.
 PAUSE_SECONDS, PATIENCE_SECONDS = 1.0, 20.0
 

@@ -392,4 +392,8 @@ def command_line(arguments: Sequence[str], more: Sequence[str] = (), subcommand:
     # A script names the interpreter of its own version; the path to it may lead to a new one by now.
     script = not arguments[1].startswith("-") and os.access(arguments[1], os.X_OK)
     program = [] if script else [sys.executable]
-    return [*program, *arguments[1:at], "--nodaemon", "--pidfile=", *more, *arguments[at:]]
+    added = ["--nodaemon", "--pidfile=", *more]
+    if list(arguments[at - len(added) : at]) == added:
+        # a predecessor has added them: the command line does not grow with each upgrade
+        added = []
+    return [*program, *arguments[1:at], *added, *arguments[at:]]

@@ -519,6 +519,13 @@ def test_the_command_line_of_a_successor(given: list[str], made: list[str]) -> N
     assert command_line(given) == [sys.executable, *made]
 
 
+def test_a_command_line_does_not_grow_with_each_upgrade() -> None:
+    first = command_line(["py", "-m", "twisted", "--pidfile=a", "icws", "--x"], ["--logfile=b"])
+    second = command_line(["py", *first[1:]])
+    assert command_line(["py", *second[1:]]) == second
+    assert command_line(["py", *first[1:]], ["--logfile=b"]) == first
+
+
 def test_a_script_is_run_by_the_interpreter_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The link to the installed version leads to the new one, whose script has another interpreter."""
     script = tmp_path / "twistd"
