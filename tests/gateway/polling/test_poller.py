@@ -443,14 +443,20 @@ def test_a_gap_is_believed_after_questions_that_followed_each_other(took: float)
     assert session.asked_whether_it_missed == 1, "some of what is gone may have been for it"
 
 
-@pytest.mark.parametrize("first", [1, 3])
-def test_replicas_that_lag_behind_a_reset_make_no_client_miss_a_message(first: int) -> None:
-    """A new client has its first message; then replicas without the reset answer for 20 s, also to probes."""
-    poller, _, network, clock = make()
+def newcomer_of(poller: Poller, network: FakeNetwork) -> Session:
+    """A client that opens its session when five messages of the queue have been read."""
     newcomer = Session()
     newcomer.state = State.SETUP
     network.queries[0].answer(reply(0, 5))
     poller.add(newcomer, (b"\x02" * 29, 2))  # type: ignore[arg-type]
+    return newcomer
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_replicas_that_lag_behind_a_reset_make_no_client_miss_a_message(first: int) -> None:
+    """A new client has its first message; then replicas without the reset answer for 20 s, also to probes."""
+    poller, _, network, clock = make()
+    newcomer = newcomer_of(poller, network)
     for _ in range(40):
         clock.advance(INTERVAL)
         for query in network.queries:
@@ -485,10 +491,7 @@ def test_a_resumed_queue_that_was_absent_for_a_moment_is_read_again_at_once() ->
 
 def test_a_reset_ends_the_old_sessions_and_starts_at_the_beginning() -> None:
     poller, session, network, clock = make()
-    newcomer = Session()
-    newcomer.state = State.SETUP
-    network.queries[0].answer(reply(0, 5))
-    poller.add(newcomer, (b"\x02" * 29, 2))  # type: ignore[arg-type]
+    newcomer = newcomer_of(poller, network)
     for _ in range(40):
         if session.gone:
             break
