@@ -20,6 +20,8 @@ from bench.loop import Timer
 _POOL = 20_000
 _ECHO_SECONDS = 10.0
 _CLOSING_SECONDS = 30.0
+#: Messages that are signed in one turn of the loop, about 50 ms.
+_SIGNED_AT_ONCE = 500
 
 
 def churn(
@@ -124,21 +126,30 @@ class Flow:
     """Application messages at a rate, until they are stopped.
 
     The first ones are signed in advance, and expire as if they were signed when due; the others are signed when due.
-    Clients must say nothing else meanwhile, because a signed message has its sequence number.
-
-    :param ahead: how many messages are signed in advance
+    Clients must send nothing else meanwhile, because a signed message has its sequence number.
     """
 
-    def __init__(self, crowd: Crowd, rate: float, size: int, ahead: int = 0) -> None:
+    def __init__(self, crowd: Crowd, rate: float, size: int) -> None:
         self._crowd = crowd
         self._rate, self._size = rate, size
         self._clients = [client for client in crowd.clients.values() if client.state is State.OPEN]
         self._at = 0
         self._timer: Timer | None = None
-        self._signed = deque(
-            client.envelopes.message(meant, size, meant)
-            for meant, client in ((self._meant(at), self._client(at)) for at in range(ahead if self._clients else 0))
-        )
+        self._signed: deque[bytes] = deque()
+
+    def sign(self, done: Done, ahead: int) -> None:
+        """Sign the first messages in advance, in batches: meanwhile clients answer pings.
+
+        :param ahead: how many
+        """
+        if self._clients:
+            for at in range(len(self._signed), min(ahead, len(self._signed) + _SIGNED_AT_ONCE)):
+                meant = self._meant(at)
+                self._signed.append(self._client(at).envelopes.message(meant, self._size, meant))
+        if self._clients and len(self._signed) < ahead:
+            self._crowd.loop.call_soon(self.sign, done, ahead)
+        else:
+            done({"signed": len(self._signed)})
 
     def _meant(self, at: int) -> int:
         """When a message is due, ns after the base."""

@@ -94,8 +94,8 @@ class LoadProcess:
 
     def _do_sign(self, rate: float, size: int, ahead: int) -> None:
         """Prepare a flow."""
-        self._flow = Flow(self.crowd, rate, size, ahead)
-        tell({})
+        self._flow = Flow(self.crowd, rate, size)
+        self._flow.sign(tell, ahead)
 
     def _do_flow(self, base_ns: int, fine: bool = True) -> None:
         self._loop.fine = fine
