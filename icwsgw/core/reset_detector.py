@@ -3,8 +3,9 @@
 A canister that is upgraded or reinstalled loses the CDK's state: its queue begins again at nonce 0 while the poller
 asks from n. Its answers are then empty for ever or, once the new queue has grown beyond n, continue as if nothing had
 happened. The certificate does not tell, since it is always fresh, and an empty answer proves nothing, since a replica
-may lag behind the one that gave the last message. So a *probe* asks from the *anchor*: a delivered message that
-certainly belongs to the current state, the newest one when the last probe found its own anchor in place.
+may lag behind the one that gave the last message. So a *probe* asks from the *anchor*, a delivered message. When it
+finds the anchor in place, the newest delivered message of the same answer becomes the anchor. Not simply the last
+delivered one, which may be from another replica: from a new queue, of which the probed replica does not know yet.
 
     the same message there            no reset; the newest message becomes the anchor
     another message there             a reset
@@ -31,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Container
 from enum import Enum
 
-from icwsgw.core.cursor import LastMessage, Message
+from icwsgw.core.cursor import Cursor, LastMessage, Message
 from icwsgw.core.messages import message_timestamp
 from icwsgw.core.written_state import Written
 from icwsgw.ic.ws import nonce_of_key
@@ -118,6 +119,25 @@ class ResetDetector(Written):
         self._older += 1
         enough = self._older >= OLDER_PROBES and now - self._older_since >= OLDER_SECONDS
         return ResetState.NEW if enough else ResetState.UNSURE
+
+    def confirmed(self, messages: list[Message], cursor: Cursor, end_of_queue: bool | None) -> None:
+        """A probe has found its anchor, and its answer was handled: choose the next anchor.
+
+        :param messages: the answer
+        :param end_of_queue: whether no messages follow; None: the canister does not say
+        """
+        last = cursor.last
+        newest = next((message for message in reversed(messages) if nonce_of_key(message[2]) < cursor.next), None)
+        if newest is None or self.anchor is None or last is None:
+            return
+        nonce, content = nonce_of_key(newest[2]), newest[3]
+        if nonce == last.nonce and last.is_same(content):
+            self.anchor = last
+        elif nonce > self.anchor.nonce:
+            self.anchor = LastMessage(nonce, content)
+        elif end_of_queue is False:
+            # The anchor alone fills a page: no answer has a newer message beside it.
+            self.anchor = last
 
     def looked(
         self, anchor: LastMessage, messages: list[Message], waiting: Container[tuple[bytes, int]], now: float

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.core.cursor import LastMessage, Message
+from icwsgw.core.cursor import Cursor, LastMessage, Message
 from icwsgw.core.reset_detector import (
     ABSENT_PROBES,
     ABSENT_SECONDS,
@@ -65,6 +65,44 @@ def test_time_alone_does_not_make_an_older_message_a_reset() -> None:
     older = [message(7, 699, life=0)]
     verdicts = [reset_detector.probed(ANCHOR, older, 1000.0 + 100 * attempt) for attempt in range(OLDER_PROBES)]
     assert verdicts == [ResetState.UNSURE] * (OLDER_PROBES - 1) + [ResetState.NEW]
+
+
+def read(*messages: Message) -> Cursor:
+    cursor = Cursor()
+    cursor.take(list(messages), 0.0, 0.0)
+    return cursor
+
+
+@pytest.mark.parametrize("end", [None, False, True])
+def test_the_newest_delivered_message_beside_the_anchor_is_the_next_anchor(end: bool | None) -> None:
+    answer = [message(number, 100 * number) for number in (7, 8, 9, 11)]
+    detector, cursor = ResetDetector(ANCHOR), read(*answer[:3])
+    detector.confirmed(answer, cursor, end)
+    assert detector.anchor is cursor.last, "11 is beyond a gap"
+    detector = ResetDetector(ANCHOR)
+    detector.confirmed(answer[:2], read(*answer[:3]), end)
+    assert detector.anchor is not None
+    assert (detector.anchor.nonce, detector.anchor.is_same(answer[1][3])) == (8, True), "the page ends with it"
+
+
+@pytest.mark.parametrize("end", [None, False, True])
+def test_what_another_replica_gave_is_not_the_anchor(end: bool | None) -> None:
+    """It may be of a queue that this replica does not know yet; it is if nothing else can be."""
+    cursor = read(message(7, 700), message(8, 900, life=2))
+    detector = ResetDetector(ANCHOR)
+    detector.confirmed([message(7, 700)], cursor, end)
+    assert detector.anchor is (cursor.last if end is False else ANCHOR), "an anchor may fill its page alone"
+    detector.confirmed([message(7, 700), message(8, 800)], cursor, end)
+    assert detector.anchor is not None
+    assert detector.anchor.nonce == 8
+    assert detector.anchor.is_same(content(8, 800)) is (end is not False)
+
+
+@pytest.mark.parametrize("answer", [[], [message(9, 900)]])
+def test_an_answer_without_a_delivered_message_leaves_the_anchor(answer: list[Message]) -> None:
+    detector = ResetDetector(ANCHOR)
+    detector.confirmed(answer, read(message(7, 700)), True)
+    assert detector.anchor is ANCHOR
 
 
 def test_a_queue_whose_old_messages_were_deleted_goes_on() -> None:

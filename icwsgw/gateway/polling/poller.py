@@ -338,7 +338,8 @@ class Poller(ClientGroup):
         judged = self._polling.judge(poll, anchor, batch.messages, self.waiting, now, now >= self.backoff.held_until)
         if judged is Judged.CONTINUE:
             self._reset_proof.contradicted()
-            if count := len(batch.messages):
+            answer = list(batch.messages)
+            if count := len(answer):
                 del batch.messages[: max(0, self.cursor.next - nonce_of_key(batch.messages[0][2]))]
             if not batch.messages and batch.end_of_queue is False:
                 # The anchor alone filled the page: what is behind it comes next, not one more probe.
@@ -346,7 +347,7 @@ class Poller(ClientGroup):
                 self._poll(now, overlap=False)
             else:
                 self._take(batch, poll, self.cursor.next, now, count)
-            reset_detector.anchor = self.cursor.last
+            reset_detector.confirmed(answer, self.cursor, batch.end_of_queue)
         elif judged is Judged.RESTART or (judged is Judged.PROVE and self._reset_proof.holds(batch, now, poll.sent)):
             self._restart(now)
         elif judged is Judged.PROVE:

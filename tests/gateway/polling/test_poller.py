@@ -489,6 +489,27 @@ def test_a_resumed_queue_that_was_absent_for_a_moment_is_read_again_at_once() ->
     assert len(session.frames) == 9
 
 
+def test_a_probe_at_a_replica_that_lags_behind_a_reset_hides_it_for_that_probe_only() -> None:
+    """The new queue goes on where the old one was read, and a replica without the reset answers the first probe."""
+    poller, session, network, clock = make()
+    network.queries[0].answer(reply(0, 1))
+    probes = 0
+    for _ in range(60):
+        clock.advance(INTERVAL)
+        for query in list(network.queries):
+            if query.deferred.called:
+                continue
+            if query.asked == 1:
+                query.answer(reply(1, 1, life=2))
+            elif query.asked == 0 and not session.gone:
+                probes += 1
+                query.answer(reply(0, 1) if probes == 1 else reply(0, 2, life=2))
+            else:
+                query.answer(EMPTY)
+    assert (session.gone, poller._metrics.resets.value) == (True, 1)
+    assert probes <= 3
+
+
 def test_a_reset_ends_the_old_sessions_and_starts_at_the_beginning() -> None:
     poller, session, network, clock = make()
     newcomer = newcomer_of(poller, network)
