@@ -338,10 +338,14 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         """Refuse an expiry that no replica would accept; where that is uncertain, a replica decides."""
         self.named_canister = Principal(envelope.canister_id)
         text = wrong_expiry(self.context.network_ns(), envelope.ingress_expiry)
-        if text is not None and self.stream is not None and self.stream.behind:
+        if text is not None and self.stream is not None and self._expired_behind(self.stream, envelope):
             raise Refusal(CloseCode.TOO_FAST, f"{self.stream.why_late()}: this one expired on its way")
         if text is not None:
             raise Refusal(CloseCode.EXPIRED, text)
+
+    def _expired_behind(self, stream: InboundMessages, envelope: ClientEnvelope) -> bool:
+        """Whether an expiry that is refused has passed while earlier messages waited, and is not too far ahead."""
+        return stream.behind and envelope.ingress_expiry - self.context.network_ns() <= MAX_INGRESS_TTL_NS
 
     def _open(self, envelope: ClientEnvelope) -> None:
         canister = self.named_canister = Principal(envelope.canister_id)
@@ -398,8 +402,9 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
                 self._gateway.finished(self)
             return
         self.cause, text = reason_of(envelope, error)
-        if self.cause == CloseCode.EXPIRED and self.stream is not None and self.stream.behind:
-            self.cause, text = CloseCode.TOO_FAST, f"{self.stream.why_late()}: one expired while it waited"
+        stream = self.stream
+        if self.cause == CloseCode.EXPIRED and stream is not None and self._expired_behind(stream, envelope):
+            self.cause, text = CloseCode.TOO_FAST, f"{stream.why_late()}: one expired while it waited"
         self._step(Event.OPEN_REFUSED if is_open else Event.END, text)
 
     def _opening_uncertain(self, code: CloseCode, text: str) -> None:

@@ -195,6 +195,14 @@ def test_an_envelope_that_expired_behind_others_is_told_so() -> None:
     assert "expired on its way" in reason
 
 
+def test_an_envelope_that_expires_too_late_did_not_expire_behind_others() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    world.receive(payload(world, 100, ttl=400.0))
+    ((code, reason),) = world.connection.closed
+    assert code == CloseCode.EXPIRED
+    assert "the envelope expires in 400 s" in reason
+
+
 def test_a_keep_alive_that_waits_in_the_queue_is_in_time_if_it_will_be_executed_in_time() -> None:
     world = slow(World(relay_queue_time=10.0).open())
     world.session.deliver([ack(world)])
