@@ -142,7 +142,9 @@ def _reset(world: SimWorld, session: SimSession) -> str:
     at = truth.reset_at.get(canister)
     if at is None:
         return "there was no reset"
-    late = session.started - at
+    # it is not found as long as nodes that lag behind hide it
+    seen_at = world.clock.seconds() if canister in world.replica.behind else truth.caught_up.get(canister, at)
+    late = session.started - max(at, seen_at)
     poller: Any = session.poller
     if poller is not None:
         # it cannot be found while the network asks not to poll, and such a pause is up to a quarter longer

@@ -399,7 +399,7 @@ class WireLink:
     @property
     def _reads_all(self) -> bool:
         """Whether the client has read since its session ended, and soon has what the transport had for it then."""
-        quick = self._rate is None or self._rate / self._latency * QUICK > TRANSPORT_BUFFER
+        quick = self._rate is None or self._rate * QUICK > TRANSPORT_BUFFER * self._latency
         return quick and self._reads_since <= (self._ended_at or 0.0)
 
     def _send_bytes(self, data: bytes) -> None:

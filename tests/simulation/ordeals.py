@@ -11,6 +11,7 @@ from typing import Any
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.request_budget import OPEN_LINE_SECONDS
 from icwsgw.devnet.faults import InjectedFault
+from icwsgw.devnet.topology import NODES
 from icwsgw.ic import cbor
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -117,6 +118,10 @@ class HardOrdeals(WithComers):
     def wanted(cls, plan: Plan) -> bool:
         return not plan.calm
 
+    @classmethod
+    def single(cls, plan: Plan) -> dict[str, float]:
+        return {"reset_seen_late": 0.2 * (not plan.crowd)}
+
     def heal(self) -> None:
         self.world.slow = None
 
@@ -141,12 +146,59 @@ class HardOrdeals(WithComers):
         world.slow = slow
         kept = world.run(1.0, lambda: bool(poller._reorder_buffer.kept))
         if kept and not world.plan.neighbour:
-            self.truth.troubles["reset"] += 1
-            self.truth.new_life(canister)
-            world.replica.reset(canister)
+            self._reset(canister)
         world.run(HELD)
         world.slow = None
         return f"{canister.text[:5]} {'is reset' if kept else 'is slow'} while client {client.number} is told much"
+
+    def reset_seen_late(self, chance: Chance) -> str | None:
+        """A canister is reset, and nodes that lag behind go on with its former queue while new clients come."""
+        world = self.world
+        client = self.pick(chance)
+        if client is None or client.canister in world.unserved or not world.replica.host(client.canister).running:
+            return None
+        canister = client.canister
+        if chance.random() < 0.3:
+            self._reset(canister)
+            world.run(8.0)
+        self._fill(canister, client, chance)
+        kept = world.replica.keep(canister, *chance.choice(((0, 0), (0, 0), (0, 1), (3, 0), (1000, 0))))
+        if not kept or world.plan.identities * world.plan.processes > 1:
+            # a gateway that had no queue before finds an empty one
+            self.truth.troubles["lagging"] += 1
+        behind = world.replica.behind
+        some = [frozenset(chance.sample(range(NODES), count)) for count in (1, 2, 3)]
+        everywhere, nowhere = frozenset(range(NODES)), frozenset[int]()
+        after, lasts = chance.choice((nowhere, some[1], everywhere)), chance.choice((0.5, 1.5, 4.0))
+        self.truth.at_restart[canister] = lambda: behind.update({canister: after})
+        self._reset(canister)
+        behind[canister] = chance.choice((nowhere, *some))
+        comers = [self._come(canister, Ed25519Identity(chance.randbytes(32)), chance) for _ in range(2)]
+        world.run(12.0, lambda: canister not in self.truth.at_restart)
+        self.truth.at_restart.pop(canister, None)
+        world.run(lasts)
+        for _ in range(chance.choice((2, 4))):
+            behind[canister] = chance.choice((nowhere, *some, everywhere))
+            self._fill(canister, comers[0], chance)
+            comers.append(self._come(canister, Ed25519Identity(chance.randbytes(32)), chance))
+            for each in comers:
+                if each.usable and each.opened:
+                    each.talk(1, "e", chance)
+            world.run(chance.choice((0.5, 2.0, 4.0)))
+        behind.pop(canister, None)
+        self.truth.caught_up[canister] = world.clock.seconds()
+        return f"{canister.text[:5]} is reset, {len(comers)} clients come while nodes lag behind"
+
+    def _reset(self, canister: Principal) -> None:
+        self.truth.troubles["reset"] += 1
+        self.truth.new_life(canister)
+        self.world.replica.reset(canister)
+
+    def _fill(self, canister: Principal, client: SimClient, chance: Chance) -> None:
+        """A canister sends something to a client, if it knows it."""
+        host = self.world.replica.host(canister)
+        for number in range(chance.choice((0, 1, 3, 30)) if host.running else 0):
+            self.truth.push(canister, host.ws, client.identity.principal, b"q%d" % number)
 
     def no_reply(self, chance: Chance) -> str | None:
         """A message is executed, and its call ends without a reply."""

@@ -6,23 +6,28 @@ The rules are those of docs/reliability.md, applied to the answers that a poller
 - A page is left out after it was refused as too large three times over half a second, in the same sense; the last page
   that is left out was refused, too.
 - No answer is kept, or taken, that was asked for before the canister was found to be reset.
+- For a minute after a reset, an answer from an older queue than that of the last message read is ignored; as long as
+  nothing was read, for three seconds, if it begins with what was read before. No other answer is ignored.
+- A canister whose present queue is read is not found to be reset.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from icwsgw.core.cursor import GAP_ASKS, GAP_SECONDS, CursorUpdate
+from icwsgw.core.cursor import FORMER_SECONDS, FRESH_SECONDS, GAP_ASKS, GAP_SECONDS, CursorUpdate, Message
 from icwsgw.core.oversize_search import REFUSALS, SECONDS, too_large
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
-from icwsgw.ic.ws import Batch
-from tests.simulation.truth import SimPoller
+from icwsgw.ic.ws import Batch, nonce_of_key
+from tests.simulation.truth import SimPoller, _nothing
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
 
 #: What sums of floats may be off by.
 EPSILON = 1e-6
+#: Faults that hide messages for as long as those may be hidden by which a canister's queue is known.
+HIDING = ("lagging", "hole")
 
 
 class Witnesses:
@@ -53,6 +58,13 @@ class Witnesses:
         return f"{len(times)} answers over {lasted:.2f} s said so"
 
 
+class Read(NamedTuple):
+    """A message that was read: in which of its canister's queues, and with which number."""
+
+    queue: int
+    number: int
+
+
 class WatchedPoller(SimPoller):
     """A poller of which it is known what each of its answers said."""
 
@@ -64,6 +76,13 @@ class WatchedPoller(SimPoller):
         self.restarted_at = float("-inf")
         #: when which messages had been read
         self._progress: list[tuple[float, int]] = []
+        #: the message that was read last before the last reset, and since
+        self._read_before: Read | None = None
+        self._read: Read | None = None
+        #: the queue of the message that was read first since then
+        self._begun: int | None = None
+        #: whether the answer that is taken now is ignored
+        self._ignored = False
         #: by principal, the client key that its canister accepted last, as far as this process has heard of it
         self.latest: dict[bytes, tuple[bytes, int]] = {}
 
@@ -80,26 +99,64 @@ class WatchedPoller(SimPoller):
         super().go_on_from(before)
         self._gap, self._large, self._refused = before._gap, before._large, before._refused
         self.restarted_at, self._progress = before.restarted_at, before._progress
+        self._read_before, self._read, self._begun = before._read_before, before._read, before._begun
+
+    def _place(self, message: Message) -> Read:
+        gateway = self._context.identities[self.identity_index].principal
+        return Read(self.truth.queue_of(self.canister, gateway, message[3]), nonce_of_key(message[2]))
+
+    def _first_new(self, batch: Batch) -> Read | None:
+        """The first message of an answer that was not read."""
+        new = (self._place(each) for each in batch.messages if nonce_of_key(each[2]) >= self.cursor.next)
+        return next(new, None)
 
     def _restart(self, now: float) -> None:
+        self.truth.at_restart.pop(self.canister, _nothing)()
+        resumed = self._polling.resumed
+        gateway = self._context.identities[self.identity_index].principal
+        present = self.truth.queue_number(self.canister, gateway)
+        if self._begun == present and not resumed and not any(self.truth.troubles[each] for each in HIDING):
+            self.truth.fail(f"{self.canister.text[:5]} was found to be reset, and its queue was read from its start")
+        self._read_before, self._read = None if resumed else self._read or self._read_before, None
+        self._begun = None
         self.restarted_at = now
         self._progress.clear()
         self._gap.forget()
         self._large.forget()
         super()._restart(now)
 
+    def _is_former(self, first: Read, now: float) -> bool | None:
+        """Whether an answer that begins with a message, behind known ones, is to be ignored; None: not known."""
+        since = now - self.restarted_at
+        if self._read is not None:
+            former, seconds = first.queue < self._read.queue, FORMER_SECONDS
+        elif self._read_before is not None:
+            former, seconds = first <= self._read_before, FRESH_SECONDS
+        else:
+            return None
+        return None if abs(since - seconds) < EPSILON else former and since < seconds
+
     def _deliver(self, batch: Batch, taken: CursorUpdate, poll: InFlightPoll) -> None:
         now = self._clock.seconds()
+        self._ignored = False
+        first = self._place(taken.deliver[0]) if taken.deliver else self._first_new(batch)
+        former = None if first is None else self._is_former(first, now)
         if taken.lost is not None:
             self._gap.hear(taken.lost[0], poll.sent, now)
             why = self._gap.doubt(taken.lost[0], GAP_ASKS, GAP_SECONDS)
             if why:
                 self.truth.fail(f"{self.canister.text[:5]}: the gap {taken.lost} was believed, but {why}")
-        elif taken.missing is not None and not taken.deliver:
+        elif taken.missing is not None and not taken.deliver and not former:
             self._gap.hear(taken.missing[0], poll.sent, now)
         if taken.deliver:
+            if former:
+                since = now - self.restarted_at
+                self.truth.fail(f"{self.canister.text[:5]}: {first} is delivered {since:.2f} s after the reset")
             self._gap.forget()
             self._progress.append((now, self.cursor.next))
+            self._read = self._place(taken.deliver[-1])
+            if self._begun is None:
+                self._begun = self._place(taken.deliver[0]).queue
         super()._deliver(batch, taken, poll)
 
     def failed(self, failure: Any, poll: InFlightPoll) -> None:
@@ -116,7 +173,13 @@ class WatchedPoller(SimPoller):
         if asked == self.cursor.next and poll.anchor is None:
             # its page can be read after all
             self._large.forget()
+        new = self._first_new(batch)
+        former = None if new is None else self._is_former(new, now)
+        waits = bool(batch.messages) and asked > self.cursor.next < nonce_of_key(batch.messages[0][2])
+        self._ignored = former is False and not waits
         super()._take(batch, poll, asked, now, count)
+        if self._ignored:
+            self.truth.fail(f"{self.canister.text[:5]}: an answer that begins with {new} is ignored")
 
     def _leave_out(self, beyond: int | None) -> None:
         if beyond is not None:

@@ -41,6 +41,8 @@ from tests.simulation.world import SimWorld, simulated
 QUIET_SECONDS = 90.0
 #: ws_close is tried for two minutes. Those of a crowd that wait for one another come on top.
 CLOSE_NOTICE_SECONDS = 140.0
+#: Longer than any call takes.
+SLOWEST = 30.0
 
 #: Clients that come before all leave while nobody can be told of it, and for how many seconds.
 MANY, MANY_LEAVE = 50, 400.0
@@ -243,6 +245,9 @@ class Scenario:
         # it asks for the root key until there is one
         world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
         self._run_until_empty(world.processes)
+        # what canisters have accepted is executed, however long that takes
+        ingress = world.replica.ingress
+        world.run(SLOWEST, lambda: not ingress._queue and not ingress._timers)
         world.run(1.0)
         # the agent's own requests have their time
         world.run(15.0, lambda: not any(process.transport.under_way for process in world.processes))

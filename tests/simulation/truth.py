@@ -20,10 +20,11 @@ from icwsgw.core.cursor import LastMessage
 from icwsgw.core.messages import ClientEnvelope, is_acknowledgement, parse_client_frame
 from icwsgw.core.session_machine import State
 from icwsgw.devnet.canisters import Canister
-from icwsgw.devnet.cdk import WebSocketCdk
+from icwsgw.devnet.cdk import QueueView, WebSocketCdk
 from icwsgw.devnet.cdk_types import WsError
 from icwsgw.devnet.hosting import Host
 from icwsgw.devnet.replica import Replica
+from icwsgw.devnet.state_tree import Block
 from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, Rejected
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
 from icwsgw.gateway.polling.poll_sender import PollSender
@@ -302,6 +303,7 @@ class SimReplica(Replica):
 
     :ivar wrong_nodes: nodes whose clocks are wrong, where queries are answered, and by how many seconds
     :ivar forgets: so many calls that come again have lost their replies
+    :ivar behind: by canister, numbers of nodes that answer queries from the state before its last reset
     """
 
     forgets = 0
@@ -309,12 +311,15 @@ class SimReplica(Replica):
     def __init__(self, world: SimWorld, seed: bytes, canisters: list[Principal], **options: Any) -> None:
         self.truth = world.truth
         self.wrong_nodes: dict[int, float] = {}
+        self.behind: dict[Principal, frozenset[int]] = {}
+        self._before: dict[Principal, Block] = {}
         self._told_done: set[bytes] = set()
 
         def factory(canister: Principal) -> Any:
             def make(ws: WebSocketCdk) -> Canister:
                 app = SimCanister(ws)
                 app.truth, app.canister = world.truth, canister
+                world.truth.watch_queues(canister, ws)
                 return app
 
             return make
@@ -322,8 +327,46 @@ class SimReplica(Replica):
         named = {canister.text: (canister, factory(canister)) for canister in canisters}
         super().__init__(world.clock, world.now_ns, seed, canisters=named, **options)
         self._tell_refusals()
+        self._answer_from_before()
         for host in self.hosts:
             self._watch(host)
+
+    def keep(self, canister: Principal, oldest: int, newest: int) -> int:
+        """Keep a canister's state, which nodes that lag behind its next reset still have.
+
+        :param oldest: so many messages of each queue are deleted already, but the last one is there
+        :param newest: so many are not there yet
+        :return: how many messages its shortest queue has
+        """
+        state = self.state_of(canister)
+        block = self.ingress.certified(state, state.subnet.nodes[0]) or state.block(self.now_ns())
+        view: QueueView = block.views.get(canister) or self.host(canister).view()
+        queues = {}
+        for gateway, (first, queue) in view._queues.items():
+            begin = max(min(oldest, len(queue) - 1), 0)
+            queues[gateway] = first + begin, queue[begin : max(len(queue) - newest, begin + 1)]
+        view = QueueView(queues, view._tree, view._max_messages)
+        views = {**block.views, canister: view}
+        self._before[canister] = Block(block.height, block.time_ns, block._canisters, block._requests, views)
+        return min((len(queue) for _, queue in queues.values()), default=0)
+
+    def _answer_from_before(self) -> None:
+        """Let nodes that lag behind a reset answer queries from the state before it."""
+        endpoints: Any = self._endpoints
+        ingress: Any = self.ingress
+        answered = endpoints._query_answer
+
+        def answer(target: Any, request: Any, fault: Any) -> Any:
+            if target.node.number not in self.behind.get(target.canister, ()):
+                return answered(target, request, fault)
+            newest = ingress.certified
+            ingress.certified = lambda state, node: self._before[target.canister]
+            try:
+                return answered(target, request, fault)
+            finally:
+                ingress.certified = newest
+
+        endpoints._query_answer = answer
 
     def _tell_refusals(self) -> None:
         """Tell of messages that a fault keeps from the canister for good."""
@@ -406,6 +449,8 @@ class Truth:
     :ivar spoil_if_cut: clients that have sent messages in the wrong order
     :ivar wrong: payload -> what is wrong with it
     :ivar lives: how many times each canister has begun anew
+    :ivar caught_up: by canister, when the last node had caught up with its last reset
+    :ivar at_restart: by canister, what is done when a poller is about to begin anew since it was reset
     :ivar done: client key -> contents of the messages that the canister took
     :ivar queued: client key -> contents of the messages that the canister sent
     :ivar spoilt: client key -> why the canister may not have taken, or may not take, its messages
@@ -436,6 +481,12 @@ class Truth:
         self.frames_down = 0
         self.lives: Counter[Principal] = Counter()
         self.reset_at: dict[Principal, float] = {}
+        self.caught_up: dict[Principal, float] = {}
+        self.at_restart: dict[Principal, Callable[[], None]] = {}
+        #: by canister and gateway: queues that the canister has removed, since the gateway had no client
+        self._removed: Counter[tuple[Principal, Principal]] = Counter()
+        #: content of a message that is in no queue any more -> which of its gateway's queues it was in
+        self._ages: dict[bytes, int] = {}
         self.done: defaultdict[Key, list[bytes]] = defaultdict(list)
         self.queued: defaultdict[Key, list[bytes]] = defaultdict(list)
         self.opened: dict[Key, tuple[Principal, int]] = {}
@@ -597,8 +648,38 @@ class Truth:
             self.spoil(key, "cut off after messages in the wrong order")
 
     def new_life(self, canister: Principal) -> None:
+        for host in self.world.replica.hosts:
+            for gateway in host.ws.gateways if host.id == canister else ():
+                self._retire(canister, gateway, host.ws)
         self.lives[canister] += 1
         self.reset_at[canister] = self.world.clock.seconds()
+
+    # the queues of canisters
+
+    def queue_number(self, canister: Principal, gateway: Principal) -> int:
+        """How many queues a canister has had for a gateway before the one that it has now."""
+        return self.lives[canister] + self._removed[canister, gateway]
+
+    def queue_of(self, canister: Principal, gateway: Principal, content: bytes) -> int:
+        """Which of a canister's queues for a gateway a message is from."""
+        return self._ages.get(content, self.queue_number(canister, gateway))
+
+    def _retire(self, canister: Principal, gateway: Principal, ws: WebSocketCdk) -> None:
+        number = self.queue_number(canister, gateway)
+        for output in ws._gateways[gateway].queue:
+            self._ages.setdefault(output.content, number)
+
+    def watch_queues(self, canister: Principal, ws: Any) -> None:
+        """Hear of the queues that a canister removes since their gateways have no clients."""
+        remove = ws._remove_gateway
+
+        def removed(gateway: Principal, added: int) -> None:
+            self._retire(canister, gateway, ws)
+            remove(gateway, added)
+            self._removed[canister, gateway] += 1
+            self.note(f"{canister.text[:5]} removed the queue of {gateway.text[:5]}")
+
+        ws._remove_gateway = removed
 
     # what sessions tell
 

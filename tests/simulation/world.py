@@ -231,6 +231,7 @@ class SimWorld:
         """Whether no fault is there now."""
         replica = self.replica
         usual = replica.ingress.latency == self.plan.call_latency and not replica.wrong_nodes and not replica.forgets
+        usual = usual and not replica.behind
         running = all(host.running for host in replica.hosts)
         return (
             self.network == "up"
@@ -335,10 +336,10 @@ class SimWorld:
 
     def restart_replica(self) -> None:
         """The replica's process dies; another one, with other keys and no memory, takes its place."""
-        old, self.replica = self.replica, self._new_replica()
-        old.close()
         for canister in (*CANISTERS, QUIET):
             self.truth.new_life(canister)
+        old, self.replica = self.replica, self._new_replica()
+        old.close()
         for client in self.clients:
             # it got its key with its page
             client.trust_nobody()
