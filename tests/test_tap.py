@@ -244,7 +244,7 @@ def test_removed_options_start_as_ever_and_are_told(word: str, capsys: pytest.Ca
     (line,) = sourced.ignored
     assert line.startswith(f"{name} has no effect any more (command line): ")
     with pytest.raises(SystemExit) as caught:
-        parse("--check-config", word)
+        parse("--check-config", "--gateway-address=127.0.0.1:0", "--prometheus-endpoint=127.0.0.1:0", word)
     assert caught.value.code == 0
     captured = capsys.readouterr()
     assert captured.err == f"twistd icws: {line}\n"
@@ -362,7 +362,7 @@ def test_check_config_tells_of_variables_that_look_misspelt(
 ) -> None:
     monkeypatch.setenv("ICWS_WORKRES", "3")
     with pytest.raises(SystemExit) as caught:
-        parse("--check-config")
+        parse("--check-config", "--gateway-address=127.0.0.1:0", "--prometheus-endpoint=127.0.0.1:0")
     assert caught.value.code == 0
     said = capsys.readouterr().err
     assert said == "twistd icws: ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?\n"
