@@ -139,6 +139,10 @@ def _reset(world: SimWorld, session: SimSession) -> str:
     if truth.troubles["query gap"] and not session.messages_down:
         # its first message may have been missing in the first answer that its poller has got
         return ""
+    gateway = session.context.identities[session.identity_index].principal
+    if session.client_key in truth.gone and truth.removed_queues[canister, gateway]:
+        # its canister had removed it, and then the queue with its close message, which looks the same
+        return ""
     at = truth.reset_at.get(canister)
     if at is None:
         return "there was no reset"

@@ -71,7 +71,11 @@ class Keys(Subject):
     def _look_at_delegations(self, process: SimProcess) -> None:
         agent, truth = process.agent, self.truth
         root_key = agent.root_key
-        if root_key is None or agent.api_versions[Route.QUERY.label] != Route.QUERY.versions[0]:
+        # that the network has another one shows only where something is verified
+        if (
+            root_key != self.world.replica.root_key_der
+            or agent.api_versions[Route.QUERY.label] != Route.QUERY.versions[0]
+        ):
             return
         opened = [
             truth.opened_at[client.key]

@@ -450,6 +450,7 @@ class Truth:
     :ivar wrong: payload -> what is wrong with it
     :ivar lives: how many times each canister has begun anew
     :ivar caught_up: by canister, when the last node had caught up with its last reset
+    :ivar removed_queues: by canister and gateway, queues that the canister has removed, since the gateway had no client
     :ivar at_restart: by canister, what is done when a poller is about to begin anew since it was reset
     :ivar done: client key -> contents of the messages that the canister took
     :ivar queued: client key -> contents of the messages that the canister sent
@@ -483,8 +484,7 @@ class Truth:
         self.reset_at: dict[Principal, float] = {}
         self.caught_up: dict[Principal, float] = {}
         self.at_restart: dict[Principal, Callable[[], None]] = {}
-        #: by canister and gateway: queues that the canister has removed, since the gateway had no client
-        self._removed: Counter[tuple[Principal, Principal]] = Counter()
+        self.removed_queues: Counter[tuple[Principal, Principal]] = Counter()
         #: content of a message that is in no queue any more -> which of its gateway's queues it was in
         self._ages: dict[bytes, int] = {}
         self.done: defaultdict[Key, list[bytes]] = defaultdict(list)
@@ -658,7 +658,7 @@ class Truth:
 
     def queue_number(self, canister: Principal, gateway: Principal) -> int:
         """How many queues a canister has had for a gateway before the one that it has now."""
-        return self.lives[canister] + self._removed[canister, gateway]
+        return self.lives[canister] + self.removed_queues[canister, gateway]
 
     def queue_of(self, canister: Principal, gateway: Principal, content: bytes) -> int:
         """Which of a canister's queues for a gateway a message is from."""
@@ -676,7 +676,7 @@ class Truth:
         def removed(gateway: Principal, added: int) -> None:
             self._retire(canister, gateway, ws)
             remove(gateway, added)
-            self._removed[canister, gateway] += 1
+            self.removed_queues[canister, gateway] += 1
             self.note(f"{canister.text[:5]} removed the queue of {gateway.text[:5]}")
 
         ws._remove_gateway = removed
