@@ -25,6 +25,19 @@ def test_the_two_commands_are_programs() -> None:
     assert "\n./check\n" in README
 
 
+def test_pip_runs_in_a_virtual_environment() -> None:
+    """Debian's own pip installs nothing (PEP 668)."""
+    documents = [ROOT / "README.md", ROOT / "docs" / "icws.md", ROOT / "docs" / "build.md"]
+    documents += [*(ROOT / "docs" / "build").glob("*.md"), *(ROOT / "examples").rglob("README.md")]
+    outside = [
+        f"{document.relative_to(ROOT)}: {block}"
+        for document in documents
+        for block in re.findall(r"^```sh\n(.*?)^```$", document.read_text(), re.M | re.S)
+        if "pip install" in block and not re.search(r"-m venv .*pip install", block, re.S)
+    ]
+    assert outside == []
+
+
 def test_links_inside_the_repository_lead_somewhere() -> None:
     documents = [*ROOT.glob("*.md"), ROOT / "changes" / "README.md", *(ROOT / "docs").rglob("*.md")]
     broken = [
