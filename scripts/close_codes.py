@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from icwsgw.close_codes import CLOSE_CODES, CloseCode, CloseCodeInfo, Reconnect
+from icwsgw.close_hints import REJECT_HINTS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "close-codes.md"
@@ -67,7 +68,9 @@ def script() -> str:
         + " | ".join(json.dumps(reconnect.name.lower()) for reconnect in Reconnect)
         + "} Reconnect whether to connect again after a code */\n\n"
         "/** @type {Record<number, {name: string, message: string, hint: string, reconnect: Reconnect}>} */\n"
-        f"export const CLOSE_CODES = {{\n{entries}}};\n"
+        f"export const CLOSE_CODES = {{\n{entries}}};\n\n"
+        "/** What the network's error code in a reason asks for. @type {Record<string, string>} */\n"
+        f"export const REJECT_HINTS = {json.dumps(REJECT_HINTS, indent=2)};\n"
     )
 
 

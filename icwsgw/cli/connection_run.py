@@ -117,7 +117,7 @@ class ConnectionRun:
     def event(self, event: ForApplication) -> None:
         """Show an event of the client."""
         if isinstance(event, Disconnected):
-            self._note(f"disconnected: {event.error.explained()}; connecting again in {event.pause:.1f} s")
+            self._note(f"disconnected: {event.explained()}")
         elif isinstance(event, ClientOpened) and event.resumed:
             lost = f"; of {len(event.uncertain)} messages it is not known whether they were executed"
             self._note(f"a new session is open{lost if event.uncertain else ''}")

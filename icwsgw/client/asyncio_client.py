@@ -20,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from autobahn.asyncio.websocket import WebSocketClientFactory, WebSocketClientProtocol
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
+_LOG: Final = logging.getLogger("icwsgw.client")
 
 # Autobahn warns of each connection that fails, which the client tells by itself; a program may still listen.
 logging.getLogger("autobahn").addHandler(logging.NullHandler())
@@ -59,7 +60,8 @@ class AsyncioClient(DrivenClient, Generic[T]):
     :param settings: limits and times
     :param tls: for wss:// URLs; None: the platform's certificates
     :param origin: the header Origin, which gateways may check
-    :param on_event: is called with each event (:data:`~icwsgw.client.client_events.ForApplication`). At an
+    :param on_event: is called with each event (:data:`~icwsgw.client.client_events.ForApplication`). Without it, lost
+        connections are warnings of the logger ``icwsgw.client``. At an
         :class:`~icwsgw.client.client_events.ClientOpened`, what it sends with ``first=True`` goes before what waits
     :param on_payload: is called with each message of the gateway, before it is verified, for tools that show them
     :param on_sent: is called with each message to the gateway, in the same way
@@ -215,6 +217,8 @@ class AsyncioClient(DrivenClient, Generic[T]):
             self._fail_requests(event.error)
         if self._on_event is not None:
             self._on_event(event)
+        elif isinstance(event, Disconnected):
+            _LOG.warning("%s", event.explained())
         if isinstance(event, (MessageReceived, ClientOpened, Ended, RoomAgain)):
             self._news.set()
 
@@ -310,6 +314,10 @@ def error_text(error: BaseException) -> str:
     """Return what a failed connection says, for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not valid: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS session: {error.reason}"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

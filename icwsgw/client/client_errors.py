@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
-from icwsgw.close_codes import CLOSE_CODES, CloseCodeInfo
+from icwsgw.close_codes import CLOSE_CODES
+from icwsgw.close_hints import REJECT_HINTS
 from icwsgw.errors import IcwsError
 
 #: What is known about each close code.
@@ -12,7 +14,7 @@ KNOWN_CODES: Final = {int(info.code): info for info in CLOSE_CODES}
 
 
 class ClientError(IcwsError):
-    """Base class of the client's errors.
+    """Base class of the client's errors. A traceback shows the hint too, from Python 3.11 on.
 
     :ivar hint: what to do, in one sentence; empty: nothing is known
     """
@@ -22,6 +24,8 @@ class ClientError(IcwsError):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint and sys.version_info >= (3, 11):
+            self.add_note(hint)
 
     def explained(self) -> str:
         """Return the message and the hint."""
@@ -50,10 +54,15 @@ class SessionEnded(ClientError):
     def __init__(self, code: int, reason: str, hint: str | None = None) -> None:
         info = KNOWN_CODES.get(code)
         text = reason or (info.message if info is not None else "the connection was closed")
-        super().__init__(f"{text} ({code})", _action(info) if hint is None else hint)
+        super().__init__(f"{text} ({code})", _advice(code, reason) if hint is None else hint)
         self.code = code
         self.reason = reason
 
 
-def _action(info: CloseCodeInfo | None) -> str:
+def _advice(code: int, reason: str) -> str:
+    """Return what to do: by the network's error code in the reason, else by the close code."""
+    for reject, text in REJECT_HINTS.items():
+        if reject in reason:
+            return text
+    info = KNOWN_CODES.get(code)
     return "" if info is None else info.action

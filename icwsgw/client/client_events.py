@@ -63,6 +63,12 @@ class Disconnected(NamedTuple):
     error: ClientError
     pause: float
 
+    def explained(self) -> str:
+        """Return what happened, what to do and what the client does, as sentences."""
+        error = self.error
+        text = str(error) if error.hint.startswith("Connect again") else error.explained()
+        return f"{text}{'' if text.endswith('.') else '.'} Connecting again in {self.pause:.1f} s."
+
 
 class Ended(NamedTuple):
     """The client has ended and does not connect again.

@@ -57,6 +57,8 @@ _TEMPORARY: Final = frozenset((408, 429, 500, 502, 503, 504))
 #: Bytes of the random part of a call.
 CALL_NONCE: Final = 16
 _MAX_REASON: Final = 123
+#: The close code of a connection that ended without one (RFC 6455, 7.1.5).
+_ABNORMAL: Final = 1006
 
 
 class ClientState(Enum):
@@ -240,7 +242,8 @@ class ClientMachine:
         """
         if self.state in (ClientState.IDLE, ClientState.WAITING, ClientState.CLOSED):
             return []
-        error: ClientError | None = SessionEnded(code, reason)
+        unreached = self.state is ClientState.CONNECTING and code == _ABNORMAL
+        error: ClientError | None = SessionEnded(code, reason, _UNREACHED if unreached else None)
         again = self._settings.reconnect
         if self._ending is not None:
             error, wanted = self._ending
@@ -381,6 +384,7 @@ class ClientMachine:
         return [Ended(error, self._queue.handles(), self._uncertain)]
 
 
+_UNREACHED: Final = "Start the gateway, or check the URL: host, port, and ws:// or wss://."
 _NO_GATEWAY: Final = "Check the URL: it leads to a server that is no WebSocket gateway."
 _HTTP_HINTS: Final = {
     403: "The gateway does not allow this origin; its option --allowed-origin lists those that it allows.",

@@ -43,7 +43,8 @@ class TwistedClient(DrivenClient, Generic[T]):
     :param urls: WebSocket URL of the gateway, or several of them
     :param canister: the canister, or its text
     :param on_message: is called with each message
-    :param on_event: is called with each event (:data:`~icwsgw.client.client_events.ForApplication`). At an
+    :param on_event: is called with each event (:data:`~icwsgw.client.client_events.ForApplication`). Without it, lost
+        connections are warnings in Twisted's log. At an
         :class:`~icwsgw.client.client_events.ClientOpened`, what it sends with ``first=True`` goes before what waits
     :param on_undecodable: is called with the error where a message does not fit the codec; None: it is logged
     :param identity: signs the calls; None: a new one
@@ -157,6 +158,8 @@ class TwistedClient(DrivenClient, Generic[T]):
             self._fail_requests(event.error)
         if self._on_event is not None:
             self._guarded(self._on_event, event)
+        elif isinstance(event, Disconnected):
+            self._log.warn("{text}", text=event.explained())
         if isinstance(event, MessageReceived):
             self._got(event.content)
         elif isinstance(event, ClientOpened):
@@ -224,7 +227,7 @@ class _TwistedLink(AutobahnLink):
         self._attempt.addErrback(self._failed, url)
 
     def _failed(self, failure: Failure, url: str) -> None:
-        reason = str(failure.value) or type(failure.value).__name__
+        reason = str(failure.value).rstrip(".") or type(failure.value).__name__
         self.ended(None, 1006, f"cannot connect to {url}: {reason}")
 
     def end_attempt(self) -> None:

@@ -45,7 +45,7 @@ def test_a_person_sees_messages_flow(
     assert len(result["facts"]["root"]) == 64
     assert result["wide"], "the page is wider than a desk's window"
     assert result["narrow"], "the page is wider than a phone"
-    assert "no WebSocket to the gateway came about" in result["trouble"]
+    assert "cannot connect to the gateway" in result["trouble"]
     assert "Is the gateway running" in result["trouble"]
     assert result["again"]
     assert result["ownPort"] == "This is the port of the replica, which serves this page."

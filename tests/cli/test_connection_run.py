@@ -144,7 +144,7 @@ def test_events() -> None:
     assert [note.split("s  ", 1)[-1] for note in ran.notes] == [
         f"open, through gateway {gateway}",
         "the canister has executed 2 messages",
-        "disconnected: lost. Wait.; connecting again in 1.2 s",
+        "disconnected: lost. Wait. Connecting again in 1.2 s.",
         "a new session is open; of 1 messages it is not known whether they were executed",
     ]
 

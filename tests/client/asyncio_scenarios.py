@@ -6,6 +6,7 @@ Usage: ``python -m tests.client.asyncio_scenarios SCENARIO GATEWAY NETWORK CANIS
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 from pathlib import Path
@@ -115,6 +116,7 @@ async def failures(places: Places) -> None:
 
     refused = await error(f"ws://127.0.0.1:{free_port()}")
     assert "cannot connect to ws://127.0.0.1:" in str(refused), refused
+    assert refused.hint.startswith("Start the gateway"), refused.hint
     no_gateway = await error(places.network.replace("http", "ws"))
     assert str(no_gateway).startswith("the gateway answered HTTP "), no_gateway
     assert "no WebSocket gateway" in no_gateway.hint
@@ -139,6 +141,26 @@ async def failures(places: Places) -> None:
     )
     closing.start()
     assert (await closing.close()).error is None
+
+
+async def unwatched(places: Places) -> None:
+    """A program that takes no events finds in its log why it is not connected."""
+    loop = asyncio.get_running_loop()
+    logged: asyncio.Future[str] = loop.create_future()
+
+    class Log(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if not logged.done():
+                logged.set_result(f"{record.levelname} {record.getMessage()}")
+
+    logging.getLogger("icwsgw.client").addHandler(Log())
+    url = f"ws://127.0.0.1:{free_port()}"
+    client: AsyncioClient[bytes] = AsyncioClient(url, places.canister, root_key=places.root_key)
+    client.start()
+    text = await logged
+    assert text.startswith(f"WARNING cannot connect to {url}: connection refused (1006). Start the gateway, or "), text
+    assert "Connecting again in " in text, text
+    await client.close()
 
 
 async def moves(places: Places) -> None:
@@ -171,7 +193,14 @@ async def moves(places: Places) -> None:
     assert not any(isinstance(event, Disconnected) for event in events)
 
 
-SCENARIOS = {"echo": echo, "backpressure": backpressure, "reset": reset, "failures": failures, "moves": moves}
+SCENARIOS = {
+    "echo": echo,
+    "backpressure": backpressure,
+    "reset": reset,
+    "failures": failures,
+    "unwatched": unwatched,
+    "moves": moves,
+}
 
 
 async def main(name: str, *places: str) -> None:

@@ -1,11 +1,28 @@
 from __future__ import annotations
 
+import sys
+import traceback
+
+import pytest
+
 from icwsgw.client.client_errors import ClientError, SessionEnded
+from icwsgw.close_hints import REJECT_HINTS
 
 
 def test_an_error_says_what_to_do() -> None:
     assert ClientError("no", "Do it.").explained() == "no. Do it."
     assert ClientError("no").explained() == "no"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have no notes (PEP 678)")
+def test_a_traceback_says_what_to_do() -> None:
+    assert traceback.format_exception(ClientError("no", "Do it."))[-1] == "Do it.\n"
+    assert traceback.format_exception(ClientError("no"))[-1].endswith("ClientError: no\n")
+
+
+@pytest.mark.parametrize("reject", REJECT_HINTS)
+def test_the_networks_error_code_says_more_than_the_close_code(reject: str) -> None:
+    assert SessionEnded(4111, f"ws_message refused: reject 5 {reject}: a-b [ab12]").hint == REJECT_HINTS[reject]
 
 
 def test_a_close_code_has_words_and_advice_even_without_a_reason() -> None:

@@ -1,7 +1,17 @@
 from typing import get_args
 
 from icwsgw.client import client_events
-from icwsgw.client.client_events import ForApplication, ForTransport, Output
+from icwsgw.client.client_errors import ClientError, SessionEnded
+from icwsgw.client.client_events import Disconnected, ForApplication, ForTransport, Output
+
+
+def test_a_lost_connection_is_explained_in_sentences() -> None:
+    assert Disconnected(ClientError("lost", "Wait."), 1.24).explained() == "lost. Wait. Connecting again in 1.2 s."
+    assert Disconnected(ClientError("lost"), 1.0).explained() == "lost. Connecting again in 1.0 s."
+    # the client does it by itself
+    assert (
+        Disconnected(SessionEnded(4105, "reset [a]"), 1.0).explained() == "reset [a] (4105). Connecting again in 1.0 s."
+    )
 
 
 def test_each_output_is_for_the_transport_or_for_the_application() -> None:

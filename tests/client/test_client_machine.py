@@ -211,6 +211,17 @@ def test_each_wait_has_an_end() -> None:
     assert "methods" in lost.error.hint
 
 
+def test_a_gateway_that_is_not_there_may_have_another_address() -> None:
+    (lost,) = started().lost(1006, "cannot connect to ws://a: connection refused", 0.0)
+    assert isinstance(lost, Disconnected)
+    assert lost.error.hint.startswith("Start the gateway, or check the URL")
+    opened = started()
+    greet(opened, 1.0)
+    (lost,) = opened.lost(1006, "", 2.0)
+    assert isinstance(lost, Disconnected)
+    assert lost.error.hint == "Connect again."
+
+
 def test_urls_take_turns() -> None:
     made = machine(urls=("ws://a", "ws://b", "ws://c"))
     seen, outputs, now = [], made.start(0.0), 0.0

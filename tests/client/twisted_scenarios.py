@@ -15,9 +15,12 @@ from twisted.internet.task import deferLater, react
 from twisted.internet.threads import deferToThread
 from twisted.logger import (
     FilteringLogObserver,
+    LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
+    formatEvent,
     globalLogBeginner,
+    globalLogPublisher,
     textFileLogObserver,
 )
 
@@ -128,6 +131,26 @@ async def failures(places: Places) -> None:
     await deferLater(reactor, 0, lambda: None)
 
 
+async def unwatched(places: Places) -> None:
+    """A program that takes no events finds in its log why it is not connected."""
+    logged: Deferred[str] = Deferred()
+
+    def observe(event: LogEvent) -> None:
+        if event["log_namespace"].startswith("icwsgw.client.") and not logged.called:
+            logged.callback(formatEvent(event))
+
+    observer: Any = observe
+    globalLogPublisher.addObserver(observer)
+    url = f"ws://127.0.0.1:{free_port()}"
+    client = places.client(url)
+    client.start()
+    text = await logged
+    assert text.startswith(f"cannot connect to {url}: "), text
+    assert ". Start the gateway, or check " in text, text
+    assert "Connecting again in " in text, text
+    await client.close()
+
+
 async def moves(places: Places) -> None:
     """The first of two gateways stops at the word "ready"; messages go on all the time."""
     events: list[Any] = []
@@ -156,7 +179,7 @@ async def moves(places: Places) -> None:
     assert not any(isinstance(event, Disconnected) for event in events)
 
 
-SCENARIOS = {"echo": echo, "reset": reset, "failures": failures, "moves": moves}
+SCENARIOS = {"echo": echo, "reset": reset, "failures": failures, "unwatched": unwatched, "moves": moves}
 
 
 def main(_: Any, name: str, *places: str) -> Deferred[None]:

@@ -34,3 +34,14 @@ export const CLOSE_CODES = {
   4112: {"name": "MESSAGES_MISSED", "message": "a message of the canister could not be read", "hint": "Connect again.", "reconnect": "again"},
   4113: {"name": "TOO_FAST", "message": "messages come faster than the canister executes them", "hint": "Send less often, or several things in one message.", "reconnect": "later"},
 };
+
+/** What the network's error code in a reason asks for. @type {Record<string, string>} */
+export const REJECT_HINTS = {
+  "IC0301": "Check the canister id, and that the network is the one that the canister is on.",
+  "IC0207": "Give the canister cycles: it has none to run on.",
+  "IC0508": "Start the canister: it is stopped.",
+  "IC0509": "Start the canister: it is being stopped.",
+  "IC0536": "Add the methods of the WebSocket CDK to the canister.",
+  "IC0537": "Install the canister's code: it has none.",
+  "IC0503": "Look at the canister's log: it trapped. A message of another Candid type than it expects is one cause."
+};

@@ -1,4 +1,5 @@
 // Every failure by name: what happened, and what to do about it.
+import { REJECT_HINTS } from "./close_codes.js";
 
 /**
  * What is known about one kind of failure: words for a person, a hint for the developer, whether to connect again.
@@ -53,7 +54,7 @@ export const ERRORS = {
     reconnect: "later",
   },
   "gateway-unreachable": {
-    message: "no WebSocket to the gateway came about",
+    message: "cannot connect to the gateway",
     hint: "Is the gateway running at this address? Does its port speak TLS (wss://) or not (ws://)? Does it allow this page's origin?",
     reconnect: "again",
   },
@@ -72,7 +73,7 @@ export const ERRORS = {
     hint: "What had left may have been executed or not: ask the canister in the hook resynchronize.",
     reconnect: "again",
   },
-  "closed-by-gateway": { message: "the gateway closed the connection", hint: "The table of close codes says why.", reconnect: "again" },
+  "closed-by-gateway": { message: "the gateway closed the connection", hint: "The reason says why, the table of close codes what a code means.", reconnect: "again" },
   "closed-by-canister": { message: "the canister closed the session", hint: "The reason is the canister's.", reconnect: "never" },
 
   // what arrived
@@ -150,6 +151,17 @@ export class ClientError extends Error {
   }
 }
 
+/** What to do about the network's error code in a reason. @returns {string | undefined} */
+export const rejectHint = (/** @type {string} */ reason) =>
+  Object.entries(REJECT_HINTS).find(([code]) => reason.includes(code))?.[1];
+
+/** What a thrown thing says, in one line: some libraries add a stack trace, `fetch` keeps the reason in its cause. */
+export const wordsOf = (/** @type {unknown} */ thrown) => {
+  const error = /** @type {any} */ (thrown);
+  const [line] = String(error?.message ?? thrown).split("\n", 1);
+  return error?.cause?.code ? `${line} (${error.cause.code})` : line;
+};
+
 /**
  * An unknown thrown thing as a ClientError.
  * @param {unknown} error @param {string} code which failure it is where it is not one yet
@@ -157,4 +169,4 @@ export class ClientError extends Error {
 export const asClientError = (error, code) =>
   error instanceof ClientError
     ? error
-    : new ClientError(code, { detail: error instanceof Error ? error.message : String(error), cause: error });
+    : new ClientError(code, { detail: wordsOf(error), cause: error });

@@ -1,6 +1,6 @@
 // Addresses and the root key.
 import { Cbor, IC_ROOT_KEY } from "@icp-sdk/core/agent";
-import { ClientError } from "./errors.js";
+import { ClientError, wordsOf } from "./errors.js";
 
 /** Domains of mainnet, with all names below them. */
 const MAINNET = ["icp-api.io", "icp0.io", "ic0.app", "icp.net"];
@@ -72,7 +72,6 @@ export const readRootKey = async (network, fetcher, signal) => {
     if (!(key instanceof Uint8Array)) throw new Error("its status has no root key");
     return key;
   } catch (error) {
-    const words = error instanceof Error ? error.message : String(error);
-    throw new ClientError("network-unreachable", { detail: `${network.origin}: ${words}`, cause: error });
+    throw new ClientError("network-unreachable", { detail: `${network.origin}: ${wordsOf(error)}`, cause: error });
   }
 };

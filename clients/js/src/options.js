@@ -73,7 +73,8 @@ export const checked = (options) => {
   try {
     canister = Principal.from(options.canister);
   } catch (error) {
-    throw new ClientError("invalid-option", { detail: `canister is not a principal: ${options.canister}`, cause: error });
+    const detail = options.canister ? `canister is not a canister id: ${options.canister}` : "canister is missing";
+    throw new ClientError("invalid-option", { detail, hint: "Copy the id again: it has a checksum.", cause: error });
   }
   const WebSocket = options.WebSocket ?? webSocketClass();
   if (!WebSocket) throw new ClientError("no-websocket");

@@ -2,8 +2,8 @@
 import { Ed25519KeyIdentity } from "@icp-sdk/core/identity";
 import { connectsAgain, failuresAfter, pauseMs } from "./backoff.js";
 import { decodeService, encodeKeepAlive, encodeMessage, encodeOpen } from "./candid.js";
-import { CLOSE_CODES } from "./close_codes.js";
-import { ClientError, asClientError } from "./errors.js";
+import { CLOSE_CODES, REJECT_HINTS } from "./close_codes.js";
+import { ClientError, asClientError, rejectHint } from "./errors.js";
 import {
   CanisterCloseEvent,
   CanisterDisconnectEvent,
@@ -398,7 +398,7 @@ export class CanisterSocket extends EventTarget {
     const detail = kind === "gateway-unreachable" ? [link.url, link.trouble].filter(Boolean).join(": ") : reason || known?.message;
     const error = new ClientError(kind, {
       detail,
-      hint: kind === "closed-by-gateway" ? known?.hint : "",
+      hint: kind === "closed-by-gateway" ? (rejectHint(reason) ?? known?.hint) : "",
       closeCode: code,
       reason,
       reconnect: known?.reconnect ?? "again",

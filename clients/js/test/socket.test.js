@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { REJECT_HINTS } from "../src/close_codes.js";
 import { CanisterSocket } from "../src/index.js";
 import { canister, event, fakeGateway, rootKey } from "./fake.js";
 
@@ -163,6 +164,12 @@ test("a refused opening is final, unless it was open before", async () => {
   assert.equal(refused.socket.state, "closed");
 });
 
+test("the network's error code in a reason says what to do", async () => {
+  const { socket, gateway } = make();
+  (await gateway.dialled(0)).ends(4101, "ws_open refused: reject 3 IC0301: Canister a-b not found [1]");
+  await assert.rejects(socket.opened, { code: "closed-by-gateway", hint: REJECT_HINTS.IC0301 });
+});
+
 test("with reconnect: false the first end is the last", async () => {
   const { socket, wire } = await opened({ reconnect: false });
   wire.ends(4100);
@@ -311,6 +318,7 @@ test("wrong options are refused at once, in words", () => {
   refused({ gateway: "ftp://gateway.example" }, "invalid-option", "ws://");
   refused({ gateway: [] }, "invalid-option", "gateway");
   refused({ canister: "nobody" }, "invalid-option", "nobody");
+  refused({ canister: undefined }, "invalid-option", "canister is missing");
   refused({ network: "wss://icp-api.io" }, "invalid-option", "network");
   refused({ idlFactory: ({ IDL }) => IDL.Service({}) }, "invalid-option", "ws_message");
 });

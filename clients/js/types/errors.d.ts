@@ -36,6 +36,10 @@ export declare class ClientError extends Error {
         data?: Uint8Array;
     });
 }
+/** What to do about the network's error code in a reason. @returns {string | undefined} */
+export declare const rejectHint: (/** @type {string} */ reason: string) => string | undefined;
+/** What a thrown thing says, in one line: some libraries add a stack trace, `fetch` keeps the reason in its cause. */
+export declare const wordsOf: (/** @type {unknown} */ thrown: unknown) => string;
 /**
  * An unknown thrown thing as a ClientError.
  * @param {unknown} error @param {string} code which failure it is where it is not one yet
