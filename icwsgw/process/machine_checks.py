@@ -30,7 +30,7 @@ def machine_warnings(config: GatewayConfig, resolve: Resolve = socket.getaddrinf
     # the default directory is missing before every first start; one that somebody named may be misspelt
     if not config.data_dir.exists() and config.data_dir != Path(BY_NAME["data-dir"].default).absolute():
         yield f"there is no directory {config.data_dir} yet: the first start makes it, with a new key and principal"
-    if config.key_file is not None and not config.key_file.exists():
+    if config.key_file is not None and not os.path.exists(config.key_file):
         yield f"there is no key file {config.key_file} yet: the first start makes it, with a new principal"
     for address in _addresses(config):
         fault = address_fault(address)
@@ -94,11 +94,11 @@ def _unix_fault(description: Description) -> str | None:
     if not text or text.startswith("\0"):
         return None
     path = Path(text)
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return f"there is no directory {path.parent}"
     if not os.access(path.parent, os.W_OK | os.X_OK):
         return f"this user may not write to {path.parent}"
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:

@@ -35,8 +35,9 @@ class NewFiles:
 
     def _present(self) -> Iterator[Path]:
         parents: Iterable[Path] = (self._directory, *self._directory.parents)
-        yield from (path for path in parents if path.exists())
-        if self._directory.is_dir():
+        # not Path.exists, which fails for what this user may not see: the start says which file it cannot make
+        yield from (path for path in parents if os.path.exists(path))
+        if os.path.isdir(self._directory):
             yield from self._directory.rglob("*")
 
 
