@@ -54,6 +54,8 @@ class LogFile:
         self._descriptor = _open(self.path, os.O_EXCL if new else 0)
         self._size = os.fstat(self._descriptor).st_size
         self._limit = bounds.octets
+        #: the disk became full within a line
+        self._torn = False
 
     def write(self, line: LogLine) -> None:
         """Append a line.
@@ -116,11 +118,16 @@ class LogFile:
         os.close(self._descriptor)
         self._descriptor = descriptor
         self._size = os.fstat(descriptor).st_size
+        self._torn = False
 
     def _append(self, data: bytes) -> None:
+        if self._torn:
+            # what was written of that line has no line ending
+            data = b"\n" + data
         while data:
             written = os.write(self._descriptor, data)
             self._size += written
+            self._torn = data[written - 1 : written] != b"\n"
             data = data[written:]
 
 

@@ -5,7 +5,8 @@
 with the same terminal or pipe. Disks ignore it.
 
 Lines wait in a buffer of :data:`MOST_WAITING` characters. Lines that do not fit are dropped and counted. Once the
-buffer is at most half full, a line reports their number.
+buffer is at most half full, a line reports their number. So does one before the first line that can be written again
+after others could not.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class Writer:
         self._lines: deque[Item] = deque()
         self._waiting = 0
         self._untold = 0
+        #: lines that could not be written since the last one that could; only the thread uses it
+        self._lost = 0
         self._thread: threading.Thread | None = None
 
     def put(self, line: LogLine) -> None:
@@ -169,12 +172,16 @@ class Writer:
     def _write_one(self, item: Item) -> None:
         try:
             if isinstance(item, LogLine):
+                if self._lost:
+                    self._write(self._notice(self._lost))
+                    self._lost = 0
                 self._write(item)
             else:
                 item()
         except (OSError, ValueError):
             # The disk is full, the reader has ended, or the file was closed.
             self.failed += 1
+            self._lost += isinstance(item, LogLine)
 
     def _forked(self) -> None:
         """Reset in a child process, which has no writer thread; the parent writes the waiting lines."""
@@ -217,12 +224,20 @@ def to_stream(stream: Any) -> Callable[[LogLine], None]:
     except (AttributeError, OSError, ValueError):
         return _to_object(stream, encoding)
 
+    torn = False
+
     def write(line: LogLine) -> None:
+        nonlocal torn
         # A terminal or a locale may have another encoding than UTF-8.
         rest = (line.text + "\n").encode(encoding, "backslashreplace")
+        if torn:
+            # The disk became full within a line, which has no line ending.
+            rest = b"\n" + rest
         while rest:
             try:
-                rest = rest[os.write(stream.fileno(), rest) :]
+                written = os.write(stream.fileno(), rest)
+                torn = rest[written - 1 : written] != b"\n"
+                rest = rest[written:]
             except BlockingIOError:
                 # Another process with the same open file has made it non-blocking.
                 poll = select.poll()

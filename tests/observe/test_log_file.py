@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import stat
 from pathlib import Path
 
@@ -163,3 +165,21 @@ def test_a_file_that_must_be_new(tmp_path: Path) -> None:
     LogFile(tmp_path / "log", FileBounds(), failure_line, new=True).close()
     with pytest.raises(FileExistsError):
         LogFile(tmp_path / "log", FileBounds(), failure_line, new=True)
+
+
+def test_a_line_that_the_disk_cut_off_ends_before_the_next_one(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands for a full disk: the kernel writes what fits, then refuses."""
+    path = tmp_path / "log"
+    file = opened(path)
+    say(file, "whole")
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        for _ in range(3):
+            with pytest.raises(OSError, match="File too large"):
+                say(file, "cut off")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    say(file, "next", "last")
+    assert path.read_text() == "whole\ncut \nnext\nlast\n"

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import io
 import os
+import resource
+import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -101,7 +104,7 @@ def test_a_line_that_cannot_be_written_is_counted_and_the_next_one_tried(sink: S
     sink.error = None
     writer.put(line("two"))
     assert writer.flush(PATIENCE)
-    assert (sink.lines, writer.failed) == (["two"], 1)
+    assert (sink.lines, writer.failed) == (["1 dropped", "two"], 1)
 
 
 def test_a_line_that_comes_while_the_thread_rests_wakes_it_only_in_a_hurry(
@@ -223,3 +226,24 @@ def test_a_call_without_a_thread_is_made_at_once(sink: Sink, monkeypatch: pytest
     done: list[None] = []
     Writer(sink, notice).call(lambda: done.append(None))
     assert done == [None]
+
+
+def test_a_file_whose_disk_was_full_says_how_many_lines_are_missing(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands for a full disk: the kernel writes what fits, then refuses."""
+    path = tmp_path / "log"
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with path.open("a", encoding="utf-8") as stream:
+        mine = Writer(to_stream(stream), notice)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+            for text in ("whole", "cut off", "lost", "lost"):
+                mine.put(line(text))
+            assert mine.flush(PATIENCE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+        mine.put(line("next"))
+        mine.put(line("last"))
+        assert mine.flush(PATIENCE)
+    assert path.read_text() == "whole\ncut \n3 dropped\nnext\nlast\n"
+    assert mine.failed == 3
