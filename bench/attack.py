@@ -217,6 +217,9 @@ class Apart:
         command = [*self._me, "--be-attackers", str(port), *names]
         # In reality, attackers have other machines: here they use only CPU time that no other process needs.
         self._attackers = subprocess.Popen(["nice", "-n", "19", *command], stdout=subprocess.PIPE)
+        assert self._attackers.stdout is not None
+        # On a busy machine it may take long until they begin.
+        await asyncio.to_thread(self._attackers.stdout.readline)
 
     async def relent(self) -> dict[str, int]:
         """End the attacks; return the number of steps of each."""

@@ -352,12 +352,16 @@ class Attack:
 
 
 def run_attackers(names: list[str], port: int) -> None:
-    """Attack until SIGTERM; then print the number of steps of each attack on stdout."""
+    """Attack until SIGTERM.
+
+    An empty line on stdout says that the attacks have begun, the last line has the number of steps of each.
+    """
 
     async def attack() -> None:
         attack = Attack(names, port)
         ended = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        print(flush=True)
         await ended.wait()
         print(json.dumps(attack.stop()), flush=True)
 

@@ -10,6 +10,7 @@ import pytest
 
 from bench.attack import judged, quantile
 from bench.attackers import ATTACKS
+from bench.gateway import free_port
 from bench.machine import ROOT
 
 
@@ -65,3 +66,12 @@ def test_each_attack_runs_and_harms_nobody() -> None:
     for line in lines:
         assert line["closed"] == 0, line["why"]
         assert line["echo p50"] > 0
+
+
+def test_attackers_that_are_ended_as_soon_as_they_have_begun_tell_their_steps() -> None:
+    command = [sys.executable, "-m", "bench.attack", "--be-attackers", str(free_port()), "addresses"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as attackers:
+        assert attackers.stdout is not None
+        assert attackers.stdout.readline() == b"\n"
+        attackers.terminate()
+        assert list(json.loads(attackers.communicate()[0])) == ["addresses"]
