@@ -37,6 +37,10 @@ class CloseHint(NamedTuple):
     text: str
 
 
+_NOT_VERIFIED: Final = CloseHint(
+    "does not verify", "Check the gateway's --root-key, and who answers at {network}: nothing from there verifies."
+)
+
 _BY_REJECT: Final = tuple(CloseHint(code, text) for code, text in REJECT_HINTS.items() if code != "IC0301")
 _BY_NETWORK: Final = (
     CloseHint("IC0301", _WRONG_CANISTER),
@@ -56,7 +60,10 @@ OF_GATEWAY: Final[dict[int, tuple[CloseHint, ...]]] = {
     CloseCode.UNDECODABLE: (
         CloseHint("", "Send through the client or the SDK, and not by the browser's WebSocket: messages are signed."),
     ),
-    CloseCode.TOO_BIG: (CloseHint("", "Send less in one message, or raise --max-message-bytes."),),
+    CloseCode.TOO_BIG: (
+        CloseHint(" 65536 octets", "Begin with ws_open, which has 64 KiB at most."),
+        CloseHint("", "Send less in one message, or raise --max-message-bytes."),
+    ),
     CloseCode.INTERNAL: (CloseHint("", "Report the traceback in the gateway's log."),),
     CloseCode.OVERLOADED: (
         CloseHint("", "Connect again later; the reason says which limit of the gateway is reached."),
@@ -81,12 +88,14 @@ OF_GATEWAY: Final[dict[int, tuple[CloseHint, ...]]] = {
         *_BY_REJECT,
         CloseHint("IC0301", _WRONG_CANISTER),
         CloseHint("not reached", "Check that {network} can be reached from the gateway, and that it is up."),
+        _NOT_VERIFIED,
         CloseHint("", "Look at the canister: the gateway polls its query ws_get_messages."),
     ),
     CloseCode.NOT_OPENED: (
         CloseHint("no ws_open", "Connect by the client or the SDK: they sign and send ws_open."),
         *_BY_NETWORK,
         CloseHint("no connection to", "Check that {network} can be reached from the gateway, and that it is up."),
+        _NOT_VERIFIED,
         CloseHint(
             "no message", "Let the canister's ws_open call the CDK, which queues a first message for the client."
         ),

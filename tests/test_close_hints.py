@@ -6,6 +6,7 @@ import pytest
 
 from icwsgw.close_codes import CLOSE_CODES, CloseCode
 from icwsgw.close_hints import FIRST_MESSAGE, LATER_MESSAGE, OF_GATEWAY, OF_SDK, REJECT_HINTS, what_to_do
+from icwsgw.server.factory import FIRST_MESSAGE_BYTES
 
 NETWORK = "http://127.0.0.1:4943"
 
@@ -38,6 +39,24 @@ def test_the_first_words_that_fit_are_meant() -> None:
     assert NETWORK in unknown
     assert "canister id" in unknown
     assert hint(CloseCode.OPEN_REFUSED, "ws_open refused: quota") == OF_GATEWAY[CloseCode.OPEN_REFUSED][-1].text
+
+
+def test_the_bound_of_the_first_message_is_no_option() -> None:
+    reason = "received WebSocket message size {} exceeds payload limit of {} octets"
+    assert "ws_open" in hint(CloseCode.TOO_BIG, reason.format(3145728, FIRST_MESSAGE_BYTES))
+    assert "--max-message-bytes" in hint(CloseCode.TOO_BIG, reason.format(3145728, 2162688))
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (CloseCode.NOT_OPENED, "the canister does not answer polls: the delegation's signature does not verify"),
+        (CloseCode.CANISTER_SILENT, "a node's signature on the query's answer does not verify"),
+    ],
+)
+def test_what_does_not_verify_is_not_the_canisters_fault(code: int, reason: str) -> None:
+    assert "--root-key" in hint(code, reason)
+    assert NETWORK in hint(code, reason)
 
 
 @pytest.mark.parametrize("code", list(OF_GATEWAY))

@@ -128,6 +128,11 @@ class IcAgent:
         return self._trust.root_key
 
     @property
+    def root_key_contradicted(self) -> bool:
+        """Whether the network states another root key than the gateway was given."""
+        return self._trust.contradicted
+
+    @property
     def last_failure(self) -> str | None:
         """Why the last attempt to fetch the root key failed, in words; None if it did not."""
         return self._trust.last_failure
@@ -407,7 +412,9 @@ class IcAgent:
             raise self.http_error(_answer(response, body))
         if len(body) > MAX_STATUS:
             raise AnswerMalformed("the status is too long")
-        return decoded(body)
+        status = decoded(body)
+        self._trust.note_status(status)
+        return status
 
     def _query_at(
         self, endpoints: tuple[Endpoint, ...], canister: Principal, request: SignedRequest, timeout: float

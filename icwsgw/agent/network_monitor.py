@@ -53,6 +53,10 @@ class Agent(Protocol):
         """Whether the root key is known."""
 
     @property
+    def root_key_contradicted(self) -> bool:
+        """Whether the network states another root key than the one that was given."""
+
+    @property
     def last_failure(self) -> str | None:
         """Why it is not known."""
 
@@ -117,6 +121,8 @@ class NetworkMonitor:
             return f"{self._url} has not answered for {silent:.0f} s{because}"
         if not agent.ready:
             return f"the root key of {self._url} is not known{because}"
+        if agent.root_key_contradicted:
+            return f"{self._url} has another root key than the gateway, see --root-key: its answers do not verify"
         return None
 
     def clock(self) -> str | None:

@@ -137,6 +137,8 @@ def decoded(body: bytes) -> dict[str, Any]:
         try:
             answer = known_alone(body, ANSWER, refused)
         except FormatError as error:
+            if body.lstrip()[:1] == b"<":
+                raise AnswerMalformed("a web page, as no replica sends") from None
             raise AnswerMalformed(str(error)) from None
     if not isinstance(answer, dict):
         raise AnswerMalformed("the answer is not a CBOR map")

@@ -11,7 +11,7 @@ seconds for each subnet, and fetched again when a node signs an answer that is n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -59,6 +59,7 @@ class Trust:
     __slots__ = (
         "_asked",
         "_attempt",
+        "_contradicted",
         "_fetch_status",
         "_fetches",
         "_pause",
@@ -95,6 +96,7 @@ class Trust:
         # the network cannot change a key that was given
         self._fetches = root_key is None
         self._asked = 0.0
+        self._contradicted = False
 
     def start(self) -> None:
         """Start to fetch the root key, unless it is known. It may be called again."""
@@ -134,6 +136,20 @@ class Trust:
             reason = f": {self.last_failure}" if self.last_failure else ""
             raise NotReady(f"the network's root key is not known yet{reason}")
         return self.root_key
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the network states another root key than the one that was given, and nothing has verified under it.
+
+        A status is not signed. What verifies counts more.
+        """
+        return self._contradicted and not len(self.delegations)
+
+    def note_status(self, status: Mapping[str, Any]) -> None:
+        """A status came: compare its root key with the one that was given."""
+        key = status.get("root_key")
+        if not self._fetches and isinstance(key, bytes) and len(key) == ROOT_KEY_SIZE:
+            self._contradicted = key != self.root_key
 
     def doubt(self) -> None:
         """Something did not verify: ask a test network for its key again, because it may have been created anew."""

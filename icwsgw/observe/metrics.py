@@ -294,7 +294,7 @@ class Metrics(NetworkMetrics, CertificateMetrics, AccessListMetrics):
             "outcome",
             labels.QUERY_OUTCOMES,
             advice="http, connect and timeout: the network. rejected, canister_refused and format: the canister. "
-            "certificate and signature: somebody on the path.",
+            "certificate and signature: a wrong --root-key, or somebody on the path.",
         )
         self.query_seconds = self._histogram(
             "icws_query_seconds", "Duration of successful polls, seconds", labels.ROUND_TRIP

@@ -13,8 +13,9 @@ from icwsgw.agent.network_monitor import MAX_SILENCE, MAX_SKEW, PERIOD, QUIET, N
 from icwsgw.core.network_time import WITNESSES, Evidence
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import ConnectFailed
+from icwsgw.ic import cbor
 from tests.agent.test_ic_agent import Rig, logged
-from tests.support.devnet import result_of
+from tests.support.devnet import Net, result_of
 
 URL = "http://127.0.0.1:4943"
 
@@ -162,7 +163,36 @@ def test_mainnet_has_its_root_key_and_is_asked_all_the_same() -> None:
     world.network_monitor.start()
     assert world.network_monitor.network() == f"{URL} has not been reached: nobody there"
     world.up = True
+    world.answer(200, cbor.dumps({"root_key": b"\x01" * 133}))
     world.run(PERIOD)
+    assert world.network_monitor.network() is None
+
+
+def test_a_network_with_another_root_key_than_the_given_one() -> None:
+    world = World(root_key=b"\x01" * 133)
+    world.agent.start()
+    with logged() as lines:
+        world.network_monitor.start()
+        world.run(PERIOD)
+    reason = f"{URL} has another root key than the gateway, see --root-key: its answers do not verify"
+    assert world.network_monitor.network() == reason
+    assert lines == [reason]
+    world.answer(200, cbor.dumps({"root_key": b"\x01" * 133}))
+    world.run(QUIET + PERIOD)
+    assert world.network_monitor.network() is None
+
+
+def test_what_verifies_counts_more_than_the_root_key_that_a_status_states() -> None:
+    net = Net()
+    world = World(root_key=net.replica.root_key_der)
+    world.agent.start()
+    status = cbor.dumps({"root_key": b"\x01" * 133})
+    replica = world.handler
+    world.handler = lambda *request: (200, {}, status) if request[1].endswith("status") else replica(*request)
+    world.network_monitor.start()
+    world.run(PERIOD)
+    assert world.network_monitor.network() is not None
+    result_of(world.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
     assert world.network_monitor.network() is None
 
 

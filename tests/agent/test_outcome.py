@@ -188,6 +188,11 @@ def test_http_date() -> None:
     assert http_date(b"") is None
 
 
+def test_a_web_page_is_called_so() -> None:
+    with pytest.raises(AnswerMalformed, match="a web page"):
+        decoded(b"\n<!doctype html><title>Sign in</title>")
+
+
 def test_decoded_and_reject_of() -> None:
     assert decoded(cbor.dumps_tagged({"a": 1})) == {"a": 1}
     with pytest.raises(AnswerMalformed):
