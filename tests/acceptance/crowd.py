@@ -29,14 +29,14 @@ def connect(
 ) -> RawSdkClient:
     """A client that has opened its session."""
     port = int(stack.gateway.rpartition(":")[2])
-    connection = RawClient(port, tls=tls).shake(*headers)
+    connection = RawClient(port, tls=tls).do_handshake(*headers)
     return RawSdkClient(connection, Principal.from_text(canister or stack.echo), identity).open()
 
 
 def echoes(client: RawSdkClient) -> None:
     """A message goes up and comes down again."""
     content = TEXT + b"%d" % len(client.received)
-    client.say(content)
+    client.send_message(content)
     client.until(lambda: client.received[-1:] == [content])
 
 

@@ -118,7 +118,7 @@ def test_http_with_workers_and_an_external_account(
 
     def served() -> bool:
         try:
-            return [RawClient(port, tls=context).shake().status for _ in range(8)] == [101] * 8
+            return [RawClient(port, tls=context).do_handshake().status for _ in range(8)] == [101] * 8
         except OSError:
             return False
 

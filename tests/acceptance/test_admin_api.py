@@ -136,10 +136,10 @@ def test_operators_tell_a_running_gateway_what_to_do(
     # a limit of both workers together
     assert ctl("set", "max-connections", "2") == "max-connections = 2\n"
     port = int(stack.gateway.rpartition(":")[2])
-    assert RawClient(port).shake().status == 503
+    assert RawClient(port).do_handshake().status == 503
     echoes(again[0])
     ctl("set", "--reset")
-    assert RawClient(port).shake().status == 101
+    assert RawClient(port).do_handshake().status == 101
 
     # the end
     assert ctl("drain", "--window", "0.5") == "draining, over 0.5 s\n"

@@ -66,7 +66,7 @@ class Chatter:
     def _run(self) -> None:
         try:
             while not self._enough.is_set():
-                self.client.say(b"DIDL\x00\x00%d" % self.count)
+                self.client.send_message(b"DIDL\x00\x00%d" % self.count)
                 self.count += 1
                 self.client.until(lambda: len(self.client.received) == self.count)
         except BaseException as error:
@@ -119,7 +119,7 @@ def test_slow_requests_are_ended_and_a_neighbour_does_not_notice(strict: Stack) 
 
 
 def test_a_stranger_that_says_nothing_is_closed(strict: Stack) -> None:
-    silent = RawClient(port_of(strict)).shake()
+    silent = RawClient(port_of(strict)).do_handshake()
     assert silent.close_code() == CloseCode.NOT_OPENED
     silent.close()
 
@@ -177,7 +177,7 @@ def test_compressed_bombs_are_not_even_inflated(strict: Stack) -> None:
     neighbour(strict).connection.close()
     before = resident_kib(strict)
     for _ in range(5):
-        client = RawClient(port_of(strict)).shake(offer)
+        client = RawClient(port_of(strict)).do_handshake(offer)
         assert b"permessage-deflate" not in client.head
         client.socket.sendall(bomb)
         assert client.close_code() == 1002
@@ -193,18 +193,18 @@ def test_deep_and_wide_messages_are_refused(strict: Stack) -> None:
         b"\x5b\x7f\xff\xff\xff\xff\xff\xff\xff",
         b"\x9f" + b"\x80" * 60_000 + b"\xff",
     ):
-        client = RawClient(port_of(strict)).shake()
+        client = RawClient(port_of(strict)).do_handshake()
         client.send(payload)
         assert client.close_code() == CloseCode.UNDECODABLE
         client.close()
     # four billion elements in nine bytes
     for arg in (b"DIDL\x01\x6d\x7f\x01\x00\xff\xff\xff\xff\x0f", b"DIDL\xff\xff\xff\xff\x0f"):
-        client = RawClient(port_of(strict)).shake()
+        client = RawClient(port_of(strict)).do_handshake()
         sdk = RawSdkClient(client, Principal.from_text(strict.echo))
         client.send(sdk.envelope("ws_open", arg, time.time_ns()))
         assert client.close_code() == CloseCode.UNDECODABLE
         client.close()
-    big = RawClient(port_of(strict)).shake()
+    big = RawClient(port_of(strict)).do_handshake()
     big.socket.sendall(masked(2, bytes(100_000)))
     assert big.close_code() == CloseCode.TOO_BIG
 
@@ -243,7 +243,7 @@ def test_tls_handshakes_that_dawdle(tmp_path: Path, authority: pem.Authority, st
     after = RawClient(port, tls=context)
     assert after.answer().status == 408
     assert refused(stack, "header_timeout") == 1
-    assert RawClient(port, tls=context).shake().status == 101
+    assert RawClient(port, tls=context).do_handshake().status == 101
 
 
 def proxy_header(client: str) -> bytes:
@@ -260,7 +260,7 @@ def test_limits_by_address_behind_proxies(stacks: Stacks) -> None:
     kept: list[RawClient] = []
 
     def status(port: int, *headers: str, before: bytes = b"") -> int:
-        kept.append(RawClient(port).shake(*headers, before=before))
+        kept.append(RawClient(port).do_handshake(*headers, before=before))
         return kept[-1].status
 
     plain = port_of(stack)
@@ -279,12 +279,12 @@ def test_limits_by_address_behind_proxies(stacks: Stacks) -> None:
         client.close()
     gone = RawClient(proxied)
     # a connection's end is noticed before the next one's request is read
-    assert gone.shake(before=proxy_header("192.0.2.1")).status == 101
+    assert gone.do_handshake(before=proxy_header("192.0.2.1")).status == 101
 
 
 def test_a_header_of_anybody_is_not_believed(stacks: Stacks) -> None:
     stack = stacks("--max-connections-per-ip=2")
-    clients = [RawClient(port_of(stack)).shake(f"X-Forwarded-For: 198.51.100.{n}") for n in range(3)]
+    clients = [RawClient(port_of(stack)).do_handshake(f"X-Forwarded-For: 198.51.100.{n}") for n in range(3)]
     assert [client.status for client in clients] == [101, 101, 429]
 
 
@@ -294,7 +294,7 @@ def test_a_client_over_its_rate_is_slowed_down_and_loses_nothing(stacks: Stacks)
     client = neighbour(stack)
     contents = [b"DIDL\x00\x00burst%d" % n for n in range(150)]
     for content in contents:
-        client.say(content)
+        client.send_message(content)
     client.until(lambda: len(client.received) == len(contents))
     assert client.received == contents
     assert metric(stack, 'icws_client_pushbacks_total{limit="frames"}') >= 1
@@ -304,7 +304,7 @@ def test_a_client_over_its_rate_is_slowed_down_and_loses_nothing(stacks: Stacks)
 def test_connections_in_all_and_how_fast(stacks: Stacks) -> None:
     stack = stacks("--max-connections=400", "--max-pending=3", "--accept-rate=500")
     members = [neighbour(stack) for _ in range(5)]
-    strangers = [RawClient(port_of(stack)).shake() for _ in range(4)]
+    strangers = [RawClient(port_of(stack)).do_handshake() for _ in range(4)]
     assert [client.status for client in strangers] == [101] * 4
     assert strangers[0].ends(), "the oldest makes room"
     assert refused(stack, "pending") == 1
@@ -321,7 +321,7 @@ def test_silent_strangers_of_one_address_do_not_take_all_connections(stacks: Sta
     others = [neighbour(stack) for _ in range(15)]
     assert all(other.opened for other in others)
     assert refused(stack, "pending") >= 15
-    member.say(b"DIDL\x00\x00")
+    member.send_message(b"DIDL\x00\x00")
     member.until(lambda: member.received == [b"DIDL\x00\x00"])
     for stranger in strangers:
         stranger.close()

@@ -50,7 +50,7 @@ def test_every_client_gets_a_close_frame_and_every_canister_is_told(
     clients = [connect(old, tls=context) for _ in range(CROWD)]
     assert clients_of(devnet, devnet.echo) == CROWD
     for client in clients[::10]:
-        client.say(b"DIDL\x00\x00on its way")
+        client.send_message(b"DIDL\x00\x00on its way")
 
     old.server.process.send_signal(number)
     codes = []

@@ -1,8 +1,8 @@
-"""Real processes are killed at each word of a handover (``tests/support/deaths``).
+"""Real processes are killed at each message of a handover (``tests/support/kill_points``).
 
-Before the point of no return, the end of the new process costs nothing, and that of the old one costs its clients, as a
-crash does. Afterwards it is the other way round. There are never two processes that serve one client, and no process
-and no socket is left.
+Before the point of no return, a crash of the new process has no effect on clients, and a crash of the old one ends its
+clients' connections. After it, the roles are reversed. Two processes never serve one client, and no process and no
+socket is left.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from tests.support.raw_client import RawSdkClient
 
 pytestmark = pytest.mark.acceptance
 
-#: The words up to which the old process has all clients, as the new one comes to them.
+#: The messages, in order, during which the old process has all clients. The new process is killed at each.
 BEFORE = (
     "sends ready",
-    "hears early state",
-    "hears early piece 1",
+    "receives early state",
+    "receives early piece 1",
     "sends made 2",
-    "hears last",
-    "hears state",
-    "hears end",
+    "receives last",
+    "receives state",
+    "receives end",
 )
 CLIENTS = 4
 
 
 class Gateway:
-    """A gateway whose processes can be told where to die."""
+    """A gateway whose processes can be killed at chosen messages of a handover."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -47,49 +47,51 @@ class Gateway:
 
     @property
     def environment(self) -> dict[str, str]:
-        deaths = ROOT / "tests" / "support" / "deaths"
-        return {"HANDOVER_DEATHS": str(self.directory), "PYTHONPATH": f"{deaths}{os.pathsep}{ROOT}"}
+        kill_points = ROOT / "tests" / "support" / "kill_points"
+        return {"HANDOVER_KILLS": str(self.directory), "PYTHONPATH": f"{kill_points}{os.pathsep}{ROOT}"}
 
     @property
     def processes(self) -> list[int]:
-        """Those that run, by what their environment says."""
-        found, mine = [], f"HANDOVER_DEATHS={self.directory}".encode()
+        """The process ids of the running processes, found by their environment."""
+        found, mine = [], f"HANDOVER_KILLS={self.directory}".encode()
         for each in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if mine in (each / "environ").read_bytes().split(b"\0"):
                     found.append(int(each.name))
         return found
 
-    def come(self) -> None:
-        """All clients connect."""
+    def connect_clients(self) -> None:
+        """Connect all clients."""
         self.clients = [connect(self.stack) for _ in range(CLIENTS)]
 
-    def upgrade(self, process: int, death: str, how: str = "", *, reload: bool = False) -> None:
-        """Upgrade while clients talk; somebody dies at a word.
+    def upgrade(self, process: int, kill_point: str, how: str = "", *, reload: bool = False) -> None:
+        """Start an upgrade while clients send messages, and wait until a process is killed at a kill point.
 
-        :param reload: whether the old process is told to reload when it has started the new one
+        :param kill_point: the direction and name of the message
+        :param how: the content of the kill point's file
+        :param reload: whether the old process gets SIGHUP after it has started the new one
         """
-        begun = self.said("handover begins")
-        (self.directory / death).write_text(how)
+        begun = self.log_count("handover begins")
+        (self.directory / kill_point).write_text(how)
         for client in self.clients:
-            client.say(TEXT + b"on its way")
+            client.send_message(TEXT + b"on its way")
         os.kill(process, signal.SIGUSR2)
         if reload:
-            self.until(lambda: self.said("handover begins") > begun, "the new process starts")
+            self.until(lambda: self.log_count("handover begins") > begun, "the new process starts")
             os.kill(process, signal.SIGHUP)
-        self.until(lambda: not (self.directory / death).exists(), f"somebody dies: {death}")
+        self.until(lambda: not (self.directory / kill_point).exists(), f"a process is killed: {kill_point}")
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Ask again and again until something holds."""
+        """Wait until a condition holds; the error has the log."""
         try:
             eventually(condition, what)
         except AssertionError as error:
             log = self.directory / "log"
-            words = log.read_text() if log.exists() else "no word was said"
+            words = log.read_text() if log.exists() else "no message was logged"
             raise AssertionError(f"{error}\n{words}\n{self.stack.server.output}") from None
 
     def check(self, *, workers: int = 0) -> int:
-        """Everybody is served, by one process; its number."""
+        """Check that one main process is left and serves all clients; returns its process id."""
         self.until(lambda: len(self.processes) == 1 + workers, "one gateway is left")
         for client in self.clients:
             client.until(lambda client=client: client.received[-1:] == [TEXT + b"on its way"])
@@ -100,19 +102,19 @@ class Gateway:
         return self.processes[0]
 
     def check_lost(self) -> None:
-        """All clients are gone, and nothing is left."""
+        """Check that all connections have ended, and that no process and no listener is left."""
         for client in self.clients:
             assert client.connection.close_code() is None
         self.until(lambda: not self.processes, "no process is left")
         assert not listens(int(self.stack.gateway.rpartition(":")[2]))
 
-    def said(self, words: str) -> int:
-        """How often the log says something."""
+    def log_count(self, words: str) -> int:
+        """How often the log contains a text."""
         return self.stack.server.output.count(words)
 
     @property
     def failed(self) -> int:
-        """How many handovers have come to nothing, as the main process says: workers say so too."""
+        """The number of failed handovers by the main process's log; workers log it too, and are not counted."""
         lines = self.stack.server.output.splitlines()
         return sum("handover failed, this process goes on" in line and " worker=" not in line for line in lines)
 
@@ -127,7 +129,7 @@ def gateways(stacks: Callable[..., Stack], tmp_path: Path) -> Iterator[Callable[
     made: list[Gateway] = []
 
     def start(*options: str, network: str) -> Gateway:
-        gateway = Gateway(tmp_path / f"deaths{len(made)}")
+        gateway = Gateway(tmp_path / f"kill_points{len(made)}")
         made.append(gateway)
         gateway.stack = stacks(*options, network=network, environment=gateway.environment)
         return gateway
@@ -137,67 +139,69 @@ def gateways(stacks: Callable[..., Stack], tmp_path: Path) -> Iterator[Callable[
         gateway.kill()
 
 
-def test_each_process_is_killed_at_each_word(devnets: Callable[..., Devnet], gateways: Callable[..., Gateway]) -> None:
+def test_each_process_is_killed_at_each_message(
+    devnets: Callable[..., Devnet], gateways: Callable[..., Gateway]
+) -> None:
     devnet = devnets()
     gateway = gateways(network=devnet.network)
-    gateway.come()
+    gateway.connect_clients()
     process = gateway.stack.server.process.pid
-    for death in BEFORE:
+    for kill_point in BEFORE:
         failed = gateway.failed
-        gateway.upgrade(process, death)
+        gateway.upgrade(process, kill_point)
         gateway.until(lambda failed=failed: gateway.failed > failed, "the former process says that it goes on")
-        assert gateway.check() == process, death
-    assert gateway.said("configuration reloaded") == 0
-    # a process that is not told whether it has to reload does so; one that is told does it if the former one had to
-    for reloads, (death, reload) in enumerate((("hears taken", False), ("sends go", True))):
-        gateway.upgrade(process, death, reload=reload)
+        assert gateway.check() == process, kill_point
+    assert gateway.log_count("configuration reloaded") == 0
+    # a new process that does not know whether the old one was asked to reload, reloads; if it knows, it does as asked
+    for reloads, (kill_point, reload) in enumerate((("receives taken", False), ("sends go", True))):
+        gateway.upgrade(process, kill_point, reload=reload)
         former, process = process, gateway.check()
-        assert process != former, death
+        assert process != former, kill_point
         gateway.until(
-            lambda reloads=reloads: gateway.said("configuration reloaded") == 1 + 2 * reloads,
-            "the new process has reloaded, and the former one if it was told to",
+            lambda reloads=reloads: gateway.log_count("configuration reloaded") == 1 + 2 * reloads,
+            "the new process has reloaded, and the former one if it was asked to",
         )
-    eventually(lambda: clients_of(devnet, devnet.echo) == CLIENTS, "the canister has the clients that there are")
-    # the last word but one before the point of no return: after the last one, either may be the first
+    eventually(lambda: clients_of(devnet, devnet.echo) == CLIENTS, "the canister has exactly the connected clients")
+    # the last message but one before the point of no return: after the last one, either process may be first
     gateway.upgrade(process, "sends state")
     gateway.check_lost()
 
 
-@pytest.mark.parametrize("death", ["sends early piece 1", "sends taken"])
-def test_who_has_the_clients_is_killed(
-    devnets: Callable[..., Devnet], gateways: Callable[..., Gateway], death: str
+@pytest.mark.parametrize("kill_point", ["sends early piece 1", "sends taken"])
+def test_the_process_that_has_the_clients_is_killed(
+    devnets: Callable[..., Devnet], gateways: Callable[..., Gateway], kill_point: str
 ) -> None:
-    """The old process in the middle; the new one when it has just taken everything."""
+    """The old process in the middle of the transfer; the new one right after the point of no return."""
     gateway = gateways(network=devnets().network)
-    gateway.come()
-    gateway.upgrade(gateway.stack.server.process.pid, death)
+    gateway.connect_clients()
+    gateway.upgrade(gateway.stack.server.process.pid, kill_point)
     gateway.check_lost()
 
 
-def test_workers_are_killed_between_their_turns(
+def test_workers_are_killed_between_their_handovers(
     devnets: Callable[..., Devnet], gateways: Callable[..., Gateway]
 ) -> None:
-    """The death of one of several processes costs its clients at most; the others stay, and so does the gateway."""
+    """A crash of one of several processes ends at most its own clients' connections; the gateway keeps running."""
     devnet = devnets()
     gateway = gateways("--workers=2", network=devnet.network)
     eventually(lambda: sample(gateway.stack, "icws_workers") == 2, "both workers are ready")
-    gateway.come()
+    gateway.connect_clients()
     process = gateway.stack.server.process.pid
     # a new worker before anything is handed over
-    gateway.upgrade(process, "hears early piece 1")
-    # before that, a further handover is refused
+    gateway.upgrade(process, "receives early piece 1")
+    # until then a further handover is refused
     gateway.until(lambda: gateway.failed == 1, "the former supervisor says that it goes on")
     gateway.check(workers=2)
     # the new supervisor when one worker has handed over; and the new worker that has just taken everything
-    for failed, (death, how) in enumerate((("hears early piece 1", "next parent"), ("sends taken", "")), 2):
-        gateway.upgrade(process, death, how)
+    for failed, (kill_point, how) in enumerate((("receives early piece 1", "next parent"), ("sends taken", "")), 2):
+        gateway.upgrade(process, kill_point, how)
         gateway.until(lambda failed=failed: gateway.failed == failed, "the former supervisor says that it goes on")
         gateway.until(lambda: len(gateway.processes) == 3, "the former gateway goes on")
         assert process in gateway.processes
         gateway.until(lambda: sample(gateway.stack, "icws_workers") == 2, "both workers are ready")
         gateway.until(lambda: http_get(f"{gateway.stack.admin}/health/ready")[0] == 200, "it is ready")
         leave(*gateway.clients)
-        gateway.come()
+        gateway.connect_clients()
         for client in gateway.clients:
             echoes(client)
     leave(*gateway.clients)

@@ -75,7 +75,7 @@ def test_a_noisy_canister_meets_its_quota_and_its_neighbour_does_not_notice(
     # up: the client sends more than the burst at once
     had = len(noisy.received)
     for number in range(SENT):
-        noisy.say(app_message(str(number)))
+        noisy.send_message(app_message(str(number)))
     eventually(
         lambda: sample(stack, 'icws_client_pushbacks_total{limit="canister_messages"}'), "the client is held", 30
     )

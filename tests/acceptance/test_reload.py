@@ -32,7 +32,7 @@ def reload(stack: Stack, line: str, times: int = 1) -> None:
 
 
 def handshake(stack: Stack, *headers: str) -> int:
-    client = RawClient(int(stack.gateway.rpartition(":")[2])).shake(*headers)
+    client = RawClient(int(stack.gateway.rpartition(":")[2])).do_handshake(*headers)
     client.close()
     return client.status
 
@@ -66,7 +66,7 @@ def test_lists_and_levels(workers: int, tmp_path: Path, stacks: Callable[..., St
     # each worker hears of the new configuration by itself
     eventually(lambda: refuses(stack, "https://evil.example"), "pages of other origins are refused")
     late = RawSdkClient(
-        RawClient(int(stack.gateway.rpartition(":")[2])).shake("Origin: https://app.example"),
+        RawClient(int(stack.gateway.rpartition(":")[2])).do_handshake("Origin: https://app.example"),
         Principal.from_text(stack.chat),
     )
     assert late.connection.status == 101
@@ -108,7 +108,7 @@ def test_certificates(workers: int, tmp_path: Path, stacks: Callable[..., Stack]
     # each worker looks by itself, and every few seconds without being asked as well
     reload(stack, "invalid TLS certificate ignored", workers)
     for _ in range(5):
-        assert RawClient(int(stack.gateway.rpartition(":")[2]), tls=context).shake().status == 101
+        assert RawClient(int(stack.gateway.rpartition(":")[2]), tls=context).do_handshake().status == 101
 
     renewed = pem.server(other)
     certificate.write_bytes(renewed.certificate)
@@ -117,7 +117,7 @@ def test_certificates(workers: int, tmp_path: Path, stacks: Callable[..., Stack]
     eventually(lambda: sample(stack, 'icws_tls_reloads_total{outcome="ok"}') == workers, "all workers have reported")
     newer = ssl.create_default_context(cadata=other.pem.decode())
     for _ in range(5):
-        assert RawClient(int(stack.gateway.rpartition(":")[2]), tls=newer).shake().status == 101
+        assert RawClient(int(stack.gateway.rpartition(":")[2]), tls=newer).do_handshake().status == 101
     with pytest.raises(ssl.SSLCertVerificationError):
         RawClient(int(stack.gateway.rpartition(":")[2]), tls=context)
     echoes(client)

@@ -117,7 +117,7 @@ def test_a_switched_link_and_an_upgrade_bring_the_next_version_and_back(
         said = control("upgrade")
         assert said.startswith(f"upgraded from {before} to {version}: process ")
         processes.add(int(said.split("process ")[1].split()[0]))
-        client.say(TEXT + version.encode())
+        client.send_message(TEXT + version.encode())
         client.until(lambda version=version: client.received[-1:] == [TEXT + version.encode()])
         assert f"  {version}\n" in control("status")
     assert first.wait(60) == 0, log.read_text()

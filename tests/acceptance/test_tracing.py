@@ -57,10 +57,10 @@ def test_the_tree_of_spans_reaches_a_collector(collector: Collector, stacks: Cal
     stack = stacks(f"--opentelemetry-collector-endpoint=grpc://127.0.0.1:{collector.port}")
     client = Recorder(stack).open()
     for number in range(3):
-        client.say(SECRET + b"%d" % number)
+        client.send_message(SECRET + b"%d" % number)
     client.until(lambda: len(client.received) == 3)
     client.leave()
-    stranger = RawClient(port_of(stack)).shake("Origin: null", "Sec-WebSocket-Extensions: none")
+    stranger = RawClient(port_of(stack)).do_handshake("Origin: null", "Sec-WebSocket-Extensions: none")
     assert stranger.status == 101
     stranger.close()
     # what has not left by itself leaves with the gateway's end
@@ -104,7 +104,7 @@ def test_a_collector_that_is_away_costs_a_line(stacks: Callable[..., Stack]) -> 
     stack = stacks(f"--opentelemetry-collector-endpoint=grpc://127.0.0.1:{gone.port}")
     client = Recorder(stack).open()
     stack.server.wait_for_line(r"warn  tracing exporting traces failed .*UNAVAILABLE")
-    client.say(SECRET)
+    client.send_message(SECRET)
     client.until(lambda: client.received)
     client.leave()
     assert stack.server.stop() == 0, stack.server.output
@@ -117,7 +117,7 @@ def test_a_log_at_its_most_talkative_tells_no_secret(wanted: str, stacks: Callab
     stack = stacks(f"--log-level={wanted}", f"--log-file-level={wanted}")
     client = Recorder(stack).open()
     for number in range(3):
-        client.say(SECRET + b"%d" % number)
+        client.send_message(SECRET + b"%d" % number)
     client.until(lambda: len(client.received) == 3)
     client.leave()
     # faults make the longest lines

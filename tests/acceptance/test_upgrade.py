@@ -73,7 +73,7 @@ def test_no_client_notices_an_upgrade(devnets: Callable[..., Devnet], started: C
     late.socket.sendall(request[:40])
     for _ in range(3):
         for client in clients:
-            client.say(b"DIDL\x00\x00on its way")
+            client.send_message(b"DIDL\x00\x00on its way")
         before = process
         process = upgrade(stack, process)
         eventually(lambda pid=before: not alive(pid, stack), "the former process ends")
@@ -185,8 +185,8 @@ def test_unix_sockets_and_addresses_behind_proxies_hand_over(
     canister = Principal.from_text(stack.echo)
 
     def come() -> list[RawSdkClient]:
-        proxied = RawClient(port).shake(before=b"PROXY TCP4 198.51.100.7 127.0.0.1 40000 80\r\n")
-        return [RawSdkClient(each, canister).open() for each in (UnixClient(path).shake(), proxied)]
+        proxied = RawClient(port).do_handshake(before=b"PROXY TCP4 198.51.100.7 127.0.0.1 40000 80\r\n")
+        return [RawSdkClient(each, canister).open() for each in (UnixClient(path).do_handshake(), proxied)]
 
     clients, process = come(), stack.server.process.pid
     mode = path.stat().st_mode
@@ -243,12 +243,12 @@ def test_clients_with_tls_are_drained_and_the_others_stay(
         network=devnet.network,
     )
     plain = connect(stack)
-    drained = RawSdkClient(RawClient(secure, tls=context).shake(), Principal.from_text(stack.echo)).open()
+    drained = RawSdkClient(RawClient(secure, tls=context).do_handshake(), Principal.from_text(stack.echo)).open()
     upgrade(stack, stack.server.process.pid)
     assert ends(drained) == CloseCode.DRAINING
     assert stack.server.process.wait(60) == 0
     echoes(plain)
-    again = RawSdkClient(RawClient(secure, tls=context).shake(), Principal.from_text(stack.echo)).open()
+    again = RawSdkClient(RawClient(secure, tls=context).do_handshake(), Principal.from_text(stack.echo)).open()
     echoes(again)
     leave(plain, again)
 
@@ -279,7 +279,7 @@ def test_systemd_follows_the_process_and_its_sockets_stay(devnets: Callable[...,
     )
     main = process.pid
     try:
-        client = RawSdkClient(connect_when_there(port).shake(), Principal.from_text(devnet.echo)).open()
+        client = RawSdkClient(connect_when_there(port).do_handshake(), Principal.from_text(devnet.echo)).open()
         manager.until("READY=1")
         for _ in range(2):
             former = main
@@ -291,7 +291,7 @@ def test_systemd_follows_the_process_and_its_sockets_stay(devnets: Callable[...,
             after = manager.until("READY=1")
             assert not any("STOPPING=1" in message for message in (*before, *after)), "the unit stays active"
             echoes(client)
-            fresh = RawSdkClient(RawClient(port).shake(), Principal.from_text(devnet.echo)).open()
+            fresh = RawSdkClient(RawClient(port).do_handshake(), Principal.from_text(devnet.echo)).open()
             echoes(fresh)
             fresh.connection.close()
             manager.until("WATCHDOG=1")
@@ -325,7 +325,7 @@ def test_workers_are_replaced_also_by_another_number(
     for workers in (2, 3, 1, 2):
         config.write_text(f"workers = {workers}\ndrain-window = 0.5\n")
         for client in clients:
-            client.say(b"DIDL\x00\x00on its way")
+            client.send_message(b"DIDL\x00\x00on its way")
         before = process
         process = upgrade_all(stack, process)
         eventually(lambda pid=before: not alive(pid, stack), "the former process ends")

@@ -124,11 +124,11 @@ def test_all_workers_together_serve_as_many_as_the_option_says(stacks: Callable[
     port = int(stack.gateway.rpartition(":")[2])
     clients = [RawClient(port) for _ in range(most)]
     for client in clients:
-        client.shake()
+        client.do_handshake()
     assert [client.status for client in clients] == [101] * most
-    assert RawClient(port).shake().status == 503, "and no more"
+    assert RawClient(port).do_handshake().status == 503, "and no more"
     clients.pop().close()
-    eventually(lambda: RawClient(port).shake().status == 101, "there is room for one again")
+    eventually(lambda: RawClient(port).do_handshake().status == 101, "there is room for one again")
     for client in clients:
         client.close()
 

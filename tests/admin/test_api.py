@@ -357,7 +357,7 @@ def test_a_drain_is_begun_when_its_answer_has_left(world: World, log: Log) -> No
     assert [client.close_code for client in clients] == [CloseCode.DRAINING] * 2
     assert log.lines == [("drain requested", {"by": "uid 0, process 1", "window_s": 0.5})]
     assert refused(service, "POST", "/v1/drain")[0] == 409
-    world.quiet()
+    world.check_idle()
 
 
 class Upgrades:

@@ -105,7 +105,7 @@ def test_kicks_by_what_clients_have(world: World) -> None:
     assert ask(world, "kick", canister=ECHO_ID.text, code=1008) == {"closed": 2}
     assert ask(world, "kick", canister=ECHO_ID.text, code=1008) == {"closed": 0}
     world.run(1)
-    world.quiet()
+    world.check_idle()
 
 
 def test_many_are_not_kicked_in_one_turn(world: World) -> None:
@@ -114,7 +114,7 @@ def test_many_are_not_kicked_in_one_turn(world: World) -> None:
     assert closed(*clients).count(None) == 10
     world.run(2)
     assert set(closed(*clients)) == {CloseCode.POLICY}
-    world.quiet()
+    world.check_idle()
 
 
 def test_overrides(world: World) -> None:

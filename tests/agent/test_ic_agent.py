@@ -481,7 +481,7 @@ def test_call_can_be_cancelled() -> None:
     d = rig.call(wait=False)
     assert pending(d)
     d.cancel()
-    assert rig.transport.under_way == 0
+    assert rig.transport.in_flight == 0
     d.addErrback(lambda _: None)
 
 

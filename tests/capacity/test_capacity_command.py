@@ -1,4 +1,4 @@
-"""The command line, and that docs/scaling.md shows what it prints."""
+"""The command's output is the one that docs/scaling.md shows."""
 
 from __future__ import annotations
 

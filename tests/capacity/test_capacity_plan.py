@@ -1,4 +1,4 @@
-"""Plans keep what they promise, and grow with their load."""
+"""Plans stay within their limits, and grow with the load."""
 
 from __future__ import annotations
 

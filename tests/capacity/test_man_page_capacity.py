@@ -1,4 +1,4 @@
-"""The manual page of icws-capacity against the command line that it is made from."""
+"""The manual page of icws-capacity matches the command's parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The costs that plans are made of are those of the documents."""
+"""The planner's costs are the figures of the documents."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_messages_sent_before_the_session_is_open_go_out_in_order() -> None:
     world.run(1)
     assert client.events[-1] == Ended(None, (), (1, 2, 3, 4, 5))
     assert client.machine.state is ClientState.CLOSED
-    world.quiet()
+    world.check_idle()
 
 
 @pytest.mark.parametrize(

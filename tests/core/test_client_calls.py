@@ -109,17 +109,17 @@ class Script(MachineScript):
                 effects.extend(self.calls.next(self.now, self.bounds))
                 continue
             one = self.calls.current or about
-            self.asked_for.append(f"{effect.name} {one.name}" if one is not None else effect.name)
+            self.recorded.append(f"{effect.name} {one.name}" if one is not None else effect.name)
         return self
 
 
 def opened() -> Script:
     """A client that its canister has spoken to, with nothing under way."""
-    return Script().opens().hears(ENDED).spoken_to().forgets()
+    return Script().opens().hears(ENDED).spoken_to().discards_effects()
 
 
 def in_flight() -> Script:
-    return opened().sends("a").gets_a_place().forgets()
+    return opened().sends("a").gets_a_place().discards_effects()
 
 
 # the order of calls
@@ -134,7 +134,7 @@ def test_messages_wait_at_the_gate_until_the_canister_has_spoken() -> None:
 
 
 def test_the_canister_may_speak_before_the_answer_to_ws_open_comes() -> None:
-    script = Script().opens().gets_a_place().sends("a").forgets()
+    script = Script().opens().gets_a_place().sends("a").discards_effects()
     script.spoken_to().shows().is_in(CallState.IN_FLIGHT, SendGate.OPEN)
     script.hears(ENDED).shows("TELL_OUTCOME open", "ENTER a")
 
@@ -178,14 +178,14 @@ def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
 def test_what_attempts_mean(heard: list[Answer], effects: list[str]) -> None:
     script = in_flight().hears(*heard)
     assert [
-        effect for effect in (one.split()[0] for one in script.asked_for) if effect not in ("ENTER", "SUBMIT")
+        effect for effect in (one.split()[0] for one in script.recorded) if effect not in ("ENTER", "SUBMIT")
     ] == effects
 
 
 def test_the_next_call_knows_nothing_of_the_doubts_about_the_last() -> None:
     script = in_flight().sends("b").hears(TAKEN, REFUSED, ENDED).is_in(CallState.WAITING, SendGate.OPEN)
     assert (script.calls.attempts, script.calls.refused) == (0, 0)
-    script.forgets().hears(REFUSED).shows("SUBMIT b", "TELL_FAILED b")
+    script.discards_effects().hears(REFUSED).shows("SUBMIT b", "TELL_FAILED b")
 
 
 def test_pauses_grow_between_retries_and_stay_at_a_second_between_repetitions() -> None:
@@ -225,24 +225,24 @@ def test_a_call_that_expires_while_it_waits_gives_its_place_back(
     script = opened().sends("a").hears(*before)
     if before:
         assert script.calls.step(CallEvent.PAUSE_OVER) == (CallEffect.ENTER,)
-    script.forgets().gets_a_place(network_ns=1000 * 10**9 - MIN_LIFE_NS + 1)
+    script.discards_effects().gets_a_place(network_ns=1000 * 10**9 - MIN_LIFE_NS + 1)
     script.shows("GIVE_PLACE_BACK a", *effects).is_in(CallState.IDLE, SendGate.OPEN, doubt)
 
 
 def test_a_call_leaves_with_the_least_life_that_it_needs() -> None:
-    opened().sends("a").forgets().gets_a_place(network_ns=1000 * 10**9 - MIN_LIFE_NS).shows("SUBMIT a")
+    opened().sends("a").discards_effects().gets_a_place(network_ns=1000 * 10**9 - MIN_LIFE_NS).shows("SUBMIT a")
 
 
 def test_no_call_is_tried_for_longer_than_an_envelope_may_live_whatever_the_time_is() -> None:
     script = in_flight().hears(BUSY)
     script.calls.step(CallEvent.PAUSE_OVER)
-    script.after(MAX_INGRESS_TTL_NS / 1e9).forgets().gets_a_place().shows("SUBMIT a")
+    script.after(MAX_INGRESS_TTL_NS / 1e9).discards_effects().gets_a_place().shows("SUBMIT a")
     script.hears(BUSY).calls.step(CallEvent.PAUSE_OVER)
-    script.after(0.1).forgets().gets_a_place().shows("GIVE_PLACE_BACK a", "TELL_EXPIRED a")
+    script.after(0.1).discards_effects().gets_a_place().shows("GIVE_PLACE_BACK a", "TELL_EXPIRED a")
 
 
 def test_a_call_that_has_not_been_sent_may_have_waited_for_long() -> None:
-    opened().sends("a").after(2 * MAX_INGRESS_TTL_NS / 1e9).forgets().gets_a_place().shows("SUBMIT a")
+    opened().sends("a").after(2 * MAX_INGRESS_TTL_NS / 1e9).discards_effects().gets_a_place().shows("SUBMIT a")
 
 
 @pytest.mark.parametrize(
@@ -285,16 +285,16 @@ def test_jitter_does_not_let_an_envelope_expire() -> None:
     ],
 )
 def test_ws_open_is_not_sent_again_when_the_canister_has_spoken(before: list[Answer], effects: list[str]) -> None:
-    script = Script().opens().hears(*before).sends("a").forgets().spoken_to()
+    script = Script().opens().hears(*before).sends("a").discards_effects().spoken_to()
     # the next call is the current one when the effects are noted, but for those before NEXT
-    assert [one.split()[0] for one in script.asked_for] == [one.split()[0] for one in effects] + ["ENTER"]
+    assert [one.split()[0] for one in script.recorded] == [one.split()[0] for one in effects] + ["ENTER"]
     assert script.calls.current is not None
     assert script.calls.current.name == "a"
 
 
 @pytest.mark.parametrize("heard", [BUSY, LOST, TAKEN])
 def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: Answer) -> None:
-    script = Script().opens().gets_a_place().sends("a").spoken_to().forgets()
+    script = Script().opens().gets_a_place().sends("a").spoken_to().discards_effects()
     script.hears(heard).shows("COUNT_UNKNOWN open", "ENTER a")
 
 
@@ -309,21 +309,21 @@ def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: 
 def test_ws_open_that_was_not_taken_is_given_up_with_all_behind_it_when_its_client_leaves(
     before: list[Answer], effects: list[str], gate: SendGate
 ) -> None:
-    script = Script().opens().hears(*before).sends("a", "b").forgets().leaves()
-    assert [one.split()[0] for one in script.asked_for] == [*effects, "ALL_SENT"]
+    script = Script().opens().hears(*before).sends("a", "b").discards_effects().leaves()
+    assert [one.split()[0] for one in script.recorded] == [*effects, "ALL_SENT"]
     assert (script.calls.abandoned, script.calls.waiting.octets) == (3, 0)
     assert script.calls.gate is gate
 
 
 @pytest.mark.parametrize(("heard", "gate"), [(BUSY, SendGate.WITHDRAWN), (LOST, SendGate.LEFT)])
 def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Answer, gate: SendGate) -> None:
-    script = Script().opens().gets_a_place().sends("a").leaves().forgets().hears(heard)
-    assert [one.split()[0] for one in script.asked_for] == ["COUNT_ABANDONED", "CANCEL_CALL", "ALL_SENT"]
+    script = Script().opens().gets_a_place().sends("a").leaves().discards_effects().hears(heard)
+    assert [one.split()[0] for one in script.recorded] == ["COUNT_ABANDONED", "CANCEL_CALL", "ALL_SENT"]
     assert script.calls.gate is gate
 
 
 def test_ws_open_that_the_network_has_is_waited_for_when_its_client_has_left() -> None:
-    script = Script().opens().sends("a").hears(TAKEN).forgets().leaves().shows()
+    script = Script().opens().sends("a").hears(TAKEN).discards_effects().leaves().shows()
     script.is_in(CallState.RESUBMITTING, SendGate.LEFT, OutcomeKnowledge.TAKEN)
     script.hears(BUSY, ENDED).shows(
         *("ENTER open", "SUBMIT open", "RESUBMIT open", "ENTER open", "SUBMIT open", "TELL_OUTCOME open", "ENTER a")
@@ -349,7 +349,7 @@ def test_an_idle_client_has_nothing_left_to_send() -> None:
 
 
 def test_what_waits_for_the_canister_to_speak_is_sent_when_the_client_leaves() -> None:
-    script = Script().opens().hears(ENDED).sends("a").forgets().leaves().shows("ENTER a")
+    script = Script().opens().hears(ENDED).sends("a").discards_effects().leaves().shows("ENTER a")
     script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ALL_SENT")
 
 
@@ -368,8 +368,8 @@ def test_what_is_dropped_leaves_nothing_under_way(script: object, effects: list[
     dropped: Script = script()
     busy = dropped.calls.current is not None
     dropped.sends("x", "y") if busy else None
-    dropped.leaves().forgets().is_dropped()
-    assert [one.split()[0] for one in dropped.asked_for] == ["COUNT_ABANDONED", *effects]
+    dropped.leaves().discards_effects().is_dropped()
+    assert [one.split()[0] for one in dropped.recorded] == ["COUNT_ABANDONED", *effects]
     assert dropped.calls.abandoned == (3 if busy else 0)
     assert dropped.calls.waiting.octets == 0
     # nobody waits for ALL_SENT any more
@@ -383,18 +383,18 @@ def test_a_client_is_pushed_back_at_a_bound_and_read_again_when_half_has_drained
     script = in_flight().sends(*"bcdefghij").shows()
     script.sends("k").shows("FULL a").sends("l").shows()
     for _ in range(6):
-        script.forgets().hears(ENDED)
-    assert script.asked_for[-2:] == ["DRAINED g", "ENTER g"]
+        script.discards_effects().hears(ENDED)
+    assert script.recorded[-2:] == ["DRAINED g", "ENTER g"]
     # what comes while it is read again waits behind the call that has started
     assert script.calls.state is CallState.WAITING
-    script.forgets().sends(*"mnopqr").shows("FULL g").hears(ENDED)
-    assert "DRAINED h" not in script.asked_for
+    script.discards_effects().sends(*"mnopqr").shows("FULL g").hears(ENDED)
+    assert "DRAINED h" not in script.recorded
 
 
 def test_as_much_as_may_wait_in_all_is_not_too_much() -> None:
     waiting = WaitingBytes()
     waiting.octets = 4998
-    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").forgets()
+    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").discards_effects()
     assert waiting.octets == 5000
     script.sends("d").shows("FULL a").hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "DRAINED b", "ENTER b")
 
@@ -402,7 +402,7 @@ def test_as_much_as_may_wait_in_all_is_not_too_much() -> None:
 def test_when_too_much_waits_in_all_each_may_have_one_message_that_waits() -> None:
     waiting = WaitingBytes()
     waiting.octets = 10_000
-    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a").forgets()
+    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a").discards_effects()
     script.sends("b").shows("FULL a").hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "DRAINED b", "ENTER b")
     assert waiting.octets == 10_000
 
@@ -410,7 +410,7 @@ def test_when_too_much_waits_in_all_each_may_have_one_message_that_waits() -> No
 def test_two_that_wait_are_one_too_many_while_too_much_waits_in_all() -> None:
     waiting = WaitingBytes()
     waiting.octets = 10_000
-    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").forgets()
+    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").discards_effects()
     script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ENTER b")
     script.hears(ENDED).shows("SUBMIT b", "TELL_OUTCOME b", "DRAINED c", "ENTER c")
 
@@ -497,7 +497,7 @@ def test_order_and_account_hold_and_all_can_be_written_down(words: list[str]) ->
         assert calls.refused <= REFUSED_REPETITIONS
         if calls.state is CallState.IDLE and calls.gate:
             assert calls.queue is None, "nothing waits for nothing"
-    posted = [int(one.split()[1]) for one in script.asked_for if one.startswith("SUBMIT")]
+    posted = [int(one.split()[1]) for one in script.recorded if one.startswith("SUBMIT")]
     assert posted == sorted(posted)
 
 
@@ -519,7 +519,7 @@ def test_an_attempt_in_flight_is_made_again_and_may_have_arrived() -> None:
     after = handed_over(script).shows("ENTER")
     assert (after.calls.state, after.calls.doubt) == (CallState.WAITING, OutcomeKnowledge.LOST)
     # the network says no to the second attempt, which tells nothing of the first
-    after.gets_a_place().forgets().hears(REFUSED)
+    after.gets_a_place().discards_effects().hears(REFUSED)
     assert after.calls.state is CallState.RESUBMITTING
 
 

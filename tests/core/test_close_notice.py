@@ -177,5 +177,5 @@ def test_whatever_happens_it_ends_at_most_once_and_says_nothing_afterwards(words
             elif word == "fails":
                 script.fails()
         assert not over or notice.state is NoticeState.OVER
-    assert script.asked_for.count("END") == (notice.state is NoticeState.OVER)
-    assert sum(effect.startswith("TELL") for effect in script.asked_for) <= 1
+    assert script.recorded.count("END") == (notice.state is NoticeState.OVER)
+    assert sum(effect.startswith("TELL") for effect in script.recorded) <= 1

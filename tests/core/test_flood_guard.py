@@ -178,4 +178,4 @@ def test_a_client_is_closed_for_a_flood_at_most_once(words: list[tuple[str, int]
         elif script.guard.state in (FloodState.PAUSED, FloodState.RESTING):
             script.happens(FloodEvent.PAUSE_OVER)
         assert script.guard.drops or not dropped
-    assert script.asked_for.count("CLOSE") == script.guard.drops
+    assert script.recorded.count("CLOSE") == script.guard.drops

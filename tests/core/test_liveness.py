@@ -75,13 +75,13 @@ class Script(MachineScript):
             if effect in WAITS:
                 self.next = self.deadlines.wait(effect, self.now, self.opens_by)
             else:
-                self.asked_for.append(effect.name)
+                self.recorded.append(effect.name)
         return self
 
     def asks(self, *effects: str, next_after: float | None) -> Script:
-        assert self.asked_for == list(effects)
+        assert self.recorded == list(effects)
         assert self.next == (None if next_after is None else pytest.approx(next_after))
-        self.asked_for = []
+        self.recorded = []
         return self
 
 

@@ -91,10 +91,10 @@ class Script(MachineScript):
         for effect, one, at_ns in steps:
             if one is None:
                 assert effect in (ReplacementEffect.ANNOUNCE, ReplacementEffect.ANNOUNCE_LEFT)
-                self.asked_for.append(f"{effect.name} {at_ns}")
+                self.recorded.append(f"{effect.name} {at_ns}")
                 continue
             assert at_ns == 0
-            self.asked_for.append(f"{effect.name} {one.name}")
+            self.recorded.append(f"{effect.name} {one.name}")
             if effect is ReplacementEffect.REPLACE:
                 one.state = State.CLOSED
             else:

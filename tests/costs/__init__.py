@@ -1,1 +1,1 @@
-"""Costs that do not depend on the machine's mood: calls, system calls and bytes, counted (decision 0042)."""
+"""Costs that do not depend on the machine's load: calls, system calls and bytes, counted (decision 0042)."""

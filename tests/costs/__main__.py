@@ -1,8 +1,8 @@
 """Counts costs: ``python -m tests.costs``.
 
-Prints each figure beside its bound, and ends with 1 if one is out of it. With ``--write`` the figures become the bounds
-of this version of Python (bounds.json) and, where it is the version that documents show, the tables of
-docs/performance.md. The bounds of other versions move by the same differences, unless it is ``--alone``.
+Prints each figure beside its bound, and exits with 1 if one is out of bounds. With ``--write`` the figures become the
+bounds of this version of Python (bounds.json) and, if the documents show this version, the tables of
+docs/performance.md. The bounds of other versions move by the same differences, unless ``--alone`` is given.
 ``--of OPERATION`` prints which functions an operation calls, and how often.
 """
 
@@ -19,7 +19,7 @@ from tests.costs.table import PAGE, SHOWN, Bounds, judge, page_with, running
 
 
 def main() -> int:
-    """Run the command; its exit code."""
+    """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.costs", description="Count costs.")
     parser.add_argument("--json", action="store_true", help="print the figures for programs")
     parser.add_argument("--write", action="store_true", help="make the figures the bounds")
@@ -51,18 +51,18 @@ def main() -> int:
                 continue
             verdict = judge(kind, figure, bound, loose)
             sound = sound and verdict.sound
-            print(f"{' ' if verdict.sound else '!'} {name}, {kind}: {verdict.words}")
+            print(f"{' ' if verdict.sound else '!'} {name}, {kind}: {verdict.text}")
     return 0 if sound else 1
 
 
 def show(operation: str) -> None:
-    """Print the functions and the system calls of an operation, and how often each is called on average."""
+    """Print the functions and system calls of an operation, with the average number of calls."""
     calls = counted(operation)
     for code, times in calls.functions.most_common():
         path = os.path.relpath(code.co_filename) if "site-packages" not in code.co_filename else code.co_filename
         place = path.partition("site-packages/")[2] or path
         print(f"{times / TIMES:8.1f}  {place}:{code.co_firstlineno} {code.co_name}")
-    for name, times in calls.asked.most_common():
+    for name, times in calls.system_calls.most_common():
         print(f"{times / TIMES:8.1f}  {name} (system call)")
     print(f"{sum(calls.functions.values()) / TIMES:8.1f}  functions in all")
 

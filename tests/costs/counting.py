@@ -1,4 +1,4 @@
-"""Counts what Python does: functions called, system calls, memory. The same on every machine, however busy it is."""
+"""Counts what Python does: functions called, system calls, memory. The counts are the same on every machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from types import CodeType, FrameType
 from typing import Any
 
-# What the socket, select and os modules ask the kernel for, by their names for it. What is missing from both lists
-# is an error, so that nothing goes uncounted.
-_ASKS = {
+# Functions of the modules socket, select and os that make a system call, with the call's name. A function that is in
+# neither list is an error, so that nothing is left uncounted.
+_SYSTEM_CALLS = {
     "socket": {
         *("_accept", "bind", "close", "connect", "connect_ex", "getpeername", "getsockname", "getsockopt", "listen"),
         *("recv", "recv_into", "recvmsg", "send", "sendall", "sendmsg", "setblocking", "setsockopt", "shutdown"),
@@ -22,7 +22,7 @@ _ASKS = {
     "epoll": {"close", "modify", "poll", "register", "unregister"},
     "posix": {"close", "read", "urandom", "write"},
 }
-_ASKS_NOTHING = {
+_OTHER_FUNCTIONS = {
     "socket": {"detach", "fileno", "gettimeout"},
     "epoll": {"fileno"},
     "posix": {"fspath"},
@@ -32,20 +32,20 @@ _HERE = os.path.dirname(__file__)
 
 
 class Counted:
-    """What happened while it was counted.
+    """The counts of one measurement.
 
-    :ivar functions: Python functions, by how often each was called; a generator counts each time it goes on
-    :ivar asked: system calls, by name
-    :ivar unknown: functions of which nobody has said whether they are system calls
+    :ivar functions: Python functions, with the number of calls; a generator counts each time it resumes
+    :ivar system_calls: system calls, by name
+    :ivar unknown: functions that are in neither list of system calls
     """
 
     def __init__(self) -> None:
         self.functions: Counter[CodeType] = Counter()
-        self.asked: Counter[str] = Counter()
+        self.system_calls: Counter[str] = Counter()
         self.unknown: set[str] = set()
 
     def seen(self, frame: FrameType, event: str, arg: Any) -> None:
-        """Take note of a call (see :func:`sys.setprofile`)."""
+        """Count a call (see :func:`sys.setprofile`)."""
         if event == "call":
             code = frame.f_code
             if not code.co_filename.startswith(_HERE):
@@ -53,19 +53,19 @@ class Counted:
         elif event == "c_call":
             owner = getattr(arg, "__self__", None)
             kind = owner.__name__ if type(owner) is type(sys) else type(owner).__name__
-            if kind in _ASKS:
-                if arg.__name__ in _ASKS[kind]:
-                    self.asked[f"{kind}.{arg.__name__}"] += 1
-                elif arg.__name__ not in _ASKS_NOTHING[kind]:
-                    # an exception here would be the gateway's
+            if kind in _SYSTEM_CALLS:
+                if arg.__name__ in _SYSTEM_CALLS[kind]:
+                    self.system_calls[f"{kind}.{arg.__name__}"] += 1
+                elif arg.__name__ not in _OTHER_FUNCTIONS[kind]:
+                    # an exception here would be raised in the gateway
                     self.unknown.add(f"{kind}.{arg.__name__}")
 
 
 class Meter:
-    """Watches one side, the gateway, and nothing of what is played to it: calls, memory, or nothing.
+    """Counts the gateway's calls or memory, and leaves out what the test does around it.
 
-    :ivar held: bytes that the gateway has more than when its memory was first watched
-    :ivar peak: the most that it has had in a turn beyond what it had before the turn
+    :ivar held: bytes that the gateway has allocated since its memory was first measured
+    :ivar peak: the largest increase within one turn, in bytes
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Meter:
 
     @contextmanager
     def calls(self, counted: Counted | None) -> Iterator[None]:
-        """Count calls in what is watched; None: do not."""
+        """Count calls in the gateway's work; None: do not."""
         before, self._counted = self._counted, counted
         try:
             yield
@@ -83,12 +83,12 @@ class Meter:
             self._counted = before
 
     def unwatched(self) -> AbstractContextManager[None]:
-        """Count no calls."""
+        """Count no calls in this context."""
         return self.calls(None)
 
     @contextmanager
     def memory(self) -> Iterator[None]:
-        """Count bytes in what is watched. What is garbage belongs to who made it."""
+        """Count bytes in the gateway's work. Garbage is attributed to the code that made it."""
         self.held = self.peak = 0
         self._memory = True
         gc.collect()
@@ -102,7 +102,7 @@ class Meter:
             self._memory = False
 
     def watch(self, work: Callable[[], None]) -> None:
-        """Let the gateway work."""
+        """Run a piece of the gateway's work, and count it."""
         if self._counted is not None:
             seen = self._counted.seen
             sys.setprofile(seen)

@@ -1,7 +1,8 @@
-"""A whole gateway in this process, whose reactor runs by hand. The devnet's replica and clients are behind sockets.
+"""A whole gateway in this process, whose reactor the test runs turn by turn; its network and clients use sockets.
 
-Service, Twisted's epoll reactor and TCP on loopback are the real ones. But time stands still unless it is advanced, and
-the reactor goes round when it is told to and something is there for it. So what happens depends on the program alone.
+The service, Twisted's epoll reactor and TCP on loopback are the real ones. The clock stands still unless the test
+advances it, and the reactor turns only if the test says so and there is something to do. So the results depend on the
+program alone.
 """
 
 from __future__ import annotations
@@ -43,60 +44,60 @@ from tests.support.sdk_client import SdkClient
 from tests.support.ws_wire import close_frame, handshake, masked, read_frames
 
 _EPOCH_NS = 1_700_000_000_000_000_000
-#: No timer of the gateway's falls together with a poll: they begin at times that no interval divides.
+#: The offset keeps the gateway's other timers from coinciding with a poll: no interval divides it.
 _EPOCH = 1000.013
-#: Seconds of the real clock after which something that should have come never will.
-_PATIENCE = 30.0
+#: Real seconds after which a wait fails.
+_TIMEOUT = 30.0
 
-#: What stands before the network's replicas says more in its heads than a replica does.
-_HEAD = "HTTP/1.1 {status} {words}\r\n{headers}date: {date}\r\ncontent-length: {size}\r\n\r\n"
-_WORDS = {200: "OK", 202: "Accepted"}
+#: The boundary nodes in front of the replicas add headers that a replica does not send.
+_HEAD = "HTTP/1.1 {status} {reason}\r\n{headers}date: {date}\r\ncontent-length: {size}\r\n\r\n"
+_REASONS = {200: "OK", 202: "Accepted"}
 
-#: What takes the answer that the replica gave, and gives the one that leaves.
+#: Takes the replica's status and content, and returns those to send.
 Change = Callable[[int, bytes], "tuple[int, bytes]"]
 
 
 class Wire:
-    """A socket whose other end is the gateway's."""
+    """The other end of one of the gateway's sockets."""
 
     def __init__(self, harness: Harness, end: socket.socket) -> None:
         self._harness = harness
         self._end = end
-        self._end.settimeout(_PATIENCE)
+        self._end.settimeout(_TIMEOUT)
         self._other = -1
 
     def fileno(self) -> int:
         return self._end.fileno()
 
     def send(self, data: bytes) -> None:
-        """Send, and see that it is there for the gateway to read."""
+        """Send, and wait until the gateway can read all of it."""
         self._end.sendall(data)
         other = self._gateways()
         arrival = select.poll()
         arrival.register(other, select.POLLIN)
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _TIMEOUT
         while _unread(other) < len(data):
             assert time.monotonic() < until, "what was sent does not arrive"
             arrival.poll(1000)
 
     def receive(self) -> bytes:
-        """What the gateway has sent, at least a byte unless it has closed the connection."""
+        """The bytes that the gateway has sent: at least one, or none if it has closed the connection."""
         return self._end.recv(1 << 20)
 
-    def hang_up(self) -> None:
-        """Close, and see that the gateway has been told."""
+    def disconnect(self) -> None:
+        """Close, and wait until the gateway's socket sees it."""
         other = self._gateways()
         self._end.close()
         ending = select.poll()
         ending.register(other, select.POLLRDHUP)
-        assert ending.poll(1000 * _PATIENCE)
+        assert ending.poll(1000 * _TIMEOUT)
 
     def close(self) -> None:
-        """Close; nobody is to notice."""
+        """Close without waiting."""
         self._end.close()
 
     def _gateways(self) -> int:
-        """The gateway's descriptor of this connection."""
+        """The gateway's file descriptor of this connection."""
         if self._other < 0:
             ends = self._end.getpeername(), self._end.getsockname()
             self._other = next(fd for fd, own, other in self._harness.connections() if (own, other) == ends)
@@ -104,7 +105,7 @@ class Wire:
 
 
 class Network:
-    """The devnet's replica behind a socket: it answers when it is asked to.
+    """The devnet's replica behind a socket; it answers one request at each :meth:`answer`.
 
     :ivar change: applied to each answer
     """
@@ -114,7 +115,7 @@ class Network:
         self._time = Clock()
         self.replica = Replica(self._time, harness.now_ns, b"costs", call_latency=call_latency)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(_PATIENCE)
+        self._listener.settimeout(_TIMEOUT)
         self.port: int = self._listener.getsockname()[1]
         self._wires: dict[int, Wire] = {}
         self.change: Change | None = None
@@ -125,19 +126,19 @@ class Network:
     def answer(self) -> str:
         """Wait for a request, and send its answer to the gateway.
 
-        :returns: the last word of the path: call, query, read_state, status
+        :returns: the last part of the path: call, query, read_state, status
         """
         wire, method, path, body = self._request()
         answers: list[Any] = []
         self.replica.handle(method, path, body).addBoth(answers.append)
         if not answers:
-            self._harness.let_pass(self.replica.ingress.latency)
+            self._harness.advance(self.replica.ingress.latency)
         ((status, headers, content),) = answers
         if self.change is not None:
             status, content = self.change(status, content)
         lines = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items())
         date = formatdate(self._harness.now_ns() / 1e9, usegmt=True)
-        head = _HEAD.format(status=status, words=_WORDS[status], headers=lines, date=date, size=len(content))
+        head = _HEAD.format(status=status, reason=_REASONS[status], headers=lines, date=date, size=len(content))
         wire.send(head.encode() + content)
         return path.rpartition("/")[2]
 
@@ -148,19 +149,19 @@ class Network:
             wire.close()
 
     def _request(self) -> tuple[Wire, str, str, bytes]:
-        """Wait for a whole request; the gateway may have to connect before."""
+        """Wait for a complete request; accepts the gateway's connections meanwhile."""
         data = b""
         while True:
             ready = select.poll()
             for descriptor in (self._listener.fileno(), *self._wires):
                 ready.register(descriptor, select.POLLIN)
-            events = ready.poll(1000 * _PATIENCE)
+            events = ready.poll(1000 * _TIMEOUT)
             assert events, "the gateway asks for nothing"
             descriptor = events[0][0]
             if descriptor == self._listener.fileno():
                 wire = Wire(self._harness, self._listener.accept()[0])
                 self._wires[wire.fileno()] = wire
-                # it sends when it learns that it is connected
+                # the gateway sends when it has noticed that it is connected
                 self._harness.turn()
                 continue
             wire = self._wires[descriptor]
@@ -182,15 +183,15 @@ class Client(SdkClient):
 
     def __init__(self, harness: Harness, number: int) -> None:
         super().__init__(ECHO_ID, Ed25519Identity(number.to_bytes(32, "big")))
-        # never short in CBOR
+        # large, so that its CBOR form always has the same length
         self.client_nonce = 1 << 63 | number
         self._harness = harness
         self._calls = 0
-        self._wire = Wire(harness, socket.create_connection(("127.0.0.1", harness.port), _PATIENCE))
+        self._wire = Wire(harness, socket.create_connection(("127.0.0.1", harness.port), _TIMEOUT))
         harness.turn()
 
-    def shake(self) -> None:
-        """Do the handshake, and read the greeting."""
+    def do_handshake(self) -> None:
+        """Do the WebSocket handshake, and read the handshake message."""
         self._wire.send(handshake())
         self._harness.turn()
         data = self._wire.receive()
@@ -198,16 +199,16 @@ class Client(SdkClient):
         assert head.startswith(b"HTTP/1.1 101 "), head
         self._opening = self.take(rest)
 
-    def ask_to_open(self) -> None:
+    def send_ws_open(self) -> None:
         """Send ws_open."""
         (payload,) = self._opening
         self.send(payload)
         self._harness.turn()
 
     def open(self) -> None:
-        """Do all of it, up to the canister's first message."""
-        self.shake()
-        self.ask_to_open()
+        """Open a session, up to the canister's first message."""
+        self.do_handshake()
+        self.send_ws_open()
         assert self._harness.network.answer() == "call"
         self._harness.turn()
         self._harness.poll()
@@ -229,7 +230,7 @@ class Client(SdkClient):
         self._harness.turn()
 
     def envelope(self, method: str, arg: bytes, now_ns: int, ttl: float = 240.0) -> bytes:
-        """As the SDK's, but with nonces that are the same each time."""
+        """As the SDK's, but with the same nonces in each run."""
         self._calls += 1
         nonce, sender = self._calls.to_bytes(16, "big"), self.identity.principal
         content = call_content(sender, self.canister, method, arg, now_ns + int(ttl * 1e9), nonce)
@@ -237,7 +238,7 @@ class Client(SdkClient):
         return cbor.SELF_DESCRIBE + b"\xa1\x68envelope" + body.removeprefix(cbor.SELF_DESCRIBE)
 
     def read(self) -> None:
-        """Read what the gateway has sent."""
+        """Read the frames that the gateway has sent."""
         data = self._wire.receive()
         while not _whole(data):
             data += self._wire.receive()
@@ -251,7 +252,7 @@ class Client(SdkClient):
             for answer in self.handle(payload, self._harness.now_ns())
         ]
 
-    def say_goodbye(self) -> None:
+    def close_cleanly(self) -> None:
         """Send a close frame, and read the gateway's."""
         self._wire.send(close_frame(1000))
         self._harness.turn()
@@ -260,27 +261,27 @@ class Client(SdkClient):
     def close(self) -> None:
         self._wire.close()
 
-    def hang_up(self) -> None:
-        """End the connection without a word."""
-        self._wire.hang_up()
+    def disconnect(self) -> None:
+        """End the connection without a close frame."""
+        self._wire.disconnect()
         self._harness.turn()
 
 
 @lru_cache
 def _begin_logging() -> None:
-    """Let lines of the log go nowhere; Twisted keeps them for whoever begins to log."""
+    """Discard log lines; Twisted would keep them until a log observer starts."""
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
 
 
 def _unread(descriptor: int) -> int:
-    """Bytes that a socket has to read."""
+    """The number of bytes that a socket has to read."""
     size: int
     (size,) = unpack("i", ioctl(descriptor, FIONREAD, pack("i", 0)))
     return size
 
 
 def _whole(frames: bytes) -> bool:
-    """Whether the last of some frames is whole."""
+    """Whether the last frame is complete."""
     at = 0
     while at + 4 <= len(frames):
         size = frames[at + 1]
@@ -293,8 +294,8 @@ class Harness:
 
     :param call_latency: seconds until a call is executed
     :param options: of the gateway
-    :ivar meter: watches the gateway
-    :ivar port: where clients connect
+    :ivar meter: counts the gateway's work
+    :ivar port: the gateway's port for clients
     """
 
     def __init__(self, call_latency: float = 0.0, **options: Any) -> None:
@@ -305,7 +306,7 @@ class Harness:
         self.meter = Meter()
         self._clients: list[Client] = []
         self.reactor: Any = EPollReactor()
-        # calls of C, as those of the clocks in their place
+        # functions in C, as those of the real clocks are
         use_monotonic_time(self.reactor, partial(itemgetter(0), self._seconds))
         self.network = Network(self, call_latency)
         config = GatewayConfig(
@@ -318,7 +319,7 @@ class Harness:
         now_ns = partial(itemgetter(0), self._wall)
         with patch("time.time_ns", now_ns), patch("random.random", random.Random(1).random):
             self.service = GatewayService(replace(config, **options), self.reactor)
-        # certificates have other sizes for other calls, and timers other places in their heap
+        # certificates differ in size between calls, and timers in their position in the heap
         self.service.agent.random_bytes = bytes
         self.service.status._now = lambda: self._wall[0] / 1e9
         self.service.privilegedStartService()
@@ -334,7 +335,7 @@ class Harness:
         return self._wall[0]
 
     def connections(self) -> list[tuple[int, Any, Any]]:
-        """The gateway's: descriptor, name of its end, name of the other end."""
+        """The gateway's connections: file descriptor, own address, other address."""
         return [
             (descriptor, each.socket.getsockname(), each.socket.getpeername())
             for descriptor, each in self.reactor._selectables.items()
@@ -342,13 +343,13 @@ class Harness:
         ]
 
     def turn(self) -> None:
-        """Let the reactor go round until nothing is due, as it does when the kernel wakes it."""
-        self.meter.watch(self._go_round)
+        """Run the reactor until nothing is due, as it does when the kernel wakes it."""
+        self.meter.watch(self._run_turns)
         # more than Twisted reads at once
         while any(_unread(descriptor) for descriptor, _, _ in self.connections()):
-            self.meter.watch(self._go_round)
+            self.meter.watch(self._run_turns)
 
-    def _go_round(self) -> None:
+    def _run_turns(self) -> None:
         reactor = self.reactor
         while True:
             reactor.doIteration(0)
@@ -357,48 +358,48 @@ class Harness:
                 return
 
     def poll(self) -> None:
-        """Let time pass until the gateway polls, and answer. What else was due before is not counted."""
+        """Advance the time to the gateway's next poll, and answer it. Anything due earlier is not counted."""
         poller = self.poller
         with self.meter.unwatched():
             while (due := self._next_timer()) < self._next_poll():
-                self._pass(due)
+                self._advance_to(due)
                 self.turn()
-        self._pass(self._next_poll())
+        self._advance_to(self._next_poll())
         self.turn()
         while poller.in_flight:
-            # the first answers make the gateway ask for the keys they are signed by
+            # the first answers make the gateway fetch the keys that have signed them
             assert self.network.answer() in ("query", "read_state")
             self.turn()
 
     def rest(self) -> None:
-        """Let pass what follows, until only the heartbeat is left."""
+        """Advance the time until only the periodic timer is left."""
         for _ in range(6):
             self.poll()
 
     def new_second(self) -> None:
-        """Let the rest of this second pass, whose number stands in the answers' heads."""
+        """Advance to the next full second; the answers' Date headers contain it."""
         second = self._wall[0] // 1_000_000_000
         while self._wall[0] // 1_000_000_000 == second:
             self.poll()
 
     def until(self, timer: Any) -> None:
-        """Let time pass until a timer is due, which the next turn finds."""
+        """Advance the time until a timer is due; the next turn runs it."""
         with self.meter.unwatched():
             while (due := self._next_timer()) < timer.getTime():
                 if due == self._next_poll():
                     self.poll()
                 else:
-                    self._pass(due)
+                    self._advance_to(due)
                     self.turn()
-        self._pass(timer.getTime())
+        self._advance_to(timer.getTime())
 
     def client(self) -> Client:
-        """Another client, connected."""
+        """Connect another client."""
         client = Client(self, len(self._clients) + 1)
         self._clients.append(client)
         return client
 
-    def say(self, client: Client, messages: int) -> None:
+    def canister_sends(self, client: Client, messages: int) -> None:
         """Let the canister send messages to a client."""
         cdk = self.network.replica.host(ECHO_ID).ws
         for _ in range(messages):
@@ -406,18 +407,18 @@ class Harness:
 
     @property
     def poller(self) -> Any:
-        """Of the one canister."""
+        """The poller of the only canister."""
         (poller,) = self.service.gateway.registry.pollers.values()
         return poller
 
     @property
     def relay(self) -> Any:
-        """Of the one client."""
+        """The relay of the only client."""
         (session,) = self.poller.sessions.values()
         return session.relay
 
     def close(self) -> None:
-        """Let go of files and sockets."""
+        """Close files and sockets."""
         self.network.close()
         for client in self._clients:
             client.close()
@@ -430,15 +431,15 @@ class Harness:
         return min(call.getTime() for call in self.reactor.getDelayedCalls())
 
     def _next_poll(self) -> float:
-        heart = self.poller.poll_timer
-        calls = (heart._loop.call, heart._wake, heart._rest)
+        poll_timer = self.poller.poll_timer
+        calls = (poll_timer._loop.call, poll_timer._wake, poll_timer._rest)
         return min(call.getTime() for call in calls if call is not None)
 
-    def let_pass(self, seconds: float) -> None:
-        """Let time pass; the gateway sees it at its next turn."""
+    def advance(self, seconds: float) -> None:
+        """Advance the time; the gateway sees it at its next turn."""
         self._seconds[0] += seconds
         self._wall[0] += round(seconds * 1e9)
         self.network.advance(seconds)
 
-    def _pass(self, until: float) -> None:
-        self.let_pass(max(until - self._seconds[0], 0.0))
+    def _advance_to(self, until: float) -> None:
+        self.advance(max(until - self._seconds[0], 0.0))

@@ -15,7 +15,7 @@ from tests.costs.harness import Harness
 from tests.costs.operations import CROWD, EXECUTED, HALF, OPERATIONS, TIMES
 from tests.costs.table import Figures
 
-#: How often an operation is done before it is counted: what it makes once is there then.
+#: How often an operation is done before it is counted, so that objects that are made only once exist.
 _WARM = 3
 
 
@@ -36,10 +36,10 @@ def counted(name: str) -> Counted:
 
 
 def peaks(name: str) -> list[int]:
-    """The peaks of an operation, done :data:`TIMES` times."""
+    """The memory peaks of an operation, done :data:`TIMES` times."""
     options, operation = OPERATIONS[name]
     found: list[int] = []
-    # the 64 KiB that Twisted has for each read would be all there is to see
+    # the 64 KiB that Twisted allocates for each read would hide everything else
     with patch.object(tcp.Connection, "bufferSize", 4096), built(options) as harness:
         meter = harness.meter
 
@@ -68,14 +68,14 @@ def figures() -> Figures:
         calls = counted(name)
         found[name] = {
             "calls": sum(calls.functions.values()) / TIMES,
-            "system": sum(calls.asked.values()) / TIMES,
+            "system": sum(calls.system_calls.values()) / TIMES,
             "bytes": round(sum(peaks(name)) / TIMES),
         }
     return {**found, **{state: {"bytes": size} for state, size in held().items()}}
 
 
 def held() -> dict[str, int]:
-    """Bytes that a connection holds, by state: what the gateway has more than before, by connection."""
+    """Bytes that a connection holds, by state: the increase of the gateway's memory for each connection."""
     found: dict[str, int] = {}
     with built(EXECUTED) as harness:
         for _ in range(_WARM):
@@ -88,14 +88,14 @@ def held() -> dict[str, int]:
 
 
 def states(harness: Harness) -> Iterator[str]:
-    """Bring a crowd from one state to the next."""
+    """Bring all connections from one state to the next."""
     crowd = [harness.client() for _ in range(CROWD)]
     yield "that has connected and is silent"
     for client in crowd:
-        client.shake()
+        client.do_handshake()
     yield "that has the handshake message, before ws_open"
     for client in crowd:
-        client.ask_to_open()
+        client.send_ws_open()
     yield "that waits for the answer to ws_open"
     for _ in crowd:
         assert harness.network.answer() == "call"
@@ -104,28 +104,28 @@ def states(harness: Harness) -> Iterator[str]:
     for client in crowd:
         client.read()
         assert client.opened
-    _let_idle_connections_end(harness)
+    _end_idle_connections(harness)
     yield "that is open and idle"
     for client in crowd:
         client.send_half(HALF)
     yield f"that is open, with half of a message of {HALF} bytes"
     for client in crowd:
-        client.hang_up()
+        client.disconnect()
         assert harness.network.answer() == "call"
         harness.turn()
-    _let_idle_connections_end(harness)
+    _end_idle_connections(harness)
     yield "that has been closed"
 
 
-def _let_idle_connections_end(harness: Harness) -> None:
-    """Those to the network that are not needed any more."""
+def _end_idle_connections(harness: Harness) -> None:
+    """Advance the time until the idle connections to the network have ended."""
     for _ in range(100):
         harness.poll()
 
 
 @contextmanager
 def built(options: dict[str, Any]) -> Iterator[Harness]:
-    """Build a gateway, and clear it away; what was before leaves no garbage to be collected meanwhile."""
+    """Build a gateway, and close it afterwards; the garbage collector does not run in between."""
     gc.collect()
     gc.disable()
     harness = Harness(**options)

@@ -1,7 +1,7 @@
-"""What is counted: each operation in a gateway of its own, from a steady state, several times.
+"""The operations that are counted: each in its own gateway, from a steady state, several times.
 
-A message that is the first after a quiet time, so that nothing is shared with others; how much a crowd saves is for
-bench/ to say. The answers' heads differ in their request ids, as through the public network.
+Each message follows a quiet time, so it shares no work with others; bench/ measures how much many clients share. The
+answers' headers differ in their request ids, as those of the public network do.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from tests.costs.harness import Client, Harness
 
 #: How often each operation is done while it is counted.
 TIMES = 10
-#: Connections of which bytes are counted.
+#: The number of connections whose bytes are counted.
 CROWD = 50
-#: Bytes of content of a message of which half has come.
+#: Bytes of content of a message of which only half has arrived.
 HALF = 1000
 
-#: Does an operation; what is inside the context that it is given is counted.
+#: Does an operation; only the work inside the given context is counted.
 Operation = Callable[[Harness, Client, Callable[[], AbstractContextManager[None]]], None]
 
 
@@ -63,7 +63,7 @@ def idle_poll(harness: Harness, client: Client, count: Callable[[], AbstractCont
 
 def poll(messages: int) -> Operation:
     def operation(harness: Harness, client: Client, count: Callable[[], AbstractContextManager[None]]) -> None:
-        harness.say(client, messages)
+        harness.canister_sends(client, messages)
         with count():
             harness.poll()
         client.read()
@@ -84,8 +84,8 @@ def closing(harness: Harness, client: Client, count: Callable[[], AbstractContex
     other.open()
     harness.rest()
     with count():
-        other.say_goodbye()
-        other.hang_up()
+        other.close_cleanly()
+        other.disconnect()
         assert harness.network.answer() == "call"
         harness.turn()
     harness.rest()

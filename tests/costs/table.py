@@ -1,9 +1,9 @@
-"""The bounds on counted costs, one table for all versions of Python: what is within them, and how they are changed.
+"""The bounds on counted costs, one table for all versions of Python: how figures are checked, and how bounds change.
 
-``bounds.json`` has a column for each version. A figure may exceed its bound by next to nothing (:data:`SLACK`), since
-what is counted does not depend on the machine. Nor may it fall far below it: a gain has to be written down, or it is
-lost again unseen. Where a library has another version than the bounds were made with, or Python is a version that has
-no column, there is more room.
+``bounds.json`` has a column for each version. A figure may exceed its bound by very little (:data:`SLACK`), since the
+counts do not depend on the machine. Nor may it fall far below its bound: an improvement has to be written down, or it
+could be lost again unnoticed. There is more room if a library has another version than the bounds were made with, or
+if Python has a version without a column.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ PAGE = HERE.parents[1] / "docs" / "performance.md"
 SHOWN = "3.11"
 LIBRARIES = ("Twisted", "autobahn", "cbor2", "treq")
 
-#: By how much a figure may exceed its bound: a part of it, and at least so much.
+#: How far a figure may exceed its bound: a share of it, and at least this much.
 SLACK: dict[str, tuple[float, float]] = {"calls": (0.005, 0.5), "system": (0.0, 0.05), "bytes": (0.03, 100.0)}
-#: The same where a library or Python is another.
+#: The same if a library or Python has another version.
 LOOSE: dict[str, tuple[float, float]] = {"calls": (0.05, 5.0), "system": (0.05, 1.0), "bytes": (0.15, 500.0)}
-#: How far a figure may fall below its bound. What other tests have left behind in caches makes bytes fall.
+#: How far a figure may fall below its bound. Caches that other tests have filled make the bytes fewer.
 GAIN: dict[str, tuple[float, float]] = {"calls": (0.05, 1.0), "system": (0.0, 0.05), "bytes": (0.2, 500.0)}
 
-#: Figures by what they are of: "calls", "system" and "bytes" of an operation, "bytes" of a connection in a state.
+#: Figures by subject: "calls", "system" and "bytes" of an operation, "bytes" of a connection in a state.
 Figures = dict[str, dict[str, float]]
 
 _BEGIN, _END = "<!-- python -m tests.costs --write: from here -->", "<!-- to here -->"
 
 
 class Verdict(NamedTuple):
-    """What a figure is worth.
+    """The result of a comparison with a bound.
 
-    :ivar sound: whether it is within the bound
-    :ivar words: what it is, fit for people
+    :ivar sound: whether the figure is within the bound
+    :ivar text: the result as text
     """
 
     sound: bool
-    words: str
+    text: str
 
 
 def judge(kind: str, figure: float, bound: float, loose: bool = False) -> Verdict:
     """Compare a figure with its bound.
 
     :param kind: calls, system or bytes
-    :param loose: Python or a library is not what the bound was made with
+    :param loose: Python or a library has another version than the bound was made with
     """
     part, least = (LOOSE if loose else SLACK)[kind]
     if figure > bound + max(part * bound, least):
@@ -61,28 +61,28 @@ def judge(kind: str, figure: float, bound: float, loose: bool = False) -> Verdic
 
 
 def libraries() -> dict[str, str]:
-    """The versions that are installed of the libraries that matter."""
+    """The installed versions of the libraries that affect the figures."""
     return {name: version(name) for name in LIBRARIES}
 
 
 class Bounds:
-    """All bounds, and the file they are in."""
+    """All bounds, and their file."""
 
     def __init__(self, path: Path = BOUNDS) -> None:
         self._path = path
         self._columns: dict[str, Any] = json.loads(path.read_text())
 
     def column(self, python: str) -> tuple[Figures, bool]:
-        """The bounds of a version of Python, or of the nearest before it; and whether they are to be taken loosely."""
+        """The bounds of a version of Python, or of the nearest before it; and whether they apply loosely."""
         own = [each for each in self._columns if _number(each) <= _number(python)]
         nearest = max(own, key=_number)
         column = self._columns[nearest]
         return column["figures"], nearest != python or column["with"] != libraries()
 
     def write(self, python: str, figures: Figures, alone: bool = False) -> None:
-        """Make figures the bounds of a version of Python. Those of the others move by the same differences.
+        """Make figures the bounds of a version of Python. The bounds of other versions move by the same differences.
 
-        :param alone: those of the others stay as they are
+        :param alone: the bounds of other versions stay
         """
         if python in self._columns and not alone:
             before = self._columns[python]["figures"]
@@ -93,7 +93,7 @@ class Bounds:
 
 
 def moved(figures: Figures, before: Figures, after: Figures) -> Figures:
-    """Move the figures of one version by the differences of another's; what is new is taken as it is."""
+    """Move the figures of one version by the differences of another's; new figures are copied."""
     return {
         name: {
             kind: round(figures[name][kind] + value - before[name][kind], 1)
@@ -114,7 +114,7 @@ def _number(python: str) -> tuple[int, ...]:
 
 
 def _dump(columns: dict[str, Any]) -> str:
-    """As JSON with a line for each row, so that differences are easy to read."""
+    """JSON with a line for each row, so that diffs are easy to read."""
     lines = ["{"]
     for python, column in columns.items():
         lines += [f'  "{python}": {{', f'    "with": {json.dumps(column["with"])},', '    "figures": {']
@@ -125,12 +125,12 @@ def _dump(columns: dict[str, Any]) -> str:
 
 
 def running() -> str:
-    """The version of Python that runs."""
+    """The version of the running Python."""
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def as_markdown(figures: Figures) -> str:
-    """The tables of the page."""
+    """The tables of docs/performance.md."""
     operations = {name: row for name, row in figures.items() if "calls" in row}
     lines = ["| | calls of Python functions | system calls | bytes at the peak |", "|---|---:|---:|---:|"]
     lines += [
@@ -142,7 +142,7 @@ def as_markdown(figures: Figures) -> str:
 
 
 def page_with(figures: Figures, page: str) -> str:
-    """The page with the tables of these figures."""
+    """The page with these figures in its tables."""
     before, begin, rest = page.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     assert end, "the page has no place for the tables"

@@ -34,7 +34,7 @@ BOUND_OF = [(name, kind) for name, row in Bounds().column(running())[0].items() 
 
 @pytest.fixture(scope="module")
 def figures() -> Figures:
-    """Counted in a process of their own, in which nobody measures coverage or has left anything behind."""
+    """Counted in their own process, without coverage and without objects of other tests."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "COVERAGE"))}
     environment |= {"PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
@@ -49,7 +49,7 @@ def figures() -> Figures:
 def test_a_cost_is_within_its_bound(figures: Figures, name: str, kind: str) -> None:
     column, loose = Bounds().column(running())
     verdict = judge(kind, figures[name][kind], column[name][kind], loose)
-    assert verdict.sound, f"{name}, {kind}: {verdict.words} (python -m tests.costs)"
+    assert verdict.sound, f"{name}, {kind}: {verdict.text} (python -m tests.costs)"
 
 
 def test_everything_that_is_counted_has_a_bound(figures: Figures) -> None:
@@ -94,7 +94,7 @@ def test_writing_moves_the_bounds_of_other_versions_by_the_same(tmp_path: Path) 
     assert after.column("3.12") == Bounds(path).column("3.12")
     Bounds(path).write("3.13", {"an operation": {"calls": 1.0}})
     assert after.column("3.12") == Bounds(path).column("3.12")
-    # one that nobody has counted yet is like the one before it, but not so exactly
+    # an operation without a bound gets the figure as it is, but with more room
     assert after.column("3.14") == after.column("3.12")
     assert moved({}, {}, {"new": {"calls": 1.0}}) == {"new": {"calls": 1.0}}
 
@@ -115,7 +115,7 @@ def test_the_page_shows_the_bounds() -> None:
 
 
 class Gateway:
-    """What is watched."""
+    """A stand-in for the gateway whose work is counted."""
 
     def __init__(self) -> None:
         self.ends = socket.socketpair()
@@ -130,14 +130,14 @@ class Gateway:
     def helps(self) -> None:
         self.ends[0].fileno()
 
-    def asks_oddly(self) -> None:
+    def calls_unknown(self) -> None:
         os.getppid()
 
     def keeps(self) -> None:
         passing = bytes(300_000)
         self.kept.append(bytes(100_000))
         del passing
-        # a cycle, which nobody holds
+        # a reference cycle that nothing else refers to
         lost: list[Any] = [bytes(50_000)]
         lost.append(lost)
 
@@ -162,14 +162,14 @@ def test_calls_are_counted_where_the_gateway_works(monkeypatch: pytest.MonkeyPat
     gateway.close()
     assert counts_of(Gateway.works, counted) == 1
     assert counts_of(Gateway.helps, counted) == 3
-    assert counted.asked == {"socket.send": 1, "socket.recv": 1}
+    assert counted.system_calls == {"socket.send": 1, "socket.recv": 1}
     assert not counted.unknown
 
 
 def test_what_may_be_a_system_call_is_not_passed_over() -> None:
     gateway, meter, counted = Gateway(), Meter(), Counted()
     with meter.calls(counted):
-        meter.watch(gateway.asks_oddly)
+        meter.watch(gateway.calls_unknown)
     gateway.close()
     assert counted.unknown == {"posix.getppid"}
 

@@ -154,7 +154,7 @@ class Reconnecting:
 
     def _talk(self, client: RawSdkClient) -> None:
         """Until the gateway closes, or it is enough. An answer that is missing or out of order fails."""
-        client.connection.shake()
+        client.connection.do_handshake()
         if not client.connection.head and not self.orderly:
             # given to a gateway that died just then, before the balancer knew
             self.connections -= 1
@@ -164,7 +164,7 @@ class Reconnecting:
             client.until(lambda: client.opened)
             count = 0
             while not self._enough.is_set():
-                client.say(b"DIDL\x00\x00%d" % count)
+                client.send_message(b"DIDL\x00\x00%d" % count)
                 count += 1
                 client.until(lambda: len(client.received) >= count)  # noqa: B023 - called at once
                 assert client.received[-1] == b"DIDL\x00\x00%d" % (count - 1)

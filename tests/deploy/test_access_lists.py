@@ -77,7 +77,7 @@ class ListServer:
 def status(gateway: Gateway, source: str) -> int:
     client = RawClient(gateway.port, source=source)
     try:
-        return client.shake().status
+        return client.do_handshake().status
     finally:
         client.close()
 
@@ -136,7 +136,7 @@ def test_lists_from_a_file_and_a_url(
 
         # clients that are denied now are closed
         client = RawClient(gateway.port, source="127.0.0.4")
-        assert client.shake().status == 101
+        assert client.do_handshake().status == 101
         file.write_text("127.0.0.2\n127.0.0.4\n")
         gateway.server.process.send_signal(signal.SIGHUP)
         assert client.close_code() == 1008

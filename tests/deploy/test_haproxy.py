@@ -152,10 +152,10 @@ def test_the_gateway_knows_clients_by_the_proxy_header(
         haproxy.wait_for(gateways[0], "UP")
         # past the proxy there is no header, and so no client
         direct = RawClient(gateways[0].port)
-        direct.shake()
+        direct.do_handshake()
         assert direct.status == 0
         direct.close()
-        assert RawClient(haproxy.port, tls=certificate.trust).shake().status == 101
+        assert RawClient(haproxy.port, tls=certificate.trust).do_handshake().status == 101
     finally:
         haproxy.stop()
         for gateway in gateways:
@@ -185,7 +185,7 @@ def test_a_worker_that_hangs_costs_its_own_clients_only(
             assert time.monotonic() < deadline, gateway.server.output
             states.add(haproxy.states()["icws3"])
             newcomer = RawClient(haproxy.port, tls=certificate.trust)
-            newcomers.append(newcomer.shake().status)
+            newcomers.append(newcomer.do_handshake().status)
             newcomer.close()
             time.sleep(0.1)
         assert "worker hangs, killing it number=0" in gateway.server.output
@@ -279,7 +279,7 @@ def test_both_versions_of_the_proxy_header_and_checks_without_a_client(
         def status(host: str, source: str) -> int:
             client = RawClient(port, host, source=source)
             kept.append(client)
-            return client.shake().status
+            return client.do_handshake().status
 
         # one connection for each address: the header's, not the proxy's
         assert [status("127.0.0.1", f"127.0.0.{n}") for n in (5, 6, 5, 7)] == [101, 101, 429, 101]

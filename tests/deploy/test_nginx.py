@@ -99,7 +99,7 @@ def test_gateways_behind_nginx(tmp_path: Path, devnet: Devnet, certificate: Cert
         assert [code for client in crowd for code in client.codes] in ([1001] * 2, [4100] * 2)
         # it wears the client's address, not nginx's word for it
         spoofed = RawClient(port, tls=certificate.trust)
-        assert spoofed.shake("X-Forwarded-For: 203.0.113.9").status == 101
+        assert spoofed.do_handshake("X-Forwarded-For: 203.0.113.9").status == 101
         assert "203.0.113.9" not in "\n".join(gateway.server.output for gateway in gateways)
     finally:
         for client in crowd:
@@ -169,7 +169,7 @@ def test_a_rolling_restart_is_no_outage_however_fast_it_is(
             each.stop()
             for _ in range(2 * len(behind)):
                 client = RawClient(port, tls=certificate.trust)
-                statuses.append(client.shake().status)
+                statuses.append(client.do_handshake().status)
                 client.close()
             each.start()
     assert statuses == [200] * 36
@@ -182,7 +182,7 @@ def test_nginx_passes_on_what_a_handshake_needs_and_nothing_else(
 ) -> None:
     behind, port = upstreams
     client = RawClient(port, tls=certificate.trust)
-    client.shake(
+    client.do_handshake(
         "Origin: https://app.example", "Sec-WebSocket-Protocol: a, b", "X-Forwarded-For: 203.0.113.9", "X-A: b"
     )
     assert client.status == 200

@@ -252,7 +252,7 @@ def test_a_client_waits_at_systemds_port_for_the_gateway(tmp_path: Path) -> None
     )
     try:
         client = connect_when_there(port)
-        assert client.shake().status == 101
+        assert client.do_handshake().status == 101
         opcode, greeting = client.frame() or (0, b"")
         assert opcode == 2
         assert b"gateway_principal" in greeting

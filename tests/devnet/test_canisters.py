@@ -42,9 +42,9 @@ def test_an_app_message_is_a_record_with_a_text() -> None:
 def test_echo_returns_any_bytes() -> None:
     net = Net()
     net.open(ALICE)
-    net.say(ALICE, 1, b"\0 no Candid at all")
-    net.say(ALICE, 2, "text")
-    assert net.heard(1) == [b"\0 no Candid at all", app_message("text")]
+    net.send_message(ALICE, 1, b"\0 no Candid at all")
+    net.send_message(ALICE, 2, "text")
+    assert net.received(1) == [b"\0 no Candid at all", app_message("text")]
 
 
 def test_the_room_hears_who_comes_who_speaks_and_who_goes() -> None:
@@ -52,7 +52,7 @@ def test_the_room_hears_who_comes_who_speaks_and_who_goes() -> None:
     a, b = short(ALICE.principal), short(BOB.principal)
     net.open(ALICE, canister=CHAT_ID)
     net.open(BOB, canister=CHAT_ID)
-    net.say(ALICE, 1, "hello", canister=CHAT_ID)
+    net.send_message(ALICE, 1, "hello", canister=CHAT_ID)
     net.leave(BOB, canister=CHAT_ID)
     to_alice, to_bob = ALICE.principal.raw, BOB.principal.raw
     assert texts(net) == [
@@ -78,9 +78,9 @@ def test_the_room_traps_on_what_is_no_message_and_nothing_has_happened() -> None
     net = Net()
     net.open(ALICE, canister=CHAT_ID)
     with pytest.raises(Rejected, match="not an AppMessage") as caught:
-        net.say(ALICE, 1, b"nonsense", canister=CHAT_ID)
+        net.send_message(ALICE, 1, b"nonsense", canister=CHAT_ID)
     assert (caught.value.code, caught.value.error_code) == (5, "IC0503")
-    net.say(ALICE, 1, "sense", canister=CHAT_ID)
+    net.send_message(ALICE, 1, "sense", canister=CHAT_ID)
 
 
 def test_who_times_out_has_left() -> None:
@@ -89,7 +89,7 @@ def test_who_times_out_has_left() -> None:
     net.open(BOB, canister=CHAT_ID)
     net.advance(300)
     keep_alive = ws.encode_service_message(ws.KeepAliveMessage(0))
-    net.say(ALICE, 1, keep_alive, service=True, canister=CHAT_ID)
+    net.send_message(ALICE, 1, keep_alive, service=True, canister=CHAT_ID)
     net.advance(60)
     assert texts(net)[-1] == (ALICE.principal.raw, f"* {short(BOB.principal)} left, 1 here")
 
@@ -100,12 +100,12 @@ def test_ping_as_the_rust_gateways_integration_client_plays_it() -> None:
     net.open(ALICE, canister=PING_ID)
     expected = "ping"
     for number in range(1, 21):
-        *_, last = net.heard(canister=PING_ID)
+        *_, last = net.received(canister=PING_ID)
         assert app_text(last) == expected
-        net.say(ALICE, number, f"{expected}-pong", canister=PING_ID)
+        net.send_message(ALICE, number, f"{expected}-pong", canister=PING_ID)
         expected += "-pong ping"
     with pytest.raises(Rejected, match="not an AppMessage"):
-        net.say(ALICE, 21, b"nonsense", canister=PING_ID)
+        net.send_message(ALICE, 21, b"nonsense", canister=PING_ID)
 
 
 def test_a_plain_canister_has_no_methods_and_minds_nothing() -> None:

@@ -61,7 +61,7 @@ class Bench:
         content = ws.encode_service_message(ws.KeepAliveMessage(0))
         self.cdk.ws_message(who, ClientKey(who.raw, nonce), number, True, content)
 
-    def heard(self, gateway: Principal = HERE, nonce: int = 0) -> list[Any]:
+    def received(self, gateway: Principal = HERE, nonce: int = 0) -> list[Any]:
         return [content_of(message) for message in self.cdk.ws_get_messages(gateway, nonce).messages]
 
     def advance(self, *seconds: float) -> None:
@@ -86,7 +86,7 @@ def refused(act: Callable[..., object], *arguments: object) -> str:
 def test_opening_sends_an_open_message_before_the_application_hears_of_it(bench: Bench) -> None:
     bench.app.then = lambda: bench.cdk.send(ALICE, b"welcome")
     bench.cdk.ws_open(ALICE, 7, HERE)
-    assert bench.heard() == [ws.OpenMessage(ALICE.raw, 7), b"welcome"]
+    assert bench.received() == [ws.OpenMessage(ALICE.raw, 7), b"welcome"]
     assert bench.app.log == [("open", ALICE, b"")]
 
 
@@ -99,15 +99,15 @@ def test_a_key_opens_once(bench: Bench) -> None:
     bench.cdk.ws_open(ALICE, 7, HERE)
     text = refused(bench.cdk.ws_open, ALICE, 7, THERE)
     assert text == f"Client with key {ALICE}_7 already has an open connection"
-    assert bench.heard(THERE) == []
+    assert bench.received(THERE) == []
 
 
 def test_another_nonce_replaces_the_client_without_a_close_message(bench: Bench) -> None:
     bench.cdk.ws_open(ALICE, 7, HERE)
     bench.cdk.ws_open(ALICE, 8, THERE)
     assert bench.cdk.clients == [ClientKey(ALICE.raw, 8)]
-    assert bench.heard(HERE) == [ws.OpenMessage(ALICE.raw, 7)]
-    assert bench.heard(THERE) == [ws.OpenMessage(ALICE.raw, 8)]
+    assert bench.received(HERE) == [ws.OpenMessage(ALICE.raw, 7)]
+    assert bench.received(THERE) == [ws.OpenMessage(ALICE.raw, 8)]
     assert [what for what, _, _ in bench.app.log] == ["open", "close", "open"]
 
 
@@ -127,7 +127,7 @@ def test_a_wrong_sequence_number_ends_the_session(bench: Bench, number: int) -> 
     bench.message(ALICE, 1)
     text = refused(bench.message, ALICE, number)
     assert text == f"Expected incoming sequence number 2 but got {number}"
-    assert bench.heard()[-1] == ws.CloseMessage("WrongSequenceNumber")
+    assert bench.received()[-1] == ws.CloseMessage("WrongSequenceNumber")
     assert bench.cdk.clients == []
     assert bench.app.log[-1] == ("close", ALICE, b"")
     gone = refused(bench.message, ALICE, 2)
@@ -169,7 +169,7 @@ def test_an_undecodable_service_message(bench: Bench) -> None:
 def test_a_gateway_closes_its_client_which_hears_nothing(bench: Bench) -> None:
     bench.cdk.ws_open(ALICE, 0, HERE)
     bench.cdk.ws_close(HERE, ClientKey(ALICE.raw, 0))
-    assert bench.heard() == [ws.OpenMessage(ALICE.raw, 0)]
+    assert bench.received() == [ws.OpenMessage(ALICE.raw, 0)]
     assert bench.app.log[-1] == ("close", ALICE, b"")
 
 
@@ -185,7 +185,7 @@ def test_closing_is_refused_to_strangers_for_strangers_and_for_others(bench: Ben
 def test_the_application_closes_with_its_reason(bench: Bench) -> None:
     bench.cdk.ws_open(ALICE, 0, HERE)
     bench.cdk.close(ALICE)
-    assert bench.heard()[-1] == ws.CloseMessage("ClosedByApplication")
+    assert bench.received()[-1] == ws.CloseMessage("ClosedByApplication")
     expected = f"Client with principal {ALICE} doesn't have an open connection"
     assert refused(bench.cdk.close, ALICE) == expected
     assert refused(bench.cdk.send, ALICE, b"") == expected
@@ -303,7 +303,7 @@ def test_clients_that_answer_live_through_hours(bench: Bench) -> None:
     for number in range(1, 61):
         # In steps, so that each timer sees the time it was set for.
         bench.advance(60, 240)
-        assert bench.heard(nonce=number) == [ws.AckMessage(number - 1)]
+        assert bench.received(nonce=number) == [ws.AckMessage(number - 1)]
         bench.keep_alive(ALICE, number)
     assert bench.clock.seconds() == 5 * 3600
     assert bench.cdk.clients == [ClientKey(ALICE.raw, 0)]
@@ -318,7 +318,7 @@ def test_a_silent_client_is_removed_a_minute_after_the_round(bench: Bench) -> No
     assert len(bench.cdk.clients) == 2
     bench.advance(1)
     assert bench.cdk.clients == [ClientKey(ALICE.raw, 0)]
-    assert bench.heard()[-1] == ws.CloseMessage("KeepAliveTimeout")
+    assert bench.received()[-1] == ws.CloseMessage("KeepAliveTimeout")
     assert bench.app.log[-1] == ("close", BOB, b"")
 
 
@@ -326,10 +326,10 @@ def test_who_opened_after_the_round_is_not_expected_to_answer_it(bench: Bench) -
     bench.advance(300)
     bench.cdk.ws_open(ALICE, 0, HERE)
     bench.advance(60)
-    assert bench.heard() == [ws.OpenMessage(ALICE.raw, 0)]
+    assert bench.received() == [ws.OpenMessage(ALICE.raw, 0)]
     bench.advance(240, 60)
     # The OpenMessage was too old by then.
-    assert bench.heard() == [ws.AckMessage(0), ws.CloseMessage("KeepAliveTimeout")]
+    assert bench.received() == [ws.AckMessage(0), ws.CloseMessage("KeepAliveTimeout")]
 
 
 def test_application_messages_do_not_keep_alive(bench: Bench) -> None:
@@ -382,7 +382,7 @@ def test_stopping_stops_the_rounds(bench: Bench) -> None:
     bench.cdk.stop()
     assert bench.clock.getDelayedCalls() == []
     bench.advance(600)
-    assert len(bench.heard()) == 2
+    assert len(bench.received()) == 2
 
 
 # -- traps --------------------------------------------------------------------------------------------------------
@@ -420,7 +420,7 @@ def test_a_trap_undoes_an_opening_with_all_that_it_sent_and_removed(bench: Bench
     assert state(bench) == before
     bench.app.then = lambda: None
     bench.cdk.ws_open(ALICE, 2, HERE)
-    assert bench.heard()[-1] == ws.OpenMessage(ALICE.raw, 2)
+    assert bench.received()[-1] == ws.OpenMessage(ALICE.raw, 2)
 
 
 def test_a_trap_undoes_a_message_so_that_its_number_is_expected_again(bench: Bench) -> None:
@@ -474,4 +474,4 @@ def test_a_refusal_keeps_what_was_done_before_it(bench: Bench) -> None:
     with pytest.raises(WsError), bench.cdk.transaction():
         bench.message(ALICE, 5)
     assert bench.cdk.clients == []
-    assert bench.heard()[-1] == ws.CloseMessage("WrongSequenceNumber")
+    assert bench.received()[-1] == ws.CloseMessage("WrongSequenceNumber")

@@ -68,7 +68,7 @@ def test_without_gossip_order_is_kept() -> None:
         net.submit(net.call_request(ALICE, "ws_message", message(number)), version="v2")
         net.advance(0.01)
     net.advance(2, 0.4)
-    assert net.heard(1) == [b"%d" % number for number in range(1, 11)]
+    assert net.received(1) == [b"%d" % number for number in range(1, 11)]
 
 
 def test_a_call_waits_until_it_has_come_to_a_maker() -> None:
@@ -175,7 +175,7 @@ def test_blocks_can_be_switched_on_and_off() -> None:
     assert len(net.poll().messages) == 1
     net.replica.set_pace(BlockTiming())
     assert net.outcome(result_of(answer), request) == ws.encode_result_ok()
-    assert net.heard(1) == [b"1"]
+    assert net.received(1) == [b"1"]
     status = request_status(net.read_state(ALICE, [(b"request_status", request.request_id)]), request.request_id)
     assert status.status == "replied"
 

@@ -175,7 +175,7 @@ def test_reset_stop_start_close() -> None:
         net.poll()
     assert done(net, "start", {"canister": "*"}) == {"canisters": 2}
     done(net, "close", {"canister": ECHO_ID.text, "client": ALICE.principal.text})
-    assert net.heard()[-1] == ws.CloseMessage("ClosedByApplication")
+    assert net.received()[-1] == ws.CloseMessage("ClosedByApplication")
     assert post(net, "close", {"canister": ECHO_ID.text, "client": ALICE.principal.text})[0] == 400
     done(net, "reset", {"canister": ECHO_ID.text})
     assert net.poll().messages == []

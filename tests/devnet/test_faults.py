@@ -23,7 +23,7 @@ def net() -> Net:
     net = Net()
     net.open(ALICE)
     for number in (1, 2, 3):
-        net.say(ALICE, number, b"%d" % number)
+        net.send_message(ALICE, number, b"%d" % number)
     return net
 
 

@@ -71,8 +71,8 @@ def test_a_poll_that_does_not_decode_traps(net: Net) -> None:
 def test_a_trap_leaves_no_trace(net: Net) -> None:
     net.open(ALICE)
     for _ in range(2):
-        assert rejected(net.say, ALICE, 1, b"x") == (5, "IC0503")
-    assert net.heard() == [ws.OpenMessage(ALICE.principal.raw, 0)]
+        assert rejected(net.send_message, ALICE, 1, b"x") == (5, "IC0503")
+    assert net.received() == [ws.OpenMessage(ALICE.principal.raw, 0)]
 
 
 def test_the_cdks_refusals_are_replies(net: Net) -> None:
@@ -92,7 +92,7 @@ def test_an_answer_larger_than_the_ic_allows_is_refused() -> None:
     net = Net()
     net.open(ALICE)
     for number in range(1, 5):
-        net.say(ALICE, number, bytes(1_000_000))
+        net.send_message(ALICE, number, bytes(1_000_000))
     assert rejected(net.poll) == (5, "IC0504")
     assert len(net.poll(3).messages) == 2
 
@@ -100,11 +100,11 @@ def test_an_answer_larger_than_the_ic_allows_is_refused() -> None:
 def test_a_reset_forgets_clients_queues_and_nonces() -> None:
     net = Net()
     net.open(ALICE)
-    net.say(ALICE, 1, "before")
+    net.send_message(ALICE, 1, "before")
     net.replica.reset(ECHO_ID)
     assert net.poll().messages == []
     with pytest.raises(CanisterRefused, match="doesn't have an open connection"):
-        net.say(ALICE, 2, "after")
+        net.send_message(ALICE, 2, "after")
     net.open(ALICE, 1)
     batch = net.poll()
     assert [ws.nonce_of_key(message[2]) for message in batch.messages] == [0]
@@ -118,17 +118,17 @@ def test_a_reset_restarts_the_rounds() -> None:
     net.advance(299)
     assert len(net.poll().messages) == 1
     net.advance(1)
-    assert net.heard(1) == [ws.AckMessage(0)]
+    assert net.received(1) == [ws.AckMessage(0)]
 
 
 def test_a_stopped_canister_rejects_until_it_is_started() -> None:
     net = Net()
     net.open(ALICE)
     net.replica.stop(ECHO_ID)
-    assert rejected(net.say, ALICE, 1, "x") == (5, "IC0508")
+    assert rejected(net.send_message, ALICE, 1, "x") == (5, "IC0508")
     assert rejected(net.poll) == (5, "IC0508")
     net.replica.start(ECHO_ID)
-    net.say(ALICE, 1, "x")
+    net.send_message(ALICE, 1, "x")
 
 
 def test_settings() -> None:
@@ -144,7 +144,7 @@ def test_settings_reach_the_canisters() -> None:
     net = Net(settings=CdkSettings(ack_interval_ms=2000, max_messages=1))
     net.open(ALICE)
     net.advance(2)
-    assert net.heard(1) == [ws.AckMessage(0)]
+    assert net.received(1) == [ws.AckMessage(0)]
     assert net.poll().end_of_queue is False
     net.advance(1.001)
-    assert net.heard(2) == [ws.CloseMessage("KeepAliveTimeout")]
+    assert net.received(2) == [ws.CloseMessage("KeepAliveTimeout")]

@@ -48,8 +48,8 @@ def test_the_status_names_the_root_key() -> None:
 def test_a_session_under_every_delegation(delegation: str) -> None:
     net = Net(delegation=delegation)
     net.open(ALICE)
-    net.say(ALICE, 1, b"x")
-    assert net.heard(1) == [b"x"]
+    net.send_message(ALICE, 1, b"x")
+    assert net.received(1) == [b"x"]
 
 
 @pytest.mark.parametrize("version", ["v2", "v3"])
@@ -116,8 +116,8 @@ def test_where_it_is_asked_for_any_canister_id_is_an_echo_canister() -> None:
     net = Net(echo_any=True)
     other = Principal((12345).to_bytes(8, "big") + b"\1\1")
     net.open(ALICE, canister=other)
-    net.say(ALICE, 1, b"x", canister=other)
-    assert net.heard(1, canister=other) == [b"x"]
+    net.send_message(ALICE, 1, b"x", canister=other)
+    assert net.received(1, canister=other) == [b"x"]
     assert net.poll().messages == []
 
 

@@ -61,7 +61,7 @@ def test_calls_are_executed_in_order_and_certified_together() -> None:
     net.advance(1)
     for request, answer in zip(requests, answers, strict=True):
         ws.decode_unit_result(net.outcome(result_of(answer), request))
-    assert net.heard(1) == [b"%d" % number for number in range(1, 21)]
+    assert net.received(1) == [b"%d" % number for number in range(1, 21)]
     assert net.replica.topology.signatures == 1
 
 
@@ -72,7 +72,7 @@ def test_with_jitter_order_is_lost() -> None:
     for number in range(1, 11):
         net.submit(net.call_request(ALICE, "ws_message", message(net, number)), version="v2")
     net.advance(1)
-    assert net.heard()[-1] == ws.CloseMessage("WrongSequenceNumber")
+    assert net.received()[-1] == ws.CloseMessage("WrongSequenceNumber")
 
 
 def test_the_same_envelope_is_the_same_call() -> None:
@@ -86,7 +86,7 @@ def test_the_same_envelope_is_the_same_call() -> None:
     net.advance(1)
     third = net.submit(request)
     assert [net.outcome(result_of(each), request) for each in (first, third)] == [ws.encode_result_ok()] * 2
-    assert net.heard(1) == [b"1"]
+    assert net.received(1) == [b"1"]
     assert net.replica.stats["calls_again"] == 2
     assert net.replica.stats["calls_executed"] == 2
 
@@ -119,7 +119,7 @@ def test_latency_can_be_changed_while_calls_wait() -> None:
     net.submit(net.call_request(ALICE, "ws_message", message(net, 1)), version="v2")
     # What came first is executed first.
     net.advance(2)
-    assert net.heard(1) == [b"1"]
+    assert net.received(1) == [b"1"]
 
 
 def test_who_goes_away_is_not_waited_for() -> None:

@@ -23,7 +23,7 @@ def test_hours_of_rounds_in_milliseconds() -> None:
         nonce += len(messages)
         if any(message[0] == ALICE.principal.raw for message in messages):
             said += 1
-            net.say(ALICE, said, ws.encode_service_message(ws.KeepAliveMessage(0)), service=True)
+            net.send_message(ALICE, said, ws.encode_service_message(ws.KeepAliveMessage(0)), service=True)
         net.advance(60)
         net.advance(180)
     assert said == 48

@@ -5,7 +5,7 @@ from tests.support.devnet import Net, identity
 
 
 def texts(net: Net) -> list[str]:
-    return [app_text(content) for content in net.heard() if isinstance(content, bytes)]
+    return [app_text(content) for content in net.received() if isinstance(content, bytes)]
 
 
 def opened(clients: int) -> Net:

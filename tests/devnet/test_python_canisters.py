@@ -62,8 +62,8 @@ def test_the_class_of_the_file_is_the_canister() -> None:
     logged: list[str] = []
     net = net_with(SHOUTING, log=lambda canister, text: logged.append(text))
     net.open(ALICE)
-    net.say(ALICE, 1, "hello")
-    opened, answer = net.heard()
+    net.send_message(ALICE, 1, "hello")
+    opened, answer = net.received()
     assert isinstance(opened, OpenMessage)
     assert app_text(answer) == "HELLO"
     assert net.query(ALICE, "count", b"") == b"1"
@@ -76,7 +76,7 @@ def test_an_exception_is_a_trap_whose_traceback_is_in_the_log() -> None:
     net = net_with(SHOUTING, log=lambda canister, text: logged.append(text))
     net.open(ALICE)
     with pytest.raises(Rejected, match="ValueError: as asked") as caught:
-        net.say(ALICE, 1, "fail")
+        net.send_message(ALICE, 1, "fail")
     assert (caught.value.code, caught.value.error_code) == (5, "IC0503")
     *_, trace, last = logged
     assert trace.splitlines() == [
@@ -86,7 +86,7 @@ def test_an_exception_is_a_trap_whose_traceback_is_in_the_log() -> None:
     ]
     assert last == "trapped: ValueError: as asked"
     # the CDK's state is restored: the number was not taken
-    net.say(ALICE, 1, "again")
+    net.send_message(ALICE, 1, "again")
 
 
 def test_methods_that_are_not_there_and_replies_that_are_none() -> None:

@@ -1,4 +1,4 @@
-"""Many sessions, a few a turn; tests/memory/test_many.py has what they are for."""
+"""Many sessions are handled in batches, a few in each turn (see tests/memory/test_bulk_closes.py)."""
 
 from __future__ import annotations
 

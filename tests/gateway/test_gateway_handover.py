@@ -39,7 +39,7 @@ from icwsgw.gateway.session_handover import resume, session_document
 from icwsgw.ic import cbor
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.metrics import Metrics
-from tests.memory.test_replaced import SAME, opened_in_one_block
+from tests.memory.test_replacements import SAME, opened_in_one_block
 from tests.memory.world import CHAT_ID, ECHO_ID, MemoryClient, World
 
 
@@ -111,7 +111,7 @@ def test_an_idle_client_notices_nothing() -> None:
     for client in (*clients, fresh):
         client.leave()
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
 def test_each_session_of_a_principal_counts_even_where_one_that_is_about_to_end_is_made_first() -> None:
@@ -168,7 +168,7 @@ def test_who_has_left_is_still_told_to_the_canister() -> None:
     world.run(0.02)
     hand_over(world, clients)
     world.run(5)
-    world.quiet()
+    world.check_idle()
     assert not world.replica.host(ECHO_ID).ws.clients
 
 
@@ -183,7 +183,7 @@ def test_who_has_left_before_an_answer_still_counts() -> None:
     assert (len(old.registry.unanswered), len(new.registry.unanswered)) == (0, 1)
     world.run(10)
     assert len(new.registry.unanswered) == 0
-    world.quiet()
+    world.check_idle()
 
 
 def test_a_canister_that_is_reset_afterwards_closes_its_clients() -> None:
@@ -235,7 +235,7 @@ def test_at_any_moment(steps: list[str], dice: Any) -> None:
     for client in said:
         client.leave()
     world.run(10)
-    world.quiet()
+    world.check_idle()
 
 
 def test_who_may_have_missed_a_message_is_still_suspected() -> None:
@@ -359,7 +359,7 @@ def test_whom_one_that_has_left_unheard_had_replaced_is_still_found_out() -> Non
     world.until(lambda: first.close_code is not None, 5)
     assert first.close_code == CloseCode.REPLACED
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
 def test_a_close_notice_goes_on_with_its_attempts_and_its_pause() -> None:
@@ -378,7 +378,7 @@ def test_a_close_notice_goes_on_with_its_attempts_and_its_pause() -> None:
     world.run(2.9)
     assert world.replica.stats["ws_close"] == calls, "the network has asked for a pause"
     world.run(5)
-    world.quiet()
+    world.check_idle()
     assert not world.replica.host(ECHO_ID).ws.clients
 
 

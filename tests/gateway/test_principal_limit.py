@@ -64,7 +64,7 @@ def test_one_principal_at_so_many_canisters() -> None:
     for client in (again, late, somebody_else):
         client.leave()
     world.until(lambda: not world.gateway.registry.ending)
-    world.quiet()
+    world.check_idle()
     assert len(world.gateway.principals) == 0
 
 

@@ -1,4 +1,4 @@
-"""Which of several connections of one principal lives; with canisters and blocks in tests/memory/test_replaced.py."""
+"""Which of several connections of a principal stays (with canisters and blocks: tests/memory/test_replacements.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session between its client and a network that waits for the test. (Its whole life: tests/memory/test_life.py.)"""
+"""A session between its client and a fake network; tests/memory/test_sessions.py has complete sessions."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_a_session_s_messages_and_the_polls_that_brought_them() -> None:
     assert all((span.end_time or 0) - (span.start_time or 0) >= 20_000_000 for span in polls)
     numbers = [facts(span)["polling_iteration"] for span in polls]
     assert numbers == sorted(set(numbers))
-    world.quiet()
+    world.check_idle()
 
 
 def test_polls_without_messages_are_kept_where_they_are_asked_for() -> None:

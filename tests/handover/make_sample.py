@@ -1,7 +1,7 @@
-"""Keeps a sample of the present state: ``python -m tests.handover.make_sample``.
+"""Saves a sample of the present state: ``python -m tests.handover.make_sample``.
 
-Its name is the version and the revision of the state (:mod:`icwsgw.handover.service_state`). A sample that a release
-has is never written again: raise the revision instead.
+The file is named after the version and the revision of the state (:mod:`icwsgw.handover.service_state`). A sample that
+was part of a release is never overwritten: raise the revision instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Overrides of another version: each one that fits is taken, and the others are said."""
+"""Overrides from a process of another version: each valid one is applied, the others are logged."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_all_of_the_same_version_are_taken() -> None:
         ("options", ["workers", ["2"]]),
     ],
 )
-def test_one_that_does_not_fit_costs_itself_alone(kind: str, more: Any) -> None:
+def test_an_invalid_override_affects_no_other(kind: str, more: Any) -> None:
     value: Any = ALL.to_json()
     value[kind] = [*(value[kind].items() if isinstance(value[kind], dict) else value[kind]), more]
     overrides, left_out = fitting_overrides(value, CONFIG)
@@ -49,13 +49,13 @@ def test_one_that_does_not_fit_costs_itself_alone(kind: str, more: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["denied", "bans", "levels", "options"])
-def test_a_kind_that_is_nothing_known_costs_itself_alone(kind: str) -> None:
+def test_an_override_of_an_unknown_kind_affects_no_other(kind: str) -> None:
     overrides, left_out = fitting_overrides({**ALL.to_json(), kind: 5, "quotas": [1], "nothing": []}, CONFIG)
     assert overrides.to_json() == {**ALL.to_json(), kind: NO_OVERRIDES.to_json()[kind]}
     assert [reason.partition(":")[0] for reason in left_out] == [kind, "quotas"]
 
 
-def test_what_is_no_map_is_said() -> None:
+def test_overrides_that_are_no_map_are_logged() -> None:
     assert fitting_overrides(5, CONFIG) == (NO_OVERRIDES, ["overrides: unknown"])
 
 

@@ -60,7 +60,7 @@ def test_sockets_arrive_with_their_documents(ends: tuple[Channel, Channel]) -> N
         theirs.close()
 
 
-def test_silence_and_the_end_of_the_other_process_are_told_apart(ends: tuple[Channel, Channel]) -> None:
+def test_silence_and_the_end_of_the_other_process_are_distinguished(ends: tuple[Channel, Channel]) -> None:
     one, other = ends
     with pytest.raises(ChannelClosed, match="silent for 0 s"):
         other.receive(0.01)
@@ -82,7 +82,7 @@ def test_the_other_process_may_end_before_it_has_read_all(ends: tuple[Channel, C
 def test_a_connection_that_is_reset_is_at_its_end(ends: tuple[Channel, Channel]) -> None:
     one, other = ends
     other.send({})
-    # what it has not read makes the kernel reset the connection
+    # unread data makes the kernel reset the connection
     one.close()
     assert other.read() is False
 
@@ -120,14 +120,14 @@ def test_a_document_may_be_long_and_have_many_items(ends: tuple[Channel, Channel
     ],
     ids=["too long", "no map", "no CBOR", "no socket", "negative", "no number"],
 )
-def test_nonsense_is_refused(ends: tuple[Channel, Channel], data: bytes) -> None:
+def test_invalid_data_is_refused(ends: tuple[Channel, Channel], data: bytes) -> None:
     one, other = ends
     one.socket.sendall(data)
     with pytest.raises(FormatError):
         other.receive(10.0)
 
 
-def test_sockets_that_nobody_asked_for_are_closed(ends: tuple[Channel, Channel]) -> None:
+def test_unexpected_sockets_are_closed(ends: tuple[Channel, Channel]) -> None:
     one, other = ends
     mine, theirs = socket.socketpair()
     one.send({}, [mine.fileno()])

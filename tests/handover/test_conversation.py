@@ -13,8 +13,8 @@ from icwsgw.handover.channel import Channel
 from icwsgw.handover.conversation import Conversation
 
 
-class Readers:
-    """What a reactor reads."""
+class FakeReactor:
+    """A reactor that only stores its readers."""
 
     def __init__(self) -> None:
         self.read: set[Any] = set()
@@ -22,80 +22,80 @@ class Readers:
         self.removeReader = self.read.remove
 
 
-class Heard:
-    """A conversation and what it has brought."""
+class RecordedConversation:
+    """A conversation, and the documents and ends that it has reported."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        self.reactor = Readers()
+        self.reactor = FakeReactor()
         self.other = Channel(theirs)
         self.documents: list[Any] = []
         self.ends: list[str | None] = []
-        self.conversation = Conversation(self.reactor, Channel(ours), self.hear, self.ends.append)
+        self.conversation = Conversation(self.reactor, Channel(ours), self.receive, self.ends.append)
         self.conversation.begin()
 
-    def hear(self, document: Any, sockets: list[int]) -> None:
+    def receive(self, document: Any, sockets: list[int]) -> None:
         self.documents.append((document, len(sockets)))
         for each in sockets:
             os.close(each)
 
 
 @pytest.fixture
-def heard() -> Iterator[Heard]:
-    made = Heard()
+def recorded() -> Iterator[RecordedConversation]:
+    made = RecordedConversation()
     yield made
     made.conversation.close()
     made.other.close()
 
 
-def test_documents_come_with_their_sockets(heard: Heard) -> None:
-    assert heard.reactor.read == {heard.conversation}
-    heard.other.send({"at": 1})
-    heard.other.send({"sockets": 1}, [heard.other.socket.fileno()])
-    heard.conversation.doRead()
-    heard.conversation.doRead()
-    assert heard.documents == [({"at": 1}, 0), ({"sockets": 1}, 1)]
-    heard.conversation.doRead()
-    assert heard.ends == []
+def test_documents_come_with_their_sockets(recorded: RecordedConversation) -> None:
+    assert recorded.reactor.read == {recorded.conversation}
+    recorded.other.send({"at": 1})
+    recorded.other.send({"sockets": 1}, [recorded.other.socket.fileno()])
+    recorded.conversation.doRead()
+    recorded.conversation.doRead()
+    assert recorded.documents == [({"at": 1}, 0), ({"sockets": 1}, 1)]
+    recorded.conversation.doRead()
+    assert recorded.ends == []
 
 
-def test_the_end_is_told_once(heard: Heard) -> None:
-    heard.other.send({"at": 1})
-    heard.other.socket.shutdown(socket.SHUT_WR)
-    heard.conversation.doRead()
-    heard.conversation.doRead()
-    assert (len(heard.documents), heard.ends, heard.reactor.read) == (1, [None], set())
-    heard.conversation.doRead()
-    heard.conversation.connectionLost(None)
-    assert (len(heard.documents), heard.ends) == (1, [None])
+def test_the_end_is_reported_once(recorded: RecordedConversation) -> None:
+    recorded.other.send({"at": 1})
+    recorded.other.socket.shutdown(socket.SHUT_WR)
+    recorded.conversation.doRead()
+    recorded.conversation.doRead()
+    assert (len(recorded.documents), recorded.ends, recorded.reactor.read) == (1, [None], set())
+    recorded.conversation.doRead()
+    recorded.conversation.connectionLost(None)
+    assert (len(recorded.documents), recorded.ends) == (1, [None])
 
 
-def test_the_end_of_the_reactor_is_told_too(heard: Heard) -> None:
-    heard.conversation.connectionLost(None)
-    assert (heard.ends, heard.reactor.read) == (["the process is shutting down"], set())
+def test_the_end_of_the_reactor_is_reported_too(recorded: RecordedConversation) -> None:
+    recorded.conversation.connectionLost(None)
+    assert (recorded.ends, recorded.reactor.read) == (["the process is shutting down"], set())
 
 
-def test_what_is_closed_is_heard_no_more_and_has_no_socket(heard: Heard) -> None:
-    assert heard.conversation.logPrefix() == "handover"
-    heard.conversation.close()
-    assert (heard.reactor.read, heard.conversation.fileno()) == (set(), -1)
-    never = Conversation(heard.reactor, Channel(socket.socket()), heard.hear, heard.ends.append)
+def test_a_closed_conversation_reports_nothing_and_has_no_socket(recorded: RecordedConversation) -> None:
+    assert recorded.conversation.logPrefix() == "handover"
+    recorded.conversation.close()
+    assert (recorded.reactor.read, recorded.conversation.fileno()) == (set(), -1)
+    never = Conversation(recorded.reactor, Channel(socket.socket()), recorded.receive, recorded.ends.append)
     never.close()
-    assert (never.fileno(), heard.ends) == (-1, [])
+    assert (never.fileno(), recorded.ends) == (-1, [])
 
 
-def test_nonsense_is_an_end(heard: Heard) -> None:
-    heard.other.socket.sendall(b"\xff" * 10)
-    heard.conversation.doRead()
-    assert heard.ends[0] is not None
-    assert "nonsense" in heard.ends[0]
+def test_invalid_data_ends_the_conversation(recorded: RecordedConversation) -> None:
+    recorded.other.socket.sendall(b"\xff" * 10)
+    recorded.conversation.doRead()
+    assert recorded.ends[0] is not None
+    assert "nonsense" in recorded.ends[0]
 
 
-def test_nothing_is_heard_after_a_stop(heard: Heard) -> None:
-    heard.other.send({"at": 1})
-    heard.other.send({"at": 2})
-    heard.conversation._heard = lambda document, sockets: heard.conversation.stop()
-    heard.conversation.doRead()
-    assert heard.reactor.read == set()
-    heard.conversation.connectionLost(None)
-    assert heard.ends == []
+def test_nothing_is_reported_after_a_stop(recorded: RecordedConversation) -> None:
+    recorded.other.send({"at": 1})
+    recorded.other.send({"at": 2})
+    recorded.conversation._heard = lambda document, sockets: recorded.conversation.stop()
+    recorded.conversation.doRead()
+    assert recorded.reactor.read == set()
+    recorded.conversation.connectionLost(None)
+    assert recorded.ends == []

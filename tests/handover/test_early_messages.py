@@ -1,4 +1,4 @@
-"""What is told before the last word: short documents through the socket, long ones in a file."""
+"""Documents before the point of no return: short ones through the socket, long ones in a file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_files() -> int:
 
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("size", [0, MOST_EARLY_BYTES - 100, MOST_EARLY_BYTES, 5_000_000])
-def test_a_document_of_any_length_is_told_to_one_that_does_not_read(
+def test_a_document_of_any_length_is_sent_although_it_is_not_read_yet(
     ends: tuple[Channel, Channel], size: int, in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_memory:

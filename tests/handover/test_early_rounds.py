@@ -1,4 +1,4 @@
-"""Rounds go on while they catch up, and end at a good moment."""
+"""When early rounds continue, and when they end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from icwsgw.handover.early_rounds import (
 
 
 def rounds(changes: Iterable[int]) -> list[int]:
-    """The rounds that take place, by their changes."""
+    """The rounds that take place, given the number of changes in each."""
     early, done = EarlyRounds(0.0), []
     for changed in changes:
         done.append(changed)
@@ -32,21 +32,21 @@ def rounds(changes: Iterable[int]) -> list[int]:
 @pytest.mark.parametrize(
     ("changes", "count"),
     [
-        # few are left
+        # few changes are left
         ([3_000, FEW_CHANGES, 1], 2),
-        # two in a row catch up no further
+        # two rounds in a row with no decrease
         ([4_000, 1_500, 600, 590, 580, 1], 5),
-        # one alone may have come at a bad moment
+        # a single round without a decrease may have been at a bad moment
         ([4_000, 1_500, 1_400, 600, 590, 580, 1], 6),
-        # bad moments: it goes on until the changes are as few as before
+        # bad moments: rounds continue until the changes are as few as before
         ([1_519, 963, 787, 1_723, 2_000, 1_000, 1], 6),
         ([943, 625, 662, 452, 385, 741, 400, 1], 7),
-        # a machine that has become slower need not be as fast again
+        # a machine that has become slower need not reach its former speed
         ([386, 334, 678, 1_106, 699, 1], 5),
         ([464, 1_259, 881, 626, 1], 4),
-        # one that is too slow for clients and rounds together only gets slower
+        # a machine too slow for clients and rounds together only gets slower
         ([8_667, 4_730, 2_503, 2_309, 3_129, 3_766, 3_398, 3_865, 7_894], 7),
-        # and what is less still begins anew
+        # a smaller number of changes starts the count again
         ([1_000, 900, 2_000, 400, 410, 420, 1], 6),
     ],
 )
@@ -62,7 +62,7 @@ def test_rounds_end_in_any_case(changes: list[int]) -> None:
         assert done[-1] <= max(FEW_CHANGES, 1.2 * min(done[-3:])), "the last one is a short one"
 
 
-def test_a_busy_gateway_does_not_go_on_for_ever() -> None:
+def test_rounds_of_a_busy_gateway_end() -> None:
     assert len(rounds(500 * 2**number for number in range(100))) == MOST_ROUNDS
 
 
@@ -71,7 +71,7 @@ SERIES = (1_000, 900, 890)
 
 
 def ended(early: EarlyRounds, seconds: float, now: float) -> Next:
-    """What follows the last round of a series, if that takes so long."""
+    """What follows the last round of a series, if it takes this long."""
     *before, last = SERIES
     assert [early.next(changed, seconds, now) for changed in before] == [Next.ROUND] * len(before)
     return early.next(last, seconds, now)

@@ -1,4 +1,4 @@
-"""A service of one process, as it is handed over: to a process like it, or to a worker of a supervisor."""
+"""Handing over a service of one process: to another single process, or to a worker of a supervisor."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def service() -> Any:
     )
 
 
-def test_it_tells_its_identities() -> None:
+def test_it_sends_its_identities() -> None:
     handed = HandedService(service())
     assert handed.handover_facts == {"workers": [[0, 1]]}
     assert (handed.config, handed.draining, handed.listening_services) == (1, False, [2])
@@ -55,7 +55,7 @@ def test_a_process_like_it_takes_over_on_the_same_channel() -> None:
 
 
 @pytest.mark.parametrize("ends", ["done", "failed"])
-def test_a_worker_takes_over_and_its_supervisor_hears_of_it(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+def test_a_worker_takes_over_and_its_supervisor_is_notified(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
     monkeypatch.setattr(handed_service, "Transfer", Inner)
     of = service()
     ours, theirs = socket.socketpair()
@@ -71,7 +71,7 @@ def test_a_worker_takes_over_and_its_supervisor_hears_of_it(monkeypatch: pytest.
     made.begin(True)
     assert (inner.begun, len(of.reactor.readers)) == ([True], 1)
     assert Overrides.from_json(Channel(theirs).receive(5.0)[0]["overrides"]) == of.overrides, "in case it dies"
-    made.pass_on("reload")  # it hears that with the last word
+    made.pass_on("reload")  # the worker learns it with the last message
     inner.channel.send({"early": True})
     assert Channel(worker).receive(5.0)[0] == {"early": True}
     Channel(worker).send({"made": 3})
@@ -97,7 +97,7 @@ def test_a_worker_takes_over_and_its_supervisor_hears_of_it(monkeypatch: pytest.
     [(b"", "the new process has ended"), (b"x" * 10, "the other process sends nonsense")],
     ids=["has ended", "nonsense"],
 )
-def test_a_worker_that_is_not_heard_any_more_ends_it(
+def test_a_worker_that_ends_or_is_silent_ends_the_handover(
     monkeypatch: pytest.MonkeyPatch, words: bytes, reason: str
 ) -> None:
     monkeypatch.setattr(handed_service, "Transfer", Inner)

@@ -1,4 +1,4 @@
-"""Which process goes on with which clients, and as which identities."""
+"""Which process continues with which clients, and with which identities."""
 
 from __future__ import annotations
 

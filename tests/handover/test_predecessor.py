@@ -1,4 +1,4 @@
-"""The process that serves: whatever its successor does, it goes on unless all is taken over."""
+"""The predecessor: whatever its successor does, it continues unless everything is taken over."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from icwsgw.handover.predecessor import (
 from icwsgw.handover.transfer import SILENCE_SECONDS
 from tests.test_layering import ROOT
 
-#: What a successor in these tests begins with.
+#: The message with which successors in these tests begin.
 BEGIN = """
 import os, socket, sys, time
 from icwsgw.handover.channel import Channel
@@ -63,7 +63,7 @@ def service(**changes: Any) -> Any:
     return SimpleNamespace(**{**values, **changes})
 
 
-class File:
+class PidFile:
     """A pid file."""
 
     def __init__(self, path: str) -> None:
@@ -75,7 +75,7 @@ class File:
 
 
 class Draining:
-    """Answers in turn whether shutdown has begun."""
+    """Answers, one after another, whether shutdown has begun."""
 
     def __init__(self, answers: list[bool]) -> None:
         self.answers = answers
@@ -118,7 +118,12 @@ class Attempts(TestCase):
         command = [sys.executable, "-c", BEGIN + script]
         environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
         made = Predecessor(
-            HandedService(of or service()), lambda: command, directory, environment, self.announced.append, File("/p")
+            HandedService(of or service()),
+            lambda: command,
+            directory,
+            environment,
+            self.announced.append,
+            PidFile("/p"),
         )
         return made.hand_over()
 
@@ -152,11 +157,11 @@ class Attempts(TestCase):
 
         return Deferred.fromCoroutine(scenario())
 
-    def test_it_is_killed_while_it_makes_connections(self) -> Deferred[None]:
+    def test_the_successor_is_killed_while_it_makes_connections(self) -> Deferred[None]:
         script = 'channel.send({"ready": "1", "early": True}); channel.receive(5); os.kill(os.getpid(), 9)'
         return Deferred.fromCoroutine(self.fails(script, "SIGKILL|is gone|has ended"))
 
-    def test_it_is_silent_while_it_makes_connections(self) -> Deferred[None]:
+    def test_the_successor_is_silent_while_it_makes_connections(self) -> Deferred[None]:
         script = 'channel.send({"ready": "1", "early": True}); time.sleep(60)'
         return Deferred.fromCoroutine(self.fails(script, "silent for 3 s"))
 
@@ -166,29 +171,29 @@ class Attempts(TestCase):
         stopping.draining = Draining([False, True])
         return Deferred.fromCoroutine(self.fails(script, "shutting down", of=stopping))
 
-    def test_it_fails_to_start(self) -> Deferred[None]:
+    def test_the_successor_fails_to_start(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.fails("sys.exit(3)", "exit status 3"))
 
-    def test_it_is_killed(self) -> Deferred[None]:
+    def test_the_successor_is_killed(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.fails("os.kill(os.getpid(), 9)", "killed by SIGKILL"))
 
-    def test_it_says_why_it_cannot(self) -> Deferred[None]:
+    def test_the_successor_sends_the_reason_why_it_cannot_start(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.fails('channel.send({"failed": "no such option"})', "no such option"))
 
-    def test_it_is_silent(self) -> Deferred[None]:
+    def test_the_successor_is_silent(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.fails('channel.send({"at": "the network"}); time.sleep(60)', "the network"))
 
-    def test_it_sends_nonsense(self) -> Deferred[None]:
+    def test_the_successor_sends_invalid_data(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.fails('channel.socket.sendall(b"x" * 100); time.sleep(60)', "nonsense"))
 
-    def test_it_refuses_the_state(self) -> Deferred[None]:
+    def test_the_successor_refuses_the_state(self) -> Deferred[None]:
         return Deferred.fromCoroutine(
             self.fails(
                 'channel.send({"ready": "1"}); channel.receive(5); channel.send({"failed": "version 7"})', "version 7"
             )
         )
 
-    def test_it_ends_while_it_gets_the_state(self) -> Deferred[None]:
+    def test_the_successor_ends_while_it_receives_the_state(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.fails(READY + "os._exit(1)", "ended|is gone"))
 
     def test_the_state_cannot_be_written(self) -> Deferred[None]:
@@ -201,7 +206,7 @@ class Attempts(TestCase):
             lambda _: self.flushLoggedErrors(ZeroDivisionError) and None
         )
 
-    def test_what_cannot_hand_over_says_so(self) -> Deferred[None]:
+    def test_a_gateway_that_cannot_hand_over_says_so(self) -> Deferred[None]:
         async def scenario() -> None:
             await self.fails("", "shutting down", of=service(draining=True))
             await self.fails("", "embedded replica", of=service(config=SimpleNamespace(devnet=True)))
@@ -239,9 +244,9 @@ class Attempts(TestCase):
 class MemoryReactor(Clock):
     """Starts no processes: it keeps the other end of the channel.
 
-    :ivar far: what a successor would talk by
-    :ivar signals: what the successor was sent
-    :ivar ends: tells that the successor has ended
+    :ivar far: the successor's end of the channel
+    :ivar signals: signals that the successor was sent
+    :ivar ends: call it to report that the successor has ended
     :ivar spawned: arguments of the processes
     """
 
@@ -267,8 +272,8 @@ class MemoryReactor(Clock):
     def removeReader(self, reader: Any) -> None:
         self.readers.remove(reader)
 
-    def say(self, *documents: dict[str, Any]) -> None:
-        """Let the successor say something, and hear it."""
+    def send(self, *documents: dict[str, Any]) -> None:
+        """Send documents as the successor, and let the predecessor read them."""
         for document in documents:
             self.far.send(document)
         for reader in list(self.readers):
@@ -293,15 +298,15 @@ def why(handing: Deferred[dict[str, Any]]) -> str:
     return str(failure.value)
 
 
-def test_it_waits_for_one_that_says_what_it_waits_for_but_not_for_ever() -> None:
+def test_it_waits_for_a_successor_that_reports_progress_but_not_for_ever() -> None:
     made, _, predecessor = in_memory()
     handing = predecessor.hand_over()
     while made.seconds() < START_SECONDS:
         made.advance(SILENCE_SECONDS / 2)
         assert not handing.called
-        made.say({"at": "the network (no answer)"})
+        made.send({"at": "the network (no answer)"})
     made.advance(1.0)
-    made.say({})
+    made.send({})
     assert why(handing) == "the new process is not ready after 120 s: the network (no answer)"
     assert (made.signals, made.readers, made.getDelayedCalls()) == (["KILL"], [], [])
     made.far.close()
@@ -310,13 +315,13 @@ def test_it_waits_for_one_that_says_what_it_waits_for_but_not_for_ever() -> None
 def test_it_waits_no_longer_when_it_is_shut_down_itself() -> None:
     made, of, predecessor = in_memory()
     handing = predecessor.hand_over()
-    made.say({"at": "the network"})
+    made.send({"at": "the network"})
     assert not handing.called
     of.draining = True
-    made.say({"at": "the network"})
+    made.send({"at": "the network"})
     assert why(handing) == "the gateway is shutting down"
     assert made.signals == ["KILL"]
-    # and one more is refused at once
+    # and a second one is refused at once
     assert why(predecessor.hand_over()) == "the gateway is shutting down"
     made.far.close()
 
@@ -331,8 +336,8 @@ def test_a_signal_hands_over_and_stops_or_goes_on(monkeypatch: pytest.MonkeyPatc
     observer: Any = said.append
     globalLogPublisher.addObserver(observer)
     predecessor.signalled()
-    # the answer is there before it is waited for
-    made.say({"ready": "9.9"}, {"taken": 0} if taken else {"failed": "no such option"})
+    # the answer exists before the test waits for it
+    made.send({"ready": "9.9"}, {"taken": 0} if taken else {"failed": "no such option"})
     gc.collect()
     globalLogPublisher.removeObserver(observer)
     assert not [event for event in said if "log_failure" in event], "nobody else reports the failure again"
@@ -342,7 +347,7 @@ def test_a_signal_hands_over_and_stops_or_goes_on(monkeypatch: pytest.MonkeyPatc
 
 
 class Stub:
-    """A service whose transfer is given, and does nothing."""
+    """A service whose transfer is a stub that does nothing."""
 
     def __init__(self, reactor: MemoryReactor) -> None:
         self.reactor = reactor
@@ -367,7 +372,7 @@ def stubbed(**options: Any) -> tuple[MemoryReactor, Stub, Deferred[dict[str, Any
     made = MemoryReactor()
     of = Stub(made)
     predecessor = Predecessor(
-        of, lambda: ["py", "-m", "x"], "/at", {"A": "b"}, options.get("announce", print), File("/p")
+        of, lambda: ["py", "-m", "x"], "/at", {"A": "b"}, options.get("announce", print), PidFile("/p")
     )
     return made, of, predecessor.hand_over()
 
@@ -387,18 +392,18 @@ def test_what_a_successor_is_started_with() -> None:
     made.far.close()
 
 
-def test_one_that_is_ready_is_given_what_it_has_sent_and_only_the_transfer_waits_for_it() -> None:
+def test_a_ready_successors_messages_are_passed_to_the_transfer() -> None:
     announced: list[int] = []
     made, of, handing = stubbed(announce=announced.append)
     with socket.socket() as end:
         made.far.send({"ready": "9.9", "early": True, "sockets": 1}, [end.fileno()])
-    made.say()
+    made.send()
     (channel, ends, ready), early = of.given
     assert (len(ends), ready["ready"], early) == (1, "9.9", True)
     os.close(ends[0])
     channel.send({"go": True})
     assert made.far.receive(5.0)[0] == {"go": True}
-    made.say({"made": 3})
+    made.send({"made": 3})
     assert of.heard == [{"made": 3}]
     made.advance(2 * START_SECONDS)
     assert not handing.called
@@ -413,7 +418,7 @@ def test_one_that_is_ready_is_given_what_it_has_sent_and_only_the_transfer_waits
 
 def test_one_that_ends_in_the_transfer_has_waited_for_clients() -> None:
     made, of, handing = stubbed()
-    made.say({"ready": "9.9"})
+    made.send({"ready": "9.9"})
     made.ends(Failure(ProcessTerminated(3)))
     reason = why(handing)
     assert reason.endswith("the new process ended (exit status 3) while it waited for clients; its output says why")
@@ -424,10 +429,10 @@ def test_one_that_ends_in_the_transfer_has_waited_for_clients() -> None:
 
 
 def test_a_reload_that_is_asked_for_meanwhile_is_passed_on() -> None:
-    """The successor may have read the configuration before."""
+    """The successor may have read its configuration before the reload was requested."""
     made, of = MemoryReactor(), Stub(MemoryReactor())
     of.reactor = made
-    file = File("/p")
+    file = PidFile("/p")
     predecessor = Predecessor(of, lambda: ["py"], "/at", {}, lambda process: None, file)
     reads: list[None] = []
 
@@ -436,7 +441,7 @@ def test_a_reload_that_is_asked_for_meanwhile_is_passed_on() -> None:
 
     reload()
     handing = predecessor.hand_over()
-    made.say({"ready": "9.9"})
+    made.send({"ready": "9.9"})
     assert of.passed_on == []
     reload()
     assert len(reads) == 2, "this process reads it again in any case"
@@ -464,20 +469,20 @@ def test_what_is_asked_for_before_the_successor_is_ready_is_passed_on_when_it_is
     predecessor.rotate_logs(lambda: None)
     predecessor.reload(lambda: None)
     assert (of.passed_on, made.signals) == ([], [])
-    made.say({"ready": "9.9"})
+    made.send({"ready": "9.9"})
     assert of.passed_on == ["reload", "rotate"]
     made.far.close()
 
 
 def test_new_log_files_that_are_asked_for_meanwhile_are_those_of_the_successor_too() -> None:
-    """It may have opened a file that was moved away since."""
+    """The successor may have opened a log file that was moved since."""
     made = MemoryReactor()
     of = Stub(made)
     predecessor = Predecessor(of, lambda: ["py"], "/at", {}, lambda process: None)
     rotations: list[None] = []
     predecessor.rotate_logs(lambda: rotations.append(None))
     predecessor.hand_over()
-    made.say({"ready": "9.9"})
+    made.send({"ready": "9.9"})
     assert not of.go()["rotate"]
     predecessor.rotate_logs(lambda: rotations.append(None))
     assert of.go() == {"pidfile": "", "reload": False, "rotate": True}
@@ -493,7 +498,7 @@ def test_a_handover_that_has_failed_forgets_that_a_reload_was_asked_for() -> Non
     handing = predecessor.hand_over()
     reads: list[None] = []
     predecessor.reload(lambda: reads.append(None))
-    made.say({"failed": "no such option"})
+    made.send({"failed": "no such option"})
     assert why(handing) == "no such option"
     predecessor.reload(lambda: reads.append(None))
     assert len(reads) == 2
@@ -527,7 +532,7 @@ def test_a_command_line_does_not_grow_with_each_upgrade() -> None:
 
 
 def test_a_script_is_run_by_the_interpreter_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The link to the installed version leads to the new one, whose script has another interpreter."""
+    """The link to the installed version points to the new one, whose script names another interpreter."""
     script = tmp_path / "twistd"
     script.write_text("#!/new/python\n")
     assert command_line(["/old/python", str(script), "icws"])[0] == sys.executable

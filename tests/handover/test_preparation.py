@@ -1,4 +1,4 @@
-"""How a gateway is connected with its successor and its predecessor."""
+"""How a gateway prepares to hand over to its successor and to take over from its predecessor."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_successor_is_started_as_this_process_was(monkeypatch: Any) -> None:
     ]
 
 
-def test_a_start_that_fails_is_told_to_the_predecessor() -> None:
+def test_a_failed_start_is_reported_to_the_predecessor() -> None:
     told: list[str] = []
     for successor in (None, SimpleNamespace(failed=told.append)):
         with pytest.raises(ConfigError), reported_to_predecessor(successor):  # type: ignore[arg-type]
@@ -123,7 +123,7 @@ def test_a_successor_takes_the_pid_file_and_is_ready_when_it_serves(monkeypatch:
         ({"go": True, "pidfile": "", "reload": False}, 0, False),
         # of a version that does not know the field
         ({"go": True, "pidfile": ""}, 0, False),
-        # the other process has died before it could tell
+        # the other process has ended before it could send it
         ({}, 1, True),
         ({"overrides": {}}, 1, True),
     ],
@@ -151,7 +151,7 @@ def test_of_an_older_version_that_has_died_no_pid_file_is_known(monkeypatch: Any
     assert (made["pidfile"].path, notifying.began) == ("", 1)
 
 
-def test_a_signal_to_reload_goes_to_who_knows_of_a_successor(monkeypatch: Any) -> None:
+def test_a_reload_signal_is_passed_to_a_handover_in_progress(monkeypatch: Any) -> None:
     _, _, made = prepare(monkeypatch, {})
     made["hung_up"]()
     made["signalled"]()

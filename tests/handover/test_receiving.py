@@ -1,4 +1,4 @@
-"""Taking over from one process or several: the steps are in test_transfer.py."""
+"""Taking over from one process or several; tests of the single steps are in test_transfer.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from icwsgw.handover.receiving import NothingTaken, Receiving, Source
 from icwsgw.handover.service_state import VERSION
 
 
-def test_a_state_of_another_version_is_refused_and_the_other_process_hears_why() -> None:
+def test_a_state_of_another_version_is_refused_with_the_reason() -> None:
     ours, theirs = socket.socketpair()
     other = Channel(theirs)
     other.send({"version": VERSION + 1})

@@ -1,4 +1,4 @@
-"""States of neighbouring versions: each kept sample is read, and what a later version adds is ignored.
+"""Compatibility with neighbouring versions: each saved sample is read, and fields of a later version are ignored.
 
 The rules for a change of the state are in decision 0071.
 """
@@ -33,7 +33,7 @@ from tests.support.handover_state import (
 )
 
 KEPT = sorted(SAMPLES.glob("*.json"))
-#: Seconds of the clock when a state is read: the states were written before.
+#: The clock, in seconds, when a state is read; the samples were written at earlier times.
 LATER = 5.0
 
 
@@ -52,7 +52,7 @@ def no_fault_is_logged() -> Iterator[None]:
 
 
 def read(documents: list[Document]) -> Any:
-    """The service that goes on from a state."""
+    """The service that continues from a state."""
     world = world_with_limits()
     world.run(LATER - world.clock.seconds(), step=0.5)
     service = service_around(world, world.gateway)
@@ -117,7 +117,7 @@ def test_each_kept_state_is_read(path: Path) -> None:
 def test_a_state_that_is_read_and_written_again_is_the_same() -> None:
     documents = documents_of(busy_world())
     again = documents_of(read(documents))
-    # the stub has no overrides and no traces, full buckets are not written, and bytes that waited have left
+    # the stub has no overrides and no traces, full buckets are not written, and waiting bytes have been sent
     ignored = r"overrides|limits\.accepts_by_group|connections\[\]\.(waits_since|session\.trace)"
     before, after = ({line for line in shape_of(each) if not re.match(ignored, line)} for each in (documents, again))
     assert before == after
@@ -136,7 +136,7 @@ def test_what_a_later_version_adds_is_ignored() -> None:
 
 
 def _with_more(path: str, value: Any) -> Any:
-    """A document with a field more in each map whose keys are names of fields."""
+    """A document with an unknown field in each map whose keys are names of fields."""
     if isinstance(value, dict):
         made = {key: _with_more(below(path, key), item) for key, item in value.items()}
         return made if has_data(path) else {**made, "a field of tomorrow": {"a": [1, b"x", None]}}

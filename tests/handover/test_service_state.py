@@ -1,4 +1,4 @@
-"""The state of a service as documents: what one process writes, another one goes on with."""
+"""The state of a service as documents: one process writes it, another one continues from it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Connection:
 
 
 class Part:
-    """A part of a service with a state of its own."""
+    """A part of a service with its own state."""
 
     taken: Any = None
 
@@ -98,7 +98,7 @@ class Part:
 
 
 class FrozenCall:
-    """A call of a :class:`FrozenClock`: it waits until the clock goes on."""
+    """A call of a :class:`FrozenClock`; it waits until the clock runs."""
 
     def __init__(self, delay: float, function: Callable[..., Any], args: tuple[Any, ...], names: Any) -> None:
         self.delay, self.function, self.args, self.names = delay, function, args, names
@@ -120,7 +120,7 @@ class FrozenCall:
 
 
 class FrozenClock:
-    """The clock of a process that does nothing but receive a state."""
+    """A clock that stands still, as in a process that only receives a state."""
 
     def __init__(self, clock: Any) -> None:
         self.clock = clock
@@ -177,7 +177,7 @@ def service_of(world: World, gateway: Any, adopt: Callable[..., Any] | None = No
 
 
 def move(documents: Iterable[tuple[dict[str, Any], list[int]]], taken: Taken) -> bool:
-    """Move documents and sockets as they come out of the channel; whether the last one was among them."""
+    """Move documents and sockets as they come out of the channel; returns whether the last one was among them."""
     over = False
     for document, sockets in documents:
         assert not over
@@ -186,9 +186,9 @@ def move(documents: Iterable[tuple[dict[str, Any], list[int]]], taken: Taken) ->
 
 
 def adopting(clients: list[MemoryClient], fails: Callable[[str], bool] = lambda session: False) -> Callable[..., None]:
-    """How a reactor takes the sockets of clients.
+    """How a reactor adopts the sockets of clients.
 
-    :param fails: whether it finds a fault in the session with an id
+    :param fails: whether the session with this id raises an error
     """
     by_key = {client.session.client_key: client for client in clients if client.session is not None}
 
@@ -234,7 +234,7 @@ def test_all_clients_go_on_in_the_other_process(count: int) -> None:
 
 
 def test_all_clients_go_on_before_the_event_loop_runs_again() -> None:
-    """It has their sockets: it would read one that has not gone on yet, and what it reads would come too early."""
+    """The process has their sockets: it would read from one that has not continued yet, which would be too early."""
     count = 10_050
     handed = [SimpleNamespace(send_unsent=lambda: None, session=None) for _ in range(count)]
     read: list[int] = []
@@ -251,7 +251,7 @@ def test_all_clients_go_on_before_the_event_loop_runs_again() -> None:
     assert read == list(range(count))
 
 
-def test_a_client_that_has_left_meanwhile_is_told_to_its_canister() -> None:
+def test_a_client_that_has_left_meanwhile_gets_ws_close() -> None:
     world = World()
     clients = world.open(2)
     old = service_of(world, world.gateway)
@@ -268,10 +268,10 @@ def test_a_client_that_has_left_meanwhile_is_told_to_its_canister() -> None:
     taken.begin()
     world.gateway, world.context = gateway, gateway.context
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
-def test_a_connection_that_cannot_be_made_costs_itself_alone() -> None:
+def test_a_connection_that_cannot_be_made_affects_no_other() -> None:
     world = World()
     clients = world.open(3)
     old = service_of(world, world.gateway)
@@ -289,8 +289,8 @@ def test_a_connection_that_cannot_be_made_costs_itself_alone() -> None:
     assert len(gateway.registry.sessions) == 2
 
 
-def test_a_connection_with_a_fault_is_told_to_its_canister_by_its_own_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise it would be told twice: by the session of the connection, and by one of a client that has left."""
+def test_a_failed_connection_sends_ws_close_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two ws_close would be sent: by the connection's session, and by that of a client that has left."""
     world = World()
     clients = world.open(2)
     old = service_of(world, world.gateway)
@@ -370,7 +370,7 @@ def test_a_state_that_cannot_be_read_costs_no_connection(monkeypatch: pytest.Mon
     assert new.overridden == []
 
 
-def test_a_part_that_cannot_be_read_costs_itself_alone() -> None:
+def test_a_part_that_cannot_be_read_affects_no_other() -> None:
     world = World()
     documents = [document for document, _ in Handed(service_of(world, world.gateway)).documents()]
     documents[0]["counters"], documents[0]["limits"] = 5, {"at": 1.0}
@@ -397,7 +397,7 @@ def test_what_was_decided_about_many_sessions_is_done_before_they_are_written() 
 # connections that are sent while the first process still serves
 
 
-def test_clients_go_on_from_what_they_have_done_meanwhile() -> None:
+def test_clients_continue_from_their_latest_state() -> None:
     world = World()
     clients = world.open(6)
     active, chatty, gone, late = clients[0], clients[1], clients[2], clients[3]
@@ -438,10 +438,10 @@ def test_clients_go_on_from_what_they_have_done_meanwhile() -> None:
     for client in clients[4:]:
         client.leave()
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
-def test_one_that_has_come_and_one_that_has_gone_are_both_told_at_the_end() -> None:
+def test_clients_that_came_or_left_meanwhile_are_in_the_last_part() -> None:
     world = World()
     gone, late = clients = world.open(2)
     old = service_of(world, world.gateway)
@@ -481,7 +481,7 @@ def test_sessions_that_come_early_find_the_positions_of_their_queues() -> None:
     gateway.stop()
 
 
-def test_one_that_can_no_longer_be_handed_over_stays() -> None:
+def test_a_connection_that_can_no_longer_be_handed_over_stays() -> None:
     world = World()
     clients = world.open(2)
     old = service_of(world, world.gateway)
@@ -491,7 +491,7 @@ def test_one_that_can_no_longer_be_handed_over_stays() -> None:
     handed, taken = Handed(old), Taken(service_of(world, gateway, adopting(clients)))
     assert not move(handed.early(), taken)
     assert len(taken) == 2
-    # as one that has begun to flood
+    # as a connection that has begun to flood
     staying.client = staying.session = None
     assert move(handed.documents(), taken)
     assert (len(taken), handed.connections, len(gateway.registry.sessions)) == (1, [going], 1)
@@ -502,7 +502,7 @@ def test_one_that_can_no_longer_be_handed_over_stays() -> None:
     gateway.stop()
 
 
-def test_a_connection_that_cannot_be_let_go_of_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_cannot_be_detached_affects_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     clients = world.open(3)
     old = service_of(world, world.gateway)
@@ -525,7 +525,7 @@ def test_a_connection_that_cannot_be_let_go_of_costs_itself_alone(monkeypatch: p
 
 
 @pytest.mark.parametrize("fault", [False, True], ids=["it is another by now", "a fault"])
-def test_what_cannot_be_brought_to_a_later_state_is_made_anew(monkeypatch: pytest.MonkeyPatch, fault: bool) -> None:
+def test_a_session_that_cannot_be_updated_is_made_again(monkeypatch: pytest.MonkeyPatch, fault: bool) -> None:
     world = World()
     clients = world.open(2)
     old = service_of(world, world.gateway)
@@ -558,10 +558,10 @@ def test_what_cannot_be_brought_to_a_later_state_is_made_anew(monkeypatch: pytes
         client.echoes(b"after")
         client.leave()
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
-def test_what_could_not_be_made_ends_in_its_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_could_not_be_made_ends_in_its_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     (client,) = world.open(1)
     old = service_of(world, world.gateway)
@@ -593,7 +593,7 @@ def test_what_could_not_be_made_ends_in_its_last_state(monkeypatch: pytest.Monke
     clock.go_on()
     world.gateway, world.context = gateway, gateway.context
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
 def test_identities_of_the_other_process_are_those_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -606,7 +606,7 @@ def test_identities_of_the_other_process_are_those_here(monkeypatch: pytest.Monk
     monkeypatch.setattr(service_state, "with_identities", with_identities)
     world = World()
     taken = Taken(service_of(world, world.gateway), [1, 0])
-    # of another version, had it not been translated
+    # of the other process's identity, if it were not translated
     assert not taken.add({"version": VERSION + 1}, [])
     assert asked == [[1, 0]]
 
@@ -626,7 +626,7 @@ def test_a_handover_that_fails_after_the_early_part_changes_nothing() -> None:
         client.echoes(b"as before")
         client.leave()
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
 def test_another_round_follows_only_while_there_is_less_and_less_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -657,14 +657,14 @@ def test_rounds_at_a_bad_moment_pause_and_begin_anew(monkeypatch: pytest.MonkeyP
     for document, _ in handed.early():
         found.append((len(document.get("changed", ())), handed.pause))
         if sum(pause > 0 for _, pause in found) < 2:
-            # the other process needs long for each piece
+            # the other process needs long for each part
             world.run(GOOD_SECONDS + 0.1)
         for client in clients:
             client.echoes(b"meanwhile")
     assert found == [(0, 0.0), (0, 0.0), *(2 * series), *series[:3], (0, 0.0)]
 
 
-def test_a_piece_ends_after_so_many_looks_even_if_nothing_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_ends_after_a_number_of_sessions_even_if_none_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_state, "MOST_LOOKS", 2)
     world = World()
     old = service_of(world, world.gateway)
@@ -675,8 +675,8 @@ def test_a_piece_ends_after_so_many_looks_even_if_nothing_has_changed(monkeypatc
     )
 
 
-def test_one_that_waits_for_an_answer_is_sent_when_it_has_it_or_in_the_second_round() -> None:
-    """What is made of it in the middle of a call would have to be made anew afterwards."""
+def test_a_session_with_a_call_in_flight_is_sent_later() -> None:
+    """A session that is made in the middle of a call would have to be made again afterwards."""
     world = World()
     resting, busy = world.open(2)
     old = service_of(world, world.gateway)
@@ -707,7 +707,7 @@ def test_one_that_waits_for_an_answer_is_sent_when_it_has_it_or_in_the_second_ro
         client.echoes(b"after")
         client.leave()
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
 def test_a_connection_that_was_not_sent_cannot_change() -> None:
@@ -718,7 +718,7 @@ def test_a_connection_that_was_not_sent_cannot_change() -> None:
             taken.add(document, [])
 
 
-# what comes, before anything is done with it
+# documents are checked before they are used
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The new process: what it is told, and what it says before it serves."""
+"""The successor: the messages that it receives, and those that it sends before it serves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from icwsgw.handover.successor import Successor
 
 
 class Reactor(Clock):
-    """Runs at once, and notes that it is stopped."""
+    """Runs functions at once, and records that it is stopped."""
 
     stopped = False
 
@@ -36,7 +36,7 @@ class Reactor(Clock):
 
 
 class Service:
-    """A service whose network is away at first."""
+    """A service whose network is unreachable at first."""
 
     def __init__(self) -> None:
         self.away: str | None = "no answer"
@@ -125,7 +125,7 @@ def test_the_environment_says_that_there_is_a_predecessor() -> None:
 
 
 def test_a_predecessor_without_listening_sockets_and_facts_is_taken_over_from_too() -> None:
-    """One of an older version says nothing of itself."""
+    """A predecessor of an older version sends no facts about itself."""
     ours, theirs = socket.socketpair()
     reactor, service = Reactor(), Service()
     successor = Successor.from_environment(reactor, {"ICWSGW_HANDOVER": str(theirs.detach())})
@@ -163,7 +163,7 @@ def test_the_clients_of_each_identity_go_to_the_same_one_here(monkeypatch: pytes
 
 
 class Taking:
-    """A state of one document, whose connections go on."""
+    """A state of one document, whose connections can continue."""
 
     def __init__(self, fails: bool = False, refuses: bool = False) -> None:
         self.fails = fails
@@ -196,7 +196,7 @@ class Taking:
     [({"go": True, "pidfile": "/run/a"}, False, "/run/a"), ({"go": True}, True, ""), (None, False, "")],
     ids=["told to go on", "a fault", "the other one has ended"],
 )
-def test_it_goes_on_when_it_has_everything(
+def test_it_continues_when_it_has_everything(
     monkeypatch: pytest.MonkeyPatch, last: dict[str, Any] | None, fails: bool, pidfile: str
 ) -> None:
     channel, successor, service, reactor, began = make()
@@ -240,7 +240,7 @@ def test_a_state_that_it_cannot_go_on_with_ends_it_and_it_says_why(monkeypatch: 
 
 
 @pytest.mark.parametrize("last", [{"bad": True}, None], ids=["a fault", "the other one has ended"])
-def test_before_it_has_everything_it_ends_without_a_word_to_clients(
+def test_before_it_has_everything_it_ends_without_closing_clients(
     monkeypatch: pytest.MonkeyPatch, last: dict[str, Any] | None
 ) -> None:
     channel, _, service, reactor, began = make()
@@ -258,7 +258,7 @@ def test_before_it_has_everything_it_ends_without_a_word_to_clients(
 
 
 @pytest.mark.parametrize("fault", ["accept", "override", "began", "unused"])
-def test_what_fails_after_it_has_taken_over_costs_nothing_else(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+def test_a_failure_after_the_takeover_affects_nothing_else(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     channel, successor, service, reactor, began = make()
     successor.facts = {"supervisor": True, "workers": [[0]]}
     successor.inherit(1, 1)
@@ -296,7 +296,7 @@ def test_what_fails_after_it_has_taken_over_costs_nothing_else(monkeypatch: pyte
     channel.close()
 
 
-def test_it_takes_over_from_several_workers_and_hears_their_supervisor_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_takes_over_from_several_workers_and_their_supervisor_last(monkeypatch: pytest.MonkeyPatch) -> None:
     channel, successor, service, reactor, began = make()
     successor.facts = {"supervisor": True, "workers": [[0], [1]]}
     assert successor.inherit(1, 1)[0].inherited == (1,)
@@ -327,7 +327,7 @@ def test_it_takes_over_from_several_workers_and_hears_their_supervisor_last(monk
 
 @pytest.mark.parametrize("ended", [True, False], ids=["has ended", "says nonsense"])
 @pytest.mark.parametrize("many", [1, 300_000])
-def test_it_goes_on_when_the_supervisor_is_not_heard_any_more(
+def test_it_continues_when_the_supervisor_has_ended_or_is_silent(
     monkeypatch: pytest.MonkeyPatch, ended: bool, many: int
 ) -> None:
     overrides = Overrides(denied=("aaaaa-aa",) * many)
@@ -358,7 +358,7 @@ def test_it_goes_on_when_the_supervisor_is_not_heard_any_more(
     channel.close()
 
 
-def test_what_it_says_to_a_process_that_has_ended_is_lost() -> None:
+def test_messages_to_a_process_that_has_ended_are_dropped() -> None:
     channel, successor, _, reactor, _ = make()
     channel.close()
     successor.failed("the port is taken")

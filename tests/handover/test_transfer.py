@@ -1,4 +1,4 @@
-"""Both sides of a transfer at each step: what fails before the point of no return costs nothing."""
+"""Both sides of a transfer at each step: a failure before the point of no return has no effect on clients."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.receiving import NothingTaken, Receiving, Source
 from icwsgw.handover.transfer import GIVE_WAY_SECONDS, Transfer, give_way, takes_early
 
-#: What a giver sends.
+#: The documents that a giver sends.
 DOCUMENTS: list[dict[str, Any]] = [{"early": True}, {"early": True, "last": True}, {"rest": 1}, {"end": True}]
 
 
-#: The function, which these tests replace: it would hold them up.
+#: The function that lowers the process's priority; tests replace it, since it would slow them down.
 GIVE_WAY = give_way
 
 
@@ -49,7 +49,7 @@ class Handed:
 
 
 class Taken:
-    """What has come, and what became of it."""
+    """The documents that have arrived, and what has been made of them."""
 
     made: list[Taken] = []
     frozen: list[int] = []
@@ -108,7 +108,7 @@ class Giver:
         )
 
     def run(self, early: bool = True) -> None:
-        """Hand over as the reactor would, until it is over."""
+        """Hand over as the reactor would, until the transfer has ended."""
         self.transfer.begin(early)
         while not self.done and not self.failed:
             try:
@@ -148,7 +148,7 @@ def test_everything_is_handed_over(early: bool) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_a_process_that_only_clears_up_gives_way(left: int) -> None:
+def test_a_process_that_only_cleans_up_lowers_its_priority(left: int) -> None:
     giver = Giver()
     giver.service.factory.connections = set(range(2 + left))
     thread = run(giver)
@@ -158,7 +158,7 @@ def test_a_process_that_only_clears_up_gives_way(left: int) -> None:
 
 
 @pytest.mark.parametrize("fault", ["go", "send", "give_way", "detach"])
-def test_what_fails_when_the_other_process_has_everything_keeps_nobody_here(
+def test_a_failure_after_the_point_of_no_return_keeps_no_client_here(
     monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     giver = Giver()
@@ -202,7 +202,7 @@ def test_several_processes_hand_over_to_one() -> None:
     assert Taken.all == [[1, 1, 1]], "whatever did not come by then does not come any more"
 
 
-def test_if_one_of_several_fails_all_go_on() -> None:
+def test_if_one_of_several_fails_all_continue() -> None:
     givers = [Giver(), Giver()]
     givers[1].service.draining = True
     threads = [run(giver) for giver in givers]
@@ -216,7 +216,7 @@ def test_if_one_of_several_fails_all_go_on() -> None:
     assert (Handed.detached, [taken.discarded for taken in Taken.made]) == (0, [1, 1])
 
 
-#: How many words the taker hears before it dies: of the early part, and of the rest.
+#: The number of messages that the taker receives before it is killed: of the early part, and of the rest.
 @pytest.mark.parametrize("words", [0, 1, 2, 3, 4])
 def test_the_taker_is_killed_before_it_has_taken_everything(words: int) -> None:
     giver = Giver()
@@ -231,7 +231,7 @@ def test_the_taker_is_killed_before_it_has_taken_everything(words: int) -> None:
 
 
 def test_the_taker_is_killed_when_it_has_taken_everything() -> None:
-    """From there on it has the clients; the giver does not serve them as well."""
+    """From then on the taker has the clients; the giver does not serve them as well."""
     giver = Giver()
     thread = run(giver, early=False)
     giver.other.receive(5.0)
@@ -263,8 +263,8 @@ def test_the_giver_is_killed_when_it_has_given_everything() -> None:
     assert (Taken.made[0].begun, receiving.go) == (1, {}), "nobody else has the clients"
 
 
-def test_nonsense_behind_everything_changes_nothing() -> None:
-    """The giver has let go, or is about to."""
+def test_invalid_data_after_the_point_of_no_return_changes_nothing() -> None:
+    """The giver has released the clients, or is about to."""
     giver = Giver()
     for document in DOCUMENTS[:4]:
         giver.channel.send(document)
@@ -274,8 +274,8 @@ def test_nonsense_behind_everything_changes_nothing() -> None:
     assert (Taken.made[0].begun, receiving.go) == (1, {})
 
 
-def test_a_giver_that_goes_on_says_so_and_then_the_taker_does_not_serve() -> None:
-    """Its end is not taken for a crash, even if both words cross."""
+def test_a_giver_that_continues_says_so_and_the_taker_does_not_serve() -> None:
+    """The giver's end of the connection is not mistaken for a crash, even if both messages cross."""
     giver = Giver()
     for document in DOCUMENTS[:4]:
         giver.channel.send(document)
@@ -288,7 +288,7 @@ def test_a_giver_that_goes_on_says_so_and_then_the_taker_does_not_serve() -> Non
 
 
 @pytest.mark.parametrize("last", ["stop", "gone", "nonsense"])
-def test_one_of_several_that_has_let_go_is_served_whatever_the_others_do(last: str) -> None:
+def test_a_giver_that_has_released_its_clients_is_served_whatever_the_others_do(last: str) -> None:
     """The first ``taken`` is the point of no return."""
     first, second = Giver(), Giver()
     for giver in (first, second):
@@ -317,7 +317,7 @@ def test_one_of_several_that_has_let_go_is_served_whatever_the_others_do(last: s
 
 
 @pytest.mark.parametrize("fault", [FormatError("bad"), ChannelClosed("bad"), ZeroDivisionError("bad")])
-def test_only_what_nobody_expects_is_logged_as_a_fault(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+def test_only_unexpected_errors_are_logged_as_faults(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
     def broken(taken: Taken, document: Any, sockets: list[int]) -> bool:
         raise fault
 
@@ -341,7 +341,7 @@ def test_a_state_that_is_refused_stays() -> None:
     assert (giver.failed, Handed.detached) == (["bad"], 0)
 
 
-def test_a_taker_that_cannot_go_on_ends_it_with_its_own_words() -> None:
+def test_a_taker_that_cannot_continue_ends_it_with_its_reason() -> None:
     giver = Giver()
     giver.transfer.begin(True)
     giver.other.receive(5.0)
@@ -350,15 +350,15 @@ def test_a_taker_that_cannot_go_on_ends_it_with_its_own_words() -> None:
     assert giver.other.receive(5.0)[0] == {"stop": True}
 
 
-def test_a_taker_that_has_ended_is_noticed_when_something_is_said_to_it() -> None:
+def test_a_taker_that_has_ended_is_noticed_at_the_next_message() -> None:
     giver = Giver()
     giver.other.close()
     giver.transfer.begin(True)
     assert giver.failed == ["the other process is gone: Broken pipe"]
 
 
-def test_between_two_pieces_the_channel_holds_nobody_up() -> None:
-    """The reactor reads it, and serves clients meanwhile."""
+def test_between_two_parts_the_channel_blocks_nothing() -> None:
+    """The reactor reads the channel, and serves clients meanwhile."""
     giver = Giver()
     giver.transfer.begin(True)
     with pytest.raises(BlockingIOError):
@@ -386,7 +386,7 @@ def test_both_sides_say_how_long_clients_have_waited(monkeypatch: pytest.MonkeyP
     assert told == [("taken over", {"connections": 2, "sessions": 0, "seconds": 0.123})]
 
 
-def test_the_process_that_only_clears_up_is_the_last_to_get_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_that_only_cleans_up_has_the_lowest_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[str, float]] = []
     monkeypatch.setattr("os.nice", lambda more: done.append(("nice", more)))
     monkeypatch.setattr("time.sleep", lambda seconds: done.append(("sleep", seconds)))
@@ -431,6 +431,6 @@ def test_a_state_that_cannot_be_written_ends_it() -> None:
     assert giver.failed == ["the state cannot be written down; the log has the reason"]
 
 
-def test_who_takes_early_says_so() -> None:
+def test_a_taker_of_early_documents_says_so() -> None:
     assert takes_early({"early": True})
     assert not takes_early({})

@@ -1,4 +1,4 @@
-"""The gateway on a network that orders calls as the public one does: pools, gossip, blocks by changing block makers."""
+"""The gateway on a network that orders calls as the public one does: pools, gossip, and blocks by changing makers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLIENTS, MESSAGES = 20, 10
 
 
 def burst(order: str, pace: BlockTiming, count: int = MESSAGES, **options: object) -> int:
-    """How many of twenty clients live through messages sent back to back, each of which is echoed."""
+    """The number of twenty clients whose sessions survive messages sent back to back, each of which is echoed."""
     world = World(relay_order=order, pace=pace, nodes=13, query_latency=0.1, **options)  # type: ignore[arg-type]
     clients = [world.client() for _ in range(CLIENTS)]
     world.until(lambda: all(client.opened for client in clients), seconds=60, step=0.02)

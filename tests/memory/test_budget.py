@@ -39,7 +39,7 @@ class Crowd(World):
         self.until(lambda: all(client.opened for client in self.clients), seconds=30)
 
     def rest(self, seconds: float) -> list[float]:
-        """Let time pass; the times of all queries of it."""
+        """Let time pass; returns the times of all queries in it."""
         self.sent.clear()
         self.run(seconds, step=0.02)
         return sorted(time for times in self.sent.values() for time in times)
@@ -48,10 +48,10 @@ class Crowd(World):
         for client in self.clients:
             client.leave()
         self.run(30, step=0.02)
-        self.quiet()
+        self.check_idle()
 
 
-def test_idle_canisters_take_turns() -> None:
+def test_idle_canisters_are_polled_in_turn() -> None:
     world = Crowd()
     budget = world.context.budget
     assert budget is not None
@@ -61,7 +61,7 @@ def test_idle_canisters_take_turns() -> None:
     assert len(counts) == 40
     assert beats * 48 * 0.95 < len(times) <= BUDGET * 49
     assert min(counts) >= 48 * beats / 40 - 2
-    # a few of them are probes, which come besides
+    # a few queries are probes, which are counted in addition
     assert max(counts) <= 48 * beats / 40 * 1.4
     gaps = [later - sooner for each in world.sent.values() for sooner, later in pairwise(each)]
     assert max(gaps) < budget.interval + 0.3
@@ -71,7 +71,7 @@ def test_idle_canisters_take_turns() -> None:
     assert not budget.stretched
 
 
-def test_never_are_there_more_queries_than_the_budget_and_its_burst() -> None:
+def test_queries_never_exceed_the_budget_and_its_burst() -> None:
     world = Crowd()
     for client in world.clients[::3]:
         client.send(b"hello")
@@ -79,12 +79,12 @@ def test_never_are_there_more_queries_than_the_budget_and_its_burst() -> None:
     for first in range(0, len(times), 7):
         for seconds in (1, 5):
             within = sum(times[first] <= time < times[first] + seconds for time in times)
-            # a burst, and what ticks shift
+            # a burst, and what timer ticks shift
             assert within <= BUDGET * seconds + BUDGET * BURST_SECONDS + 4
     world.leave()
 
 
-def test_who_waits_for_an_answer_does_not_wait_for_a_beat() -> None:
+def test_an_answer_does_not_wait_for_a_regular_poll() -> None:
     world = Crowd()
     world.rest(10)
     waits = []
@@ -93,12 +93,12 @@ def test_who_waits_for_an_answer_does_not_wait_for_a_beat() -> None:
         client.echoes(b"hello")
         waits.append(world.clock.seconds() - sent)
         world.run(1, step=0.02)
-    # a beat comes each 2.7 s
+    # the period of regular polls is 2.7 s
     assert max(waits) < 0.5
     world.leave()
 
 
-def test_a_deep_queue_drains_and_everybody_keeps_turns() -> None:
+def test_a_deep_queue_drains_while_all_others_are_polled() -> None:
     world = Crowd(settings=CdkSettings(max_messages=10))
     reader: MemoryClient = world.clients[0]
     cdk = world.replica.host(ECHO_ID).ws
@@ -109,7 +109,7 @@ def test_a_deep_queue_drains_and_everybody_keeps_turns() -> None:
     world.until(lambda: len(reader.received) == 600, seconds=60, step=0.02)
     assert reader.received == [b"%d" % number for number in range(600)]
     took = world.clock.seconds() - started
-    # 60 pages, by its own beats alone it would be 160 s
+    # 60 pages; regular polls alone would need 160 s
     assert took < 60 / (BUDGET * (1 - MOST_BEATS)) + 3
     others = [len(times) for raw, times in world.sent.items() if raw != ECHO_ID.raw]
     assert len(others) == 39
@@ -118,7 +118,7 @@ def test_a_deep_queue_drains_and_everybody_keeps_turns() -> None:
 
 
 @pytest.mark.parametrize("mood", ["calm", "calls under way", "failing"])
-def test_all_that_leaves_is_counted_by_its_kind(mood: str) -> None:
+def test_all_requests_are_counted_by_kind(mood: str) -> None:
     world = World(query_budget=100, call_latency=12.0 if mood == "calls under way" else 0.0)
     if mood == "failing":
         world.replica.faults.add(InjectedFault(kind="http", on="call", rate=0.4))
@@ -140,12 +140,12 @@ def test_all_that_leaves_is_counted_by_its_kind(mood: str) -> None:
         assert calls > 3 + 3 + 3, "tried again"
     assert left["status"] >= 1
     assert left["status"] + left["read_state"] + left["call"] == sent[RequestKind.OWN] + calls
-    # a slot that was booked may turn out not to be needed
+    # a slot that was reserved may turn out not to be needed
     assert left["query"] <= sent[RequestKind.BEAT] + sent[RequestKind.EXTRA] <= left["query"] * 1.1 + 5
     assert sum(left.values()) <= sum(sent)
 
 
-def test_nobody_notices_a_budget_that_suffices() -> None:
+def test_a_sufficient_budget_delays_nothing() -> None:
     world = World(query_budget=100)
     (client,) = world.open()
     for number in range(20):

@@ -1,4 +1,4 @@
-"""Clients receive certificates that every agent can verify, whichever endpoint versions the network has.
+"""Clients receive certificates that every agent can verify, whichever API versions the network's nodes serve.
 
 The devnet's delegations have mainnet's forms: flat ranges in v2, a shard in v3 (dfinity/ic,
 ``rs/http_endpoints/public/src/query.rs`` and ``read_state/canister.rs``).
@@ -20,10 +20,10 @@ from tests.memory.world import ECHO_ID, World
 
 
 class Network(World):
-    """A world whose network loses versions.
+    """A world whose network can stop serving API versions.
 
     :ivar gone: ends of paths that answer 404
-    :ivar asked: ends of the paths that were asked
+    :ivar asked: ends of the paths that were requested
     """
 
     def __init__(self, *gone: str, **options: Any) -> None:
@@ -43,9 +43,9 @@ class Network(World):
         self.run(0.1)
 
     def exchange(self, messages: int = 30) -> bool:
-        """Open a client, send it messages and have them back.
+        """Open a client, send messages to it and get them echoed.
 
-        :returns: whether agents that know the flat form alone can verify all that it got
+        :returns: whether agents that know only the flat form can verify all that it received
         """
         client = self.client()
         certificates: list[bytes] = []
@@ -76,7 +76,7 @@ class Network(World):
         return read_delegation(delegation).flat
 
 
-def test_where_v2_is_there_certificates_reach_clients_as_they_are() -> None:
+def test_with_v2_certificates_reach_clients_unchanged() -> None:
     world = Network()
     assert world.exchange()
     assert world.agent.readable.replaced == 0
@@ -84,7 +84,7 @@ def test_where_v2_is_there_certificates_reach_clients_as_they_are() -> None:
     assert "v2/read_state" not in world.asked
 
 
-def test_the_day_v2_queries_are_gone() -> None:
+def test_a_network_stops_serving_v2_queries() -> None:
     world = Network()
     assert world.exchange()
     world.gone = ("v2/query",)
@@ -96,7 +96,7 @@ def test_the_day_v2_queries_are_gone() -> None:
     assert world.agent.api_versions["query"] == 3
 
 
-def test_a_network_that_never_had_v2_gives_one_with_the_answer_to_ws_open() -> None:
+def test_a_network_without_v2_sends_the_delegation_in_the_answer_to_ws_open() -> None:
     world = Network("v2/query", "v2/read_state")
     assert world.exchange()
     assert world.agent.readable.concern() is None
@@ -110,14 +110,14 @@ def test_a_network_that_has_read_state_v2_alone_is_asked_for_a_delegation() -> N
     assert world.agent.readable.concern() is None
 
 
-def test_when_nothing_gives_the_older_form_clients_that_read_the_newer_are_served() -> None:
+def test_without_the_flat_form_clients_that_read_shards_are_served() -> None:
     world = Network("v2/query", "v2/read_state", "v3/call")
     assert not world.exchange()
     assert "1 canister" in str(world.agent.readable.concern())
     world.gone = ("v2/query", "v3/call")
     world.run(60, 0.1)
     assert world.exchange()
-    # what was kept lasts as long as it verifies
+    # a cached delegation is used as long as it verifies
     world.gone = ("v2/query", "v2/read_state", "v3/call")
     world.run(900, 1.0)
     assert world.exchange()
@@ -125,7 +125,7 @@ def test_when_nothing_gives_the_older_form_clients_that_read_the_newer_are_serve
 
 
 @pytest.mark.parametrize("delegation", ["none", "legacy"])
-def test_other_networks_are_left_alone(delegation: str) -> None:
+def test_delegations_of_other_networks_stay_unchanged(delegation: str) -> None:
     world = World(delegation=delegation, verify=True)
     (client,) = world.open()
     client.echoes(b"there and back")
@@ -133,12 +133,12 @@ def test_other_networks_are_left_alone(delegation: str) -> None:
     assert world.agent.readable.concern() is None
 
 
-def test_a_clock_that_is_behind_makes_no_delegation_one_of_the_future() -> None:
+def test_a_slow_clock_does_not_put_a_delegation_in_the_future() -> None:
     world = Network()
     behind, now_ns = 600 * 10**9, world.now_ns
     world.agent.now_ns = lambda: now_ns() - behind
     object.__setattr__(world.context, "now_ns", world.agent.now_ns)
-    # replicas have told the time
+    # replicas have reported the time
     for _ in range(WITNESSES):
         world.agent.time.take(Evidence.REFUSED, now_ns(), world.clock.seconds(), world.agent.now_ns())
     assert world.exchange(1)

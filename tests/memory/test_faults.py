@@ -50,7 +50,7 @@ class Traffic:
 
 @pytest.mark.parametrize("count", [1, 12])
 @pytest.mark.parametrize("fault", QUERY_FAULTS, ids=name_of)
-def test_a_bad_answer_costs_a_poll_and_no_client(fault: dict[str, Any], count: int) -> None:
+def test_a_bad_answer_costs_a_poll_and_no_session(fault: dict[str, Any], count: int) -> None:
     world = World(query_latency=0.02)
     traffic = Traffic(world)
     traffic.go(1)
@@ -76,7 +76,7 @@ def test_a_bad_answer_costs_a_poll_and_no_client(fault: dict[str, Any], count: i
     ids=name_of,
 )
 @pytest.mark.parametrize("order", ["accepted", "executed"])
-def test_a_call_that_got_lost_is_sent_again_and_order_is_kept(fault: dict[str, Any], count: int, order: str) -> None:
+def test_a_lost_call_is_resubmitted_and_order_is_kept(fault: dict[str, Any], count: int, order: str) -> None:
     world = World(call_latency=0.02, relay_order=order)
     traffic = Traffic(world, 3)
     traffic.go(0.5)
@@ -85,7 +85,7 @@ def test_a_call_that_got_lost_is_sent_again_and_order_is_kept(fault: dict[str, A
     traffic.check(60)
 
 
-def test_a_hanging_query_delays_nobody_by_more_than_a_second() -> None:
+def test_a_hanging_query_delays_no_client_by_more_than_a_second() -> None:
     world = World(query_latency=0.02)
     (client,) = world.open()
     client.send(b"before")
@@ -108,7 +108,7 @@ def test_delivery_resumes_after_all_queries_hung_for_a_while() -> None:
     world.until(lambda: client.received == [b"during"], 1.2)
 
 
-def test_calls_of_one_canister_that_hang_do_not_keep_another_canisters_clients_out() -> None:
+def test_hanging_calls_of_one_canister_do_not_block_another_canisters_clients() -> None:
     world = World()
     world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=ECHO_ID, count=None))
     stuck = [world.client() for _ in range(60)]
@@ -118,7 +118,7 @@ def test_calls_of_one_canister_that_hang_do_not_keep_another_canisters_clients_o
     assert not any(client.opened for client in stuck)
 
 
-def test_clients_that_left_a_silent_canister_before_it_answered_are_kept_in_bounds(
+def test_clients_that_left_before_a_silent_canister_answered_are_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The network has accepted each ws_open, and whether it will be executed is unknown until it expires."""
@@ -141,7 +141,7 @@ def test_clients_that_left_a_silent_canister_before_it_answered_are_kept_in_boun
     assert world.gateway.identity_assignment.loads == [1]
 
 
-def test_a_canister_that_stays_silent_loses_its_clients_after_the_grace() -> None:
+def test_a_silent_canisters_clients_are_closed_after_the_grace_period() -> None:
     world = World(canister_grace=20.0)
     clients, (bystander,) = world.open(3), world.open(1, CHAT_ID)
     world.replica.faults.add(InjectedFault(kind="trap", on="query", canister=ECHO_ID, count=None))
@@ -166,7 +166,7 @@ def test_a_canister_that_stays_silent_loses_its_clients_after_the_grace() -> Non
     ],
     ids=lambda value: value if isinstance(value, str) else name_of(value),
 )
-def test_a_refused_ws_open_reaches_the_client_in_plain_words(fault: dict[str, Any], words: str) -> None:
+def test_a_refused_ws_open_reaches_the_client_with_the_reason(fault: dict[str, Any], words: str) -> None:
     world = World()
     world.replica.faults.add(InjectedFault(on="call", method="ws_open", count=1, **fault))
     client = world.client()
@@ -175,7 +175,7 @@ def test_a_refused_ws_open_reaches_the_client_in_plain_words(fault: dict[str, An
     assert words in client.close_reason
     world.run(1)
     assert world.replica.stats["ws_close"] == 0
-    world.quiet()
+    world.check_idle()
 
 
 def test_a_refused_message_ends_the_session_because_its_sequence_is_broken() -> None:
@@ -196,7 +196,7 @@ REFUSALS: list[dict[str, Any]] = [{"kind": "http", "status": 400}, {"kind": "sto
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=name_of)
-def test_a_message_whose_answer_was_lost_and_whose_repetition_is_refused_was_executed_all_the_same(
+def test_a_message_whose_resubmission_is_refused_may_have_been_executed(
     refusal: dict[str, Any],
 ) -> None:
     world = World(call_latency=0.02)
@@ -210,7 +210,7 @@ def test_a_message_whose_answer_was_lost_and_whose_repetition_is_refused_was_exe
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=name_of)
-def test_a_ws_open_whose_answer_was_lost_and_whose_repetition_is_refused_opens(refusal: dict[str, Any]) -> None:
+def test_a_ws_open_whose_resubmission_is_refused_opens_if_it_was_executed(refusal: dict[str, Any]) -> None:
     world = World(query_latency=0.3)
     for fault in ({"kind": "reset", "after": True}, refusal):
         world.replica.faults.add(InjectedFault(on="call", method="ws_open", count=1, **fault))
@@ -219,10 +219,10 @@ def test_a_ws_open_whose_answer_was_lost_and_whose_repetition_is_refused_opens(r
     client.echoes(b"x")
 
 
-def test_a_ws_open_that_the_canister_may_have_taken_is_taken_back_when_its_client_is_refused() -> None:
+def test_a_refused_ws_open_that_may_have_been_executed_is_followed_by_ws_close() -> None:
     world = World()
     for kind in ("query", "call"):
-        # it is executed, but nobody can know
+        # the call is executed, but the gateway cannot know it
         world.replica.faults.add(InjectedFault(kind="garbage", on=kind, count=None, method="ws_get_messages"))
     world.replica.faults.add(InjectedFault(kind="reset", after=True, on="call", method="ws_open", count=1))
     world.replica.faults.add(InjectedFault(kind="http", status=400, on="call", method="ws_open", count=3))
@@ -232,10 +232,10 @@ def test_a_ws_open_that_the_canister_may_have_taken_is_taken_back_when_its_clien
     world.until(lambda: not world.replica.host(ECHO_ID).ws.clients, 1)
     world.replica.faults.clear()
     world.run(1)
-    world.quiet()
+    world.check_idle()
 
 
-def test_canisters_that_do_not_answer_ws_close_do_not_keep_others_from_hearing_it() -> None:
+def test_canisters_that_do_not_answer_ws_close_do_not_delay_those_of_others() -> None:
     world = World()
     world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=ECHO_ID, method="ws_close", count=None))
     for client in world.open(150):
@@ -245,7 +245,7 @@ def test_canisters_that_do_not_answer_ws_close_do_not_keep_others_from_hearing_i
     world.until(lambda: not world.replica.host(CHAT_ID).ws.clients, 1)
 
 
-def test_a_network_that_asks_all_to_wait_is_left_alone_and_nothing_is_lost() -> None:
+def test_a_rate_limited_network_is_given_time_and_nothing_is_lost() -> None:
     world = World(query_latency=0.02)
     traffic = Traffic(world, 2)
     (third,) = world.open(1, CHAT_ID)
@@ -265,21 +265,21 @@ def test_a_network_that_asks_all_to_wait_is_left_alone_and_nothing_is_lost() -> 
     assert third.close_code is None
 
 
-def test_ws_close_is_told_although_the_network_fails_for_a_while() -> None:
+def test_ws_close_arrives_although_the_network_fails_for_a_while() -> None:
     world = World()
     (client,) = world.open()
     world.replica.faults.add(InjectedFault(kind="http", status=503, on="call", method="ws_close", count=6))
     client.leave()
     world.run(30)
     assert not world.replica.host(ECHO_ID).ws.clients
-    world.quiet()
+    world.check_idle()
 
 
 def reset(world: World) -> None:
     world.replica.reset(ECHO_ID)
 
 
-def test_a_reset_canister_closes_old_clients_soon_and_opens_new_ones_at_once() -> None:
+def test_a_reset_closes_old_clients_soon_and_new_ones_open_at_once() -> None:
     world = World(query_latency=0.02)
     old = world.open(5)
     for client in old:
@@ -292,7 +292,7 @@ def test_a_reset_canister_closes_old_clients_soon_and_opens_new_ones_at_once() -
     newcomer.echoes(b"new life")
 
 
-def test_a_reset_is_found_although_nobody_new_comes() -> None:
+def test_a_reset_is_found_without_a_new_client() -> None:
     world = World(query_latency=0.02)
     old = world.open(3)
     reset(world)
@@ -323,7 +323,7 @@ def test_lagging_replicas_are_no_reset() -> None:
     assert world.metrics.resets.value == 0
 
 
-def test_one_percent_of_everything_goes_wrong_and_nobody_notices() -> None:
+def test_faults_in_one_percent_of_all_requests_affect_no_client() -> None:
     world = World(query_latency=0.02, call_latency=0.02)
     traffic = Traffic(world, 5)
     for fault in QUERY_FAULTS:
@@ -335,7 +335,7 @@ def test_one_percent_of_everything_goes_wrong_and_nobody_notices() -> None:
     traffic.check(60)
 
 
-def test_the_replica_may_come_later_than_the_gateway() -> None:
+def test_the_replica_may_start_after_the_gateway() -> None:
     world = World(start=False)
     down = world.replica.faults.add(InjectedFault(kind="reset", on="status", count=None))
     world.agent.start()
@@ -362,11 +362,11 @@ def test_a_deep_queue_is_drained_by_many_queries_in_order(latency: float) -> Non
     started = world.clock.seconds()
     world.until(lambda: all(len(client.received) == 2000 for client in clients), 60)
     assert clients[0].received == [b"%d" % number for number in range(2000)]
-    # one query after the other would take 80 round trips
+    # sequential queries would take 80 round trips
     assert world.clock.seconds() - started < 25 * latency + 1
 
 
-def test_a_test_network_that_was_made_anew_with_another_root_key_is_believed_again() -> None:
+def test_a_test_network_recreated_with_another_root_key_is_trusted() -> None:
     world = World(verify_batches=True, verify_queries="on")
     (old,) = world.open()
     world.replica = Replica(world.clock, world.now_ns, b"another seed")

@@ -25,11 +25,11 @@ def test_each_identity_has_its_own_queue_and_poller() -> None:
         assert all(key.startswith(prefix + "_") for key in client.keys)
         client.leave()
     world.run(2)
-    world.quiet()
+    world.check_idle()
     assert not world.replica.host(ECHO_ID).ws.clients
 
 
-def test_a_few_clients_cost_one_poller_however_many_identities_there_are() -> None:
+def test_a_few_clients_need_one_poller_with_any_number_of_identities() -> None:
     world = World(identities=10)
     world.open(5)
     assert len(world.gateway.registry.pollers) == 1
@@ -63,14 +63,14 @@ def test_a_drain_tells_the_canister_under_each_identity() -> None:
 def test_a_client_that_leaves_before_its_ws_open_frees_its_place() -> None:
     world = World(identities=2, clients_per_identity=2)
     for _ in range(5):
-        strangers = [world.client() for _ in range(3)]
-        for stranger in strangers:
-            stranger.automatic = False
+        unauthenticated = [world.client() for _ in range(3)]
+        for client in unauthenticated:
+            client.automatic = False
         assert world.gateway.identity_assignment.loads == [2, 1]
-        for stranger in strangers:
-            stranger.leave(1001)
+        for client in unauthenticated:
+            client.leave(1001)
         world.run(1)
         assert world.gateway.identity_assignment.loads == [0, 0]
-    # so that honest ones still fill the first identity first
+    # so that authenticated clients still fill the first identity first
     clients = world.open(2)
     assert len({client.gateway for client in clients}) == 1

@@ -1,4 +1,4 @@
-"""The log of a whole gateway: a line at each session's end, ids for further search, and no secrets."""
+"""The log of a whole gateway: a line at each session's end, ids to search for, and no secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SEED = bytes(range(7, 39))
 
 
 class Log:
-    """All lines of a most talkative gateway, as text and as JSON."""
+    """All log lines of a gateway with the most verbose settings, as text and as JSON."""
 
     def __init__(self) -> None:
         self.text, self.json = io.StringIO(), io.StringIO()
@@ -52,7 +52,7 @@ def log() -> Iterator[Log]:
 
 
 def recorded(client: MemoryClient) -> list[bytes]:
-    """The payloads that a client sends from now on."""
+    """Record the payloads that a client sends from now on."""
     said: list[bytes] = []
     send = client.send_payload
 
@@ -113,7 +113,7 @@ def test_a_session_leads_to_its_calls_and_each_call_to_its_request(log: Log) -> 
     assert [line["request"] for line in log.records("call ended")] == requests
 
 
-def test_no_line_tells_a_secret_whatever_goes_wrong(log: Log) -> None:
+def test_no_log_line_has_a_secret_whatever_fails(log: Log) -> None:
     world = World(canister_grace=3600)
     identity = Ed25519Identity(SEED)
     said: list[list[bytes]] = []
@@ -123,7 +123,7 @@ def test_no_line_tells_a_secret_whatever_goes_wrong(log: Log) -> None:
         said.append(recorded(client))
         return client
 
-    # both ways, while every kind of fault happens once
+    # in both directions, while each kind of fault happens once
     client = connect(identity)
     world.until(lambda: client.opened)
     for fault in QUERY_FAULTS:
@@ -133,7 +133,7 @@ def test_no_line_tells_a_secret_whatever_goes_wrong(log: Log) -> None:
         world.replica.faults.clear()
     world.run(10)
     assert client.received.count(SECRET) == len(QUERY_FAULTS)
-    # calls that are refused and clients that send nonsense
+    # refused calls, and clients that send invalid data
     for fault in (
         {"kind": "http", "status": 400},
         {"kind": "http", "status": 503},
@@ -172,7 +172,7 @@ def test_no_line_tells_a_secret_whatever_goes_wrong(log: Log) -> None:
     for number, payload in enumerate(payload for payloads in said for payload in payloads):
         at = payload.find(b"sender_sig")
         if at >= 0:
-            # behind the name and the head of the byte string
+            # after the field's name and the head of the byte string
             secrets[f"signature {number}"] = payload[at + 12 : at + 28]
     assert len(secrets) > 20
     assert_none_of(secrets, text)

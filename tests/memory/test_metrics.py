@@ -13,7 +13,7 @@ def value(world: World, name: str, **labels: str) -> float | None:
     return world.metrics.registry.get_sample_value(name, labels)
 
 
-def test_the_originals_seven() -> None:
+def test_the_rust_gateways_seven_metrics() -> None:
     world = World(query_latency=0.03)
     stranger = world.client()
     stranger.automatic = False
@@ -33,10 +33,10 @@ def test_the_originals_seven() -> None:
     world.run(1)
     assert value(world, "client_connected_count") == 3
     assert value(world, "clients_connected") == value(world, "active_pollers") == 1
-    # as with the original, not of one that never had a canister
+    # as in the Rust gateway, clients that never had a canister are not counted
     assert value(world, "connection_duration_count") == 2
     assert (value(world, "connection_duration_sum") or 0) > 2
-    # of TLS, which is observed where it ends: tests/server/test_tls.py
+    # handshakes with TLS are observed where they end: tests/server/test_tls.py
     assert value(world, "tls_resolution_time_count") == 0
 
 
@@ -56,7 +56,7 @@ def test_bytes_and_messages_both_ways_are_those_of_the_sessions() -> None:
     assert (value(world, "icws_client_bytes_total") or 0) > 3000
 
 
-def test_queue_lag_is_seen_and_told_by_canister() -> None:
+def test_queue_lag_is_measured_by_canister() -> None:
     world = World()
     (client,) = world.open()
     before = value(world, "icws_queue_lag_seconds_count") or 0
@@ -66,7 +66,7 @@ def test_queue_lag_is_seen_and_told_by_canister() -> None:
     lag = value(world, "icws_canister_queue_lag_seconds", canister=ECHO_ID.text)
     assert lag is not None
     assert 0 <= lag < 0.2
-    # nobody reads the queue for a while
+    # the queue is not read for a while
     world.replica.faults.add(InjectedFault(kind="trap", on="query"))
     client.send(b"late")
     world.run(3)
@@ -81,14 +81,14 @@ def test_queue_lag_is_seen_and_told_by_canister() -> None:
     assert value(world, "icws_canister_queue_lag_seconds", canister=ECHO_ID.text) is None
 
 
-def test_polls_that_find_nothing_and_polls_that_are_woken() -> None:
+def test_empty_polls_and_woken_polls_are_counted() -> None:
     world = World(relay_order="accepted")
     (client,) = world.open()
     empty, found = (world.metrics.queries.values[word] for word in ("empty", "ok"))
     for number in range(20):
         client.echoes(b"%d" % number)
         world.run(0.06)
-    # what a tick finds is followed by another poll half an interval later
+    # when a regular poll finds messages, another poll follows half an interval later
     world.replica.faults.add(InjectedFault(kind="trap", on="query", count=1))
     client.send(b"late")
     world.run(1)
@@ -105,7 +105,7 @@ def test_each_session_has_one_outcome() -> None:
     outcomes: list[str] = []
 
     def ended(outcome: str, client: Any) -> None:
-        # as the wheel does for connections
+        # as the timer wheel does for connections
         world.until(
             lambda: client.session.overdue(world.clock.seconds()) or client.session.state.name in ("OPEN", "CLOSED"), 20
         )
@@ -126,7 +126,7 @@ def test_each_session_has_one_outcome() -> None:
     malformed.send_payload(b"\xff")
     ended("malformed", malformed)
     left = silent()
-    # a code of its own choosing is not the gateway's word
+    # a code that the client chose itself is not reported as the gateway's
     left.leave(CloseCode.DRAINING)
     ended("left", left)
     world.replica.faults.add(InjectedFault(kind="hang", on="call"))

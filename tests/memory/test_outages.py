@@ -27,8 +27,8 @@ OUTAGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("outage", list(OUTAGES))
-def test_five_minutes_cost_no_session_and_messages_flow_afterwards(outage: str) -> None:
-    """The canister's own rounds go on meanwhile: its acknowledgements come afterwards, and are answered in time."""
+def test_an_outage_of_five_minutes_ends_no_session(outage: str) -> None:
+    """The canister keeps sending acknowledgements; they arrive after the outage, and are answered in time."""
     world = World()
     clients = [*world.open(2), *world.open(1, CHAT_ID)]
     for client in clients[:2]:
@@ -39,7 +39,7 @@ def test_five_minutes_cost_no_session_and_messages_flow_afterwards(outage: str) 
     world.run(10)
     for client in clients[:2]:
         client.echoes(b"after")
-    # the rounds of acknowledgements that fell into it, and the keep-alives that answer them
+    # the acknowledgements sent during the outage, and the keep-alives that answer them
     world.run(400, step=0.05)
     clients[0].echoes(b"later")
     assert [client.close_code for client in clients] == [None] * 3
@@ -47,7 +47,7 @@ def test_five_minutes_cost_no_session_and_messages_flow_afterwards(outage: str) 
 
 
 @pytest.mark.parametrize("error", [ConnectFailed("refused"), ConnectionLost("reset")])
-def test_a_network_that_cannot_be_connected_to_costs_no_session(error: Exception) -> None:
+def test_an_unreachable_network_ends_no_session(error: Exception) -> None:
     world = World()
     (client,) = world.open()
     handler, world.transport.handler = world.transport.handler, lambda *_: (_ for _ in ()).throw(error)
@@ -57,7 +57,7 @@ def test_a_network_that_cannot_be_connected_to_costs_no_session(error: Exception
     assert client.close_code is None
 
 
-def test_what_is_sent_late_in_an_outage_arrives_after_it() -> None:
+def test_messages_sent_late_in_an_outage_arrive_after_it() -> None:
     world = World()
     (client,) = world.open()
     fault = world.replica.faults.add(InjectedFault(**OUTAGES["no_healthy_nodes"]))
@@ -68,7 +68,7 @@ def test_what_is_sent_late_in_an_outage_arrives_after_it() -> None:
     world.until(lambda: client.received == [b"meanwhile"])
 
 
-def test_it_is_not_waited_for_longer_than_the_networks_grace() -> None:
+def test_an_outage_is_not_tolerated_longer_than_the_grace_period() -> None:
     world = World(network_grace=120.0)
     (client,), (other,) = world.open(), world.open(1, CHAT_ID)
     world.replica.faults.add(InjectedFault(canister=ECHO_ID, **OUTAGES["no_healthy_nodes"]))
@@ -80,7 +80,7 @@ def test_it_is_not_waited_for_longer_than_the_networks_grace() -> None:
     assert other.close_code is None
 
 
-def test_a_call_that_is_forbidden_for_a_while_is_sent_again() -> None:
+def test_a_temporarily_forbidden_call_is_resubmitted() -> None:
     world = World()
     (client,) = world.open()
     world.replica.faults.add(InjectedFault(on="call", count=4, **OUTAGES["forbidden"]))
@@ -90,7 +90,7 @@ def test_a_call_that_is_forbidden_for_a_while_is_sent_again() -> None:
     world.until(lambda: new.opened)
 
 
-def test_a_call_that_stays_forbidden_is_refused_in_the_networks_words() -> None:
+def test_a_call_that_stays_forbidden_is_refused_with_the_networks_reason() -> None:
     world = World()
     world.replica.faults.add(InjectedFault(on="call", **OUTAGES["forbidden"]))
     client = world.client()
@@ -99,7 +99,7 @@ def test_a_call_that_stays_forbidden_is_refused_in_the_networks_words() -> None:
     assert "HTTP 403 error: forbidden" in client.close_reason
 
 
-def test_a_signature_that_is_wrong_is_refused_at_once_although_replicas_say_403_to_it() -> None:
+def test_an_invalid_signature_is_refused_without_a_retry() -> None:
     world = World()
     words = "Failed to authenticate request 0x12 due to: Invalid signature: Invalid basic signature"
     world.replica.faults.add(InjectedFault(kind="http", on="call", status=403, message=words, count=1))

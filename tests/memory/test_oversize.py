@@ -15,7 +15,7 @@ KB64 = 64 << 10
 
 
 def pile_up(world: World, *senders: tuple[MemoryClient, int, int], canister: Principal = ECHO_ID) -> None:
-    """Let the canister queue messages while nobody can poll it: of each client so many of so many bytes."""
+    """Let the canister queue messages while polls fail: of each client this many of this many bytes."""
     fault = world.replica.faults.add(InjectedFault(kind="http", status=503, on="query", canister=canister))
     world.run(0.5)
     for client, count, size in senders:
@@ -30,7 +30,7 @@ def numbers(client: MemoryClient) -> list[int]:
     return [int(content[:5]) for content in client.received]
 
 
-def test_only_those_are_closed_whose_messages_are_in_no_page() -> None:
+def test_only_clients_whose_messages_are_in_no_page_are_closed() -> None:
     world = World(call_latency=0.001)
     (early, late, last), (quiet,), (bystander,) = world.open(3), world.open(1), world.open(1, CHAT_ID)
     pile_up(world, (early, 20, KB64), (late, 20, KB64), (last, 20, KB64))
@@ -43,7 +43,7 @@ def test_only_those_are_closed_whose_messages_are_in_no_page() -> None:
     assert world.metrics.gaps.value == 13
     for client in (late, last, quiet):
         client.echoes(b"99999")
-    # and nothing is left of it
+    # and nothing is left of that client
     again = world.open(1)[0]
     again.echoes(b"00000")
     world.run(5)
@@ -67,7 +67,7 @@ def test_a_single_message_at_the_end_of_the_queue() -> None:
 
 
 def _limit(world: World, most: int):
-    """A transport that takes no longer answer than so many bytes."""
+    """A transport that accepts no answer longer than this many bytes."""
     handler = world.transport.handler
 
     def limited(*request: object) -> object:
@@ -83,7 +83,7 @@ def _limit(world: World, most: int):
     return limited
 
 
-def test_an_answer_that_is_longer_than_the_gateway_takes_is_gone_past_alike() -> None:
+def test_an_answer_longer_than_the_gateway_accepts_is_skipped_too() -> None:
     world = World(call_latency=0.001)
     early, late = world.open(2)
     world.transport.handler = _limit(world, 300_000)
@@ -103,7 +103,7 @@ def test_clients_that_open_meanwhile_are_served() -> None:
     new[0].echoes(b"00000")
 
 
-def test_a_canister_reset_behind_a_page_that_was_left_out_is_found() -> None:
+def test_a_reset_behind_a_skipped_page_is_found() -> None:
     world = World(call_latency=0.001)
     early, other = world.open(2)
     pile_up(world, (early, 60, KB64))
@@ -116,7 +116,7 @@ def test_a_canister_reset_behind_a_page_that_was_left_out_is_found() -> None:
 
 
 @pytest.mark.parametrize("code", ["IC0504"])
-def test_a_canister_that_breaks_its_contract_for_other_reasons_is_silent_as_ever(code: str) -> None:
+def test_other_contract_violations_count_as_silence(code: str) -> None:
     world = World(canister_grace=20.0)
     (client,), (bystander,) = world.open(), world.open(1, CHAT_ID)
     world.replica.faults.add(

@@ -15,10 +15,10 @@ STEP = 0.05
 
 
 class SteadyClient:
-    """A client that sends at a rate, whatever comes back.
+    """A client that sends at a steady rate, whatever it receives.
 
     :ivar count: messages sent
-    :ivar longest_wait: seconds that what waited in the gateway was to take, at most
+    :ivar longest_wait: the longest expected wait of the gateway's relay queue, in seconds
     """
 
     def __init__(self, world: World, rate: float) -> None:
@@ -60,18 +60,18 @@ def steady(rate: float, seconds: float) -> SteadyClient:
     return client
 
 
-def test_a_client_that_sends_no_faster_than_its_calls_are_executed_lives_through_rounds() -> None:
+def test_a_client_no_faster_than_its_calls_survives_acknowledgement_rounds() -> None:
     client = steady(1.0, 300.0)
     assert client.lives
     assert client.count - len(client.client.received) <= 3
     assert client.longest_wait < 3.0
 
 
-def test_a_client_that_is_too_fast_is_told_so_before_its_canister_drops_it() -> None:
+def test_a_client_that_is_too_fast_is_closed_before_its_canister_drops_it() -> None:
     client = steady(3.0, 300.0)
     assert client.client.closed_by_canister is None
     assert client.client.close_code == CloseCode.TOO_FAST
     assert "the keep-alive comes too late" in client.client.close_reason
-    # one call's duration more than the bound, at most
+    # at most one call's duration above the limit
     assert client.longest_wait < 10.0 + 2.0
     assert client.client.received == [app_message(str(number)) for number in range(len(client.client.received))]

@@ -55,7 +55,7 @@ def test_rounds_of_acknowledgements() -> None:
             client.echoes(b"round %d" % number)
 
 
-def test_who_says_nothing_is_removed_and_told() -> None:
+def test_a_silent_client_is_removed_with_a_close_message() -> None:
     world = world_of(polling_interval=1.0)
     talker, mute = world.open(2)
     seen: list[bytes] = []

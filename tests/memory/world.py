@@ -43,9 +43,9 @@ __all__ = ["CHAT_ID", "ECHO_ID", "MemoryClient", "World"]
 
 
 class MemoryClient(Pausing, SdkClient):
-    """An SDK client that is connected to a gateway without a socket; it is the gateway's ``Client`` as well.
+    """An SDK client connected to a gateway without a socket; it also implements the gateway's ``Client`` interface.
 
-    :ivar close_code: the gateway's close frame
+    :ivar close_code: the code of the gateway's close frame
     """
 
     def __init__(self, world: World, canister: Principal, identity: Ed25519Identity | None, verify: bool):
@@ -72,7 +72,7 @@ class MemoryClient(Pausing, SdkClient):
         self.session.received(payload, is_binary)
 
     def echoes(self, content: bytes) -> None:
-        """Send, and let time pass until just that has come back."""
+        """Send a message, and let time pass until it has been echoed."""
         already = len(self.received)
         self.send(content)
         self.world.until(lambda: self.received[already:] == [content])
@@ -81,7 +81,7 @@ class MemoryClient(Pausing, SdkClient):
         assert self.session is not None
         self.session.left(code)
 
-    # the gateway's side
+    # what the gateway calls
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self._inbox.extend(payload_of(frame) for frame in frames)
@@ -106,10 +106,10 @@ class MemoryClient(Pausing, SdkClient):
 
 
 class World:
-    """Everything, and the clock.
+    """The whole system, and its clock.
 
-    :ivar replica: with its faults and its control
-    :ivar headers: gives the headers that the network adds to an answer, by the request's method; None: it adds none
+    :ivar replica: with its faults and its control interface
+    :ivar headers: returns the headers that the network adds to an answer, by the request's method; None: it adds none
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class World:
             self.clock.advance(step)
 
     def until(self, condition: Any, seconds: float = 10.0, step: float = STEP) -> None:
-        """Let time pass until a condition holds; it is an error if it never does."""
+        """Let time pass until a condition holds; fails if it does not hold within ``seconds``."""
         end = self.clock.seconds() + seconds
         while not condition():
             assert self.clock.seconds() < end, f"not within {seconds} s"
@@ -204,8 +204,8 @@ class World:
         self.until(lambda: all(client.opened for client in clients))
         return clients
 
-    def quiet(self) -> None:
-        """Check that nothing is left of any client."""
+    def check_idle(self) -> None:
+        """Check that no state of any client is left."""
         registry = self.gateway.registry
         assert not registry.sessions
         assert not registry.ending

@@ -1,4 +1,4 @@
-"""A socket leaves its transport, and the connection lives on."""
+"""A socket is detached from its transport, and the connection stays open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The leaner turn serves sockets as Twisted's does, survives what readers do, and leaves other reactors alone."""
+"""EpollTurn serves sockets as Twisted's reactor does, survives errors of readers, and leaves other reactors alone."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_it_serves_and_survives() -> None:
     assert run.stdout.strip() == "echoed 2500000 errors ['ValueError'] lost 5", run.stderr
 
 
-#: A reactor whose time is what its readers say they take, on sockets of their own.
+#: A reactor whose clock advances by the seconds that its readers claim to take, on its own sockets.
 QUEUE = """
 import errno, select, socket, sys
 from twisted.internet.epollreactor import EPollReactor

@@ -1,4 +1,4 @@
-"""fastsend: no byte lost, doubled or out of order, whatever the transport's state."""
+"""Immediate sends: no byte lost, doubled or out of order, in any state of the transport."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ reactor: Any = _reactor
 
 
 class Collector(Protocol):
-    """Keeps what comes in; ``gone`` fires with it when the connection ends."""
+    """Collects received bytes; ``gone`` fires with it when the connection ends."""
 
     def __init__(self) -> None:
         self.received = bytearray()
@@ -91,7 +91,7 @@ class SendNowOverSockets(TestCase):
 
     @inlineCallbacks
     def test_a_full_socket_keeps_order(self) -> Generator[Any, Any, None]:
-        """More than the kernel takes, in many pieces, to a reader that is paused at first."""
+        """Sends more than the kernel accepts, in many pieces, to a reader that is paused at first."""
         self.server.transport.pauseProducing()
         pieces = [struct.pack(">I", n) * 4096 for n in range(1000)]
         for piece in pieces:
@@ -118,7 +118,7 @@ class SendNowOverSockets(TestCase):
 
     @inlineCallbacks
     def test_after_lose_connection_as_write_does(self) -> Generator[Any, Any, None]:
-        """Twisted sends what was written after loseConnection while its buffer is not empty; no more than that."""
+        """Twisted sends what was written after loseConnection while its buffer is not empty; nothing beyond that."""
         send_now(self.client.transport, b"before")
         self.client.transport.loseConnection()
         send_now(self.client.transport, b"")
@@ -137,7 +137,7 @@ class SendNowOverSockets(TestCase):
 
     @inlineCallbacks
     def test_half_close_as_write_does(self) -> Generator[Any, Any, None]:
-        """Twisted sends what is written until the half-close is carried out, in the next turn; nothing later."""
+        """Twisted sends what is written until the half-close is carried out in the next turn; nothing later."""
         self.client.transport.loseWriteConnection()
         send_now(self.client.transport, b"in time")
         got = yield self.server.gone

@@ -395,14 +395,14 @@ class Accounts(Subject):
         self._call.cancel()
         world = self.world
         # the agent's own requests have their time
-        world.run(15.0, lambda: not any(process.transport.under_way for process in world.processes))
+        world.run(15.0, lambda: not any(process.transport.in_flight for process in world.processes))
         if self.truth.troubles["network"] and not world.plan.clocks:
             self._look_at_monitors()
         for process in self.world.processes:
             for left in remains(process):
                 self.truth.fail(left)
-            if process.transport.under_way:
-                self.truth.fail(f"requests remain: {process.transport.under_way}")
+            if process.transport.in_flight:
+                self.truth.fail(f"requests remain: {process.transport.in_flight}")
         for timer in timers(self.world):
             self.truth.fail(f"a timer remains: {timer}")
 

@@ -355,7 +355,7 @@ class SimProcess:
             "undecided rivals": len(gateway.replacements),
             "connections": len(factory.connections),
             "outboxes": len(factory.backlog),
-            "requests": 0 if self.world.plan.upstream else self.transport.under_way,
+            "requests": 0 if self.world.plan.upstream else self.transport.in_flight,
             "places of calls": calls.busy + close_notices.busy,
             "waiting for places": len(calls.line) + len(close_notices.line),
             "pollers in metrics": metrics.pollers.value,  # type: ignore[dict-item]

@@ -250,7 +250,7 @@ class Scenario:
         world.run(SLOWEST, lambda: not ingress._queue and not ingress._timers)
         world.run(1.0)
         # the agent's own requests have their time
-        world.run(15.0, lambda: not any(process.transport.under_way for process in world.processes))
+        world.run(15.0, lambda: not any(process.transport.in_flight for process in world.processes))
         self._check_all(final=True)
         self._check_remains()
         world.truth.check()

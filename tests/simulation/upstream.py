@@ -64,7 +64,7 @@ class WireTransport(Transport):
         return watched
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """Requests without an end."""
         return len(self._deadlines)
 

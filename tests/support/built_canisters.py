@@ -1,6 +1,6 @@
-"""Canisters in Rust, built when a test needs them (cargo, target wasm32-unknown-unknown).
+"""Builds the canisters in Rust that tests need (cargo, target wasm32-unknown-unknown).
 
-They are below ``tests/canisters`` and ``examples``, and share one folder of what cargo makes.
+Their sources are below ``tests/canisters`` and ``examples``; they share one target directory of cargo.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OUT = SOURCES / "target"
 
 @functools.cache
 def build(name: str) -> bytes:
-    """Return the WebAssembly of a canister; cargo builds it where that has not been done.
+    """Return the WebAssembly of a canister; cargo builds it if it is missing or old.
 
     :raises AssertionError: cargo is missing, or fails; the text says why
     """
@@ -33,7 +33,7 @@ def build(name: str) -> bytes:
 
 @functools.cache
 def build_motoko(name: str, source: str) -> bytes:
-    """Return the WebAssembly of a canister in Motoko, whose folder has the compiler in its package.json.
+    """Return the WebAssembly of a canister in Motoko; the package.json in its folder names the compiler.
 
     :raises AssertionError: npm or Node is missing, or the compiler fails; the text says why
     """
@@ -52,12 +52,12 @@ def build_motoko(name: str, source: str) -> bytes:
 
 
 def built(name: str) -> Path:
-    """Return where cargo has put the WebAssembly of a package."""
+    """Return the path to which cargo writes the WebAssembly of a package."""
     return OUT / TARGET / "release" / f"{name.replace('-', '_')}.wasm"
 
 
 def run_cargo(command: Sequence[str], folder: Path) -> None:
-    """Run a command of cargo that puts what it makes below :data:`OUT`.
+    """Run cargo with :data:`OUT` as its target directory.
 
     :raises AssertionError: cargo is missing, or fails; the text says why
     """
@@ -65,7 +65,7 @@ def run_cargo(command: Sequence[str], folder: Path) -> None:
     cargo = shutil.which(command[0], path=path)
     assert cargo, f"cargo is needed to build canisters for tests, with the target {TARGET} (https://rustup.rs)"
     OUT.mkdir(exist_ok=True)
-    # Processes that test side by side build one after the other.
+    # Test processes that run side by side build one after another.
     with (OUT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(

@@ -33,7 +33,7 @@ _PRIMITIVES: list[tuple[t.Primitive, st.SearchStrategy[Any]]] = [
 
 
 class Schema(NamedTuple):
-    """A type and the values it has."""
+    """A type, and a strategy for its values."""
 
     kind: t.Type
     values: st.SearchStrategy[Any]
@@ -60,7 +60,7 @@ def _vector(inner: Schema) -> Schema:
 def _fields(inner: st.SearchStrategy[Schema], min_size: int) -> st.SearchStrategy[dict[Any, Schema]]:
     keys = st.one_of(names, st.integers(0, (1 << 32) - 1))
     unique = st.dictionaries(keys, inner, min_size=min_size, max_size=4)
-    # A name's hash may be another key's number; a type cannot have both.
+    # The hash of a name may equal another key's number; a type cannot have both.
     return unique.filter(lambda d: len({t.hash_name(k) if isinstance(k, str) else k for k in d}) == len(d))
 
 

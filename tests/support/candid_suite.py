@@ -14,11 +14,13 @@ from icwsgw.ic.candid.types import Type
 
 
 class Input(NamedTuple):
+    """One input of an assertion: a binary message or a text."""
+
     is_binary: bool
     content: bytes
 
     def read(self, types: list[Type]) -> list[Any]:
-        """The values at the types.
+        """Decode the input at the types.
 
         :raises FormatError: it does not decode, or not at these types
         """
@@ -31,6 +33,8 @@ class Input(NamedTuple):
 
 
 class Assertion(NamedTuple):
+    """One assertion of a file, with its inputs, operator and types."""
+
     file: str
     number: int
     operator: str
@@ -46,7 +50,7 @@ class Assertion(NamedTuple):
 
 
 def load(path: Path) -> list[Assertion]:
-    """All assertions of a file, in its order."""
+    """All assertions of a file, in order."""
     parser = ValueParser(path.read_bytes())
     out: list[Assertion] = []
     while parser.peek().kind != "end":

@@ -1,4 +1,4 @@
-"""Certificates for tests: mainnet's from tests/vectors, and those of an artificial network with separate keys."""
+"""Certificates for tests: mainnet's from tests/vectors, and those of an artificial network with its own keys."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bare(name: str) -> bytes:
 def verify_mainnet(
     data: bytes, *, canister_id: Principal | None = None, subnet_id: Principal | None = None
 ) -> Certificate:
-    """Verify a mainnet certificate at its own time."""
+    """Verify a mainnet certificate at the time that it states."""
     return verify_certificate(
         data,
         root_key_der=MAINNET_ROOT_KEY_DER,
@@ -57,7 +57,7 @@ def verify_mainnet(
     )
 
 
-# The made-up network: a root subnet and one other.
+# The artificial network: a root subnet and one other.
 
 ROOT_SECRET = bls.secret_key(b"root subnet".ljust(32))
 SUBNET_SECRET = bls.secret_key(b"application subnet".ljust(32))

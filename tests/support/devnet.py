@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def identity(number: int) -> Ed25519Identity:
-    """The n-th of any number of identities."""
+    """The n-th test identity."""
     return Ed25519Identity(number.to_bytes(32, "big"))
 
 
@@ -33,7 +33,7 @@ OTHER_GATEWAY = identity(1001)
 
 
 def result_of(deferred: Deferred[T]) -> T:
-    """The result of a Deferred that has fired; its exception is raised."""
+    """The result of a Deferred that has fired; raises its exception."""
     results: list[Any] = []
     deferred.addBoth(results.append)
     assert results, "no result yet"
@@ -43,12 +43,12 @@ def result_of(deferred: Deferred[T]) -> T:
 
 
 def pending(deferred: Deferred[Any]) -> bool:
-    """Whether a Deferred has no result yet: it has not fired, or waits for another."""
+    """Whether a Deferred has no result yet: it has not fired, or waits for another one."""
     return not deferred.called or bool(deferred.paused)
 
 
 class Net:
-    """A replica whose time is in the test's hands."""
+    """A replica with a clock that the test advances."""
 
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
@@ -59,7 +59,7 @@ class Net:
         return START_NS + round(self.clock.seconds() * 1e9)
 
     def advance(self, seconds: float, step: float | None = None) -> None:
-        """Let time pass; in steps where timers are to see the time they were set for."""
+        """Advance the time, in steps, so that timers fire at their times."""
         left = seconds
         while step is not None and left > step:
             self.clock.advance(step)
@@ -88,12 +88,12 @@ class Net:
     def call(
         self, who: Ed25519Identity, method: str, arg: bytes, canister: Principal = ECHO_ID, version: str = "v4"
     ) -> bytes:
-        """Call at once and return the certified reply; a reject is raised."""
+        """Call and return the certified reply; raises on a reject."""
         request = self.call_request(who, method, arg, canister)
         return self.outcome(result_of(self.submit(request, canister, version)), request, canister)
 
     def outcome(self, answer: Answer, request: envelope.SignedRequest, canister: Principal = ECHO_ID) -> bytes:
-        """The certified reply in the answer to a synchronous call; a reject is raised."""
+        """The certified reply in the answer to a synchronous call; raises on a reject."""
         status, headers, body = answer
         assert (status, headers["Content-Type"]) == (200, "application/cbor"), answer
         fields = cbor.loads(body)
@@ -128,7 +128,7 @@ class Net:
         return self.handle("POST", f"/api/{version}/canister/{canister}/query", self.signed(who, content).body)
 
     def query(self, who: Ed25519Identity | None, method: str, arg: bytes, canister: Principal = ECHO_ID) -> bytes:
-        """Query at once and return the reply; a reject is raised."""
+        """Query and return the reply; raises on a reject."""
         status, _, body = result_of(self.ask(who, method, arg, canister))
         assert status == 200, body
         fields = cbor.loads(body)
@@ -137,7 +137,7 @@ class Net:
         return fields["reply"]["arg"]
 
     def query_management(self, who: Ed25519Identity | None, method: str, arg: bytes, effective: Principal) -> bytes:
-        """Query the management canister about a canister; a reject is raised."""
+        """Query the management canister about a canister; raises on a reject."""
         sender = Principal(b"\x04") if who is None else who.principal
         content = envelope.query_content(sender, Principal(b""), method, arg, self.now_ns() + 240 * 10**9)
         path = f"/api/v3/canister/{effective}/query"
@@ -169,7 +169,7 @@ class Net:
     ) -> None:
         ws.decode_unit_result(self.call(who, "ws_open", ws.encode_open_args(nonce, gateway.principal.raw), canister))
 
-    def say(
+    def send_message(
         self,
         who: Ed25519Identity,
         number: int,
@@ -195,7 +195,7 @@ class Net:
     def poll(
         self, nonce: int = 0, canister: Principal = ECHO_ID, gateway: Ed25519Identity = GATEWAY, *, check: bool = True
     ) -> ws.Batch:
-        """Poll and check what a client would check."""
+        """Poll, and verify the answer as a client would."""
         batch = ws.parse_get_messages(self.query(gateway, "ws_get_messages", ws.encode_get_messages(nonce), canister))
         if batch.messages and check:
             check_messages(
@@ -206,13 +206,13 @@ class Net:
             )
         return batch
 
-    def heard(self, nonce: int = 0, **where: Any) -> list[Any]:
-        """What a poll brings, each as the service message or the application's bytes."""
+    def received(self, nonce: int = 0, **where: Any) -> list[Any]:
+        """Poll, and return for each message the service message or the application's bytes."""
         return [content_of(message) for message in self.poll(nonce, **where).messages]
 
 
 def content_of(message: ws.Message) -> Any:
-    """The service message or the application's bytes in a message."""
+    """The service message in a message, or the application's bytes."""
     fields = cbor.loads(message[3])
     return ws.decode_service_message(fields["content"]) if fields["is_service_message"] else fields["content"]
 

@@ -39,9 +39,9 @@ def rejected(code: int, message: str, certified: bool = False) -> CallOutcome:
 
 
 class Request:
-    """One request under way.
+    """One request in flight.
 
-    :ivar cancelled: the asker gave it up
+    :ivar cancelled: the sender has cancelled it
     """
 
     def __init__(self, canister: Principal, body: bytes, wait: bool, timeout: float) -> None:
@@ -96,7 +96,7 @@ class FakeNetwork:
 
 
 def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetwork, Clock]:
-    """A context over a fake network and a clock."""
+    """A context with a fake network and a clock."""
     clock, network = Clock(), FakeNetwork()
     config = replace(GatewayConfig(data_dir=Path("/nonexistent")), **options)
     context = Context(
@@ -114,13 +114,13 @@ def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetw
 
 
 def set_skew(context: Context, skew_ns: int) -> None:
-    """Let the network's replicas tell a time of theirs that is ahead of ours."""
+    """Set the network's time ahead of the gateway's by ``skew_ns``."""
     now_ns = context.now_ns()
     for _ in range(WITNESSES):
         context.network.time.take(Evidence.REFUSED, now_ns + skew_ns, context.clock.seconds(), now_ns)
 
 
 def envelope(number: int, method: str = "ws_message", size: int = 0, ttl: float = 240.0) -> ClientEnvelope:
-    """A client's envelope that is known by its number."""
+    """A client's envelope that can be recognised by its number."""
     body = b"%d" % number + bytes(size)
     return ClientEnvelope(body, b"\x01" * 29, CANISTER.raw, method, b"", NOW_NS + int(ttl * 1e9))

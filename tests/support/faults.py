@@ -1,4 +1,4 @@
-"""The options of the devnet's faults for polls, for tests that try them one by one or at random."""
+"""The devnet's faults of polls with their options, for tests that inject them one by one or at random."""
 
 from __future__ import annotations
 

@@ -12,19 +12,19 @@ _VERSION = re.compile(r"\d+\\\.\d+\\\.\d+")
 
 
 class Command(NamedTuple):
-    """A command of a ``console`` block and the lines that stand below it."""
+    """A command of a ``console`` block, and the lines below it."""
 
     text: str
     printed: list[str]
 
 
 def prose(document: str) -> str:
-    """The document without its blocks of code."""
+    """The document without its code blocks."""
     return _FENCE.sub("", document)
 
 
 def anchors(document: str) -> list[str]:
-    """The anchors that GitHub gives the headings of a document."""
+    """The anchors that GitHub makes for the headings of a document."""
     headings = re.findall(r"^#{1,6} (.+)$", prose(document), re.M)
     return [re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-") for heading in headings]
 
@@ -36,7 +36,7 @@ def links(document: str) -> list[tuple[str, str]]:
 
 
 def broken_links(file: Path) -> list[str]:
-    """Links of a file that lead nowhere, anchors included."""
+    """The links of a file whose target or anchor does not exist."""
     broken = []
     for path, anchor in links(file.read_text()):
         target = (file.parent / path) if path else file
@@ -46,7 +46,7 @@ def broken_links(file: Path) -> list[str]:
 
 
 def commands(document: str, info: str) -> Iterator[Command]:
-    """The commands of all blocks with this info string, in their order."""
+    """The commands of all blocks with this info string, in order."""
     for found, content in _FENCE.findall(document):
         if found.strip() != info:
             continue
@@ -64,7 +64,7 @@ def commands(document: str, info: str) -> Iterator[Command]:
 
 
 def missing_line(expected: list[str], printed: list[str]) -> str | None:
-    """The first expected line that does not come, in this order; ``...`` is anything, a version any version."""
+    """The first expected line that the output lacks, in this order; ``...`` matches anything, a version any version."""
     rest = iter(printed)
     for line in expected:
         pattern = _VERSION.sub(r"\\d+\\.\\d+\\.\\d+", re.escape(line).replace(re.escape("..."), ".*"))

@@ -1,7 +1,7 @@
-"""The state of a gateway with everything in it, its shape, and its kept samples (``tests/handover/samples``).
+"""The state of a gateway that has some of everything, the shape of that state, and its saved samples.
 
-The gateway of :func:`busy_world` is a real one in memory, with connections at each stage. Some machines are put into
-states by hand that a network would bring about only after minutes.
+The gateway of :func:`busy_world` is a real one in memory, with connections in each stage. Some machines are set by
+hand to states that a network would bring about only after minutes. The samples are in ``tests/handover/samples``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Document = dict[str, Any]
 
 
 class PlainTransport(StringTransport):
-    """A transport that is a plain socket, as far as a handover can tell."""
+    """An in-memory transport with the attributes of a plain socket that a handover uses."""
 
     TLS = False
     _aborting = _writeDisconnecting = False
@@ -95,7 +95,7 @@ class WireClient(SdkClient):
         self.protocol: Any = service.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 40000))
         self.protocol.makeConnection(self.transport)
 
-    def shake(self) -> WireClient:
+    def do_handshake(self) -> WireClient:
         self.protocol.dataReceived(handshake())
         answer, _, frames = self.transport.value().partition(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 101 "), answer
@@ -104,12 +104,12 @@ class WireClient(SdkClient):
         return self
 
     def open(self) -> WireClient:
-        self.shake()
+        self.do_handshake()
         self._world.until(lambda: self.read() and self.opened)
         return self
 
     def read(self) -> bool:
-        """Take what has come, and answer."""
+        """Read the frames so far, and send the answers."""
         data = self.transport.value()
         self.transport.clear()
         for opcode, payload in read_frames(data):
@@ -118,12 +118,12 @@ class WireClient(SdkClient):
                     self.protocol.dataReceived(masked(2, answer))
         return True
 
-    def say(self, content: bytes) -> None:
+    def send_message(self, content: bytes) -> None:
         self.protocol.dataReceived(masked(2, self.message_payload(content, self._world.now_ns())))
 
 
 def service_around(world: World, gateway: Gateway) -> Any:
-    """A service with a gateway and its server, without anything that listens."""
+    """A service with a gateway and a server that does not listen."""
     factory = GatewayFactory(gateway)
     overridden: list[Overrides] = []
 
@@ -153,12 +153,12 @@ def service_around(world: World, gateway: Gateway) -> Any:
 
 
 def plain_sockets() -> Any:
-    """Let transports of this module pass for plain sockets."""
+    """Make the handover accept transports of this module as plain sockets."""
     return mock.patch.object(detached_socket, "_PLAIN", frozenset({PlainTransport}))
 
 
 def world_with_limits() -> World:
-    """A world in which every limit is set that has a state."""
+    """A world in which every limit that has a state is set."""
     return World(
         call_latency=0.05,
         query_latency=0.01,
@@ -179,7 +179,7 @@ def world_with_limits() -> World:
 
 
 def busy_world() -> Any:
-    """A service that has something of everything.
+    """A service that has some of everything.
 
     :return: as :func:`service_around`
     """
@@ -194,28 +194,28 @@ def busy_world() -> Any:
     )
     clients = [WireClient(service, canister).open() for canister in (ECHO_ID, ECHO_ID, CHAT_ID, ECHO_ID, CHAT_ID)]
     for client in clients[:2]:
-        client.say(b"before")
+        client.send_message(b"before")
     world.run(0.5)
     for client in clients:
         client.read()
     # each stage of a connection
     WireClient(service).protocol.dataReceived(handshake()[:30])
-    WireClient(service).shake()
-    opening = WireClient(service).shake()
+    WireClient(service).do_handshake()
+    opening = WireClient(service).do_handshake()
     opening.read()
     world.run(0.01)
-    closing = WireClient(service).shake()
+    closing = WireClient(service).do_handshake()
     closing.protocol.dataReceived(masked(8, b"\x03\xe8"))
-    # a message in part, and bytes that wait for the client
+    # a partial message, and bytes that wait for the client
     clients[0].protocol.dataReceived(masked(2, b"a part", fin=False) + masked(0, b"another")[:4])
     clients[0].transport.dataBuffer = b"\x82\x01a"
-    # calls in flight, queued, and out of turn
+    # calls in flight, queued, and out of order
     for content in (b"one", b"two", b"three"):
-        clients[1].say(content)
+        clients[1].send_message(content)
     clients[1]._sequence_out += 1
-    clients[1].say(b"out of turn")
-    # two have left, and their canisters are not told yet, one of them with a last word before
-    clients[3].say(b"the last word")
+    clients[1].send_message(b"out of turn")
+    # two clients have left, their canisters do not know it yet; one of them sent a message before
+    clients[3].send_message(b"the last word")
     for client in clients[3:]:
         client.protocol.session.left(1001)
         client.protocol.session = None
@@ -226,7 +226,7 @@ def busy_world() -> Any:
 
 
 def _by_hand(service: Any, clients: list[WireClient], opening: WireClient) -> None:
-    """States that need minutes, or a network that fails."""
+    """Set states that would need minutes, or a network that fails."""
     world: World = service.world
     context, now = world.context, world.clock.seconds()
     sessions = [client.protocol.session for client in clients]
@@ -247,7 +247,7 @@ def _by_hand(service: Any, clients: list[WireClient], opening: WireClient) -> No
     connection = Tracing("abcde-fg").connection("192.0.2.1")
     assert connection is not None
     sessions[0].trace = connection.opened(sessions[0].id, "192.0.2.1")
-    # a client that is not read, and one that does not read
+    # a client that the gateway does not read from, and one that does not read
     clients[1].protocol._frames_left = -5.0
     clients[1].protocol._over()
     clients[0].protocol._outbox.pauseProducing()
@@ -272,7 +272,7 @@ def _by_hand(service: Any, clients: list[WireClient], opening: WireClient) -> No
 
 
 def documents_of(service: Any) -> list[Document]:
-    """The documents by which a service is handed over, as the other process gets them; what comes of sets is sorted."""
+    """The documents by which a service is handed over, as the successor receives them; sets are sorted."""
     with plain_sockets():
         documents = [cbor.loads(cbor.dumps(document)) for document, _ in Handed(service).documents()]
     documents[0]["gateway"]["ended"].sort(key=lambda ended: ended["id"])
@@ -282,7 +282,7 @@ def documents_of(service: Any) -> list[Document]:
 
 
 def take_over(documents: Iterable[Document], service: Any) -> None:
-    """Let a service go on from documents."""
+    """Let a service continue from documents."""
     taken = Taken(service)
     for document in documents:
         sockets = []
@@ -301,7 +301,7 @@ def take_over(documents: Iterable[Document], service: Any) -> None:
 
 
 def shape_of(documents: Iterable[Document]) -> list[str]:
-    """What a state consists of: a line for each path, with the kinds of its values."""
+    """The shape of a state: a line for each path, with the types of its values."""
     kinds: dict[str, set[str]] = {}
     for document in documents:
         _look("", document, kinds)
@@ -309,7 +309,7 @@ def shape_of(documents: Iterable[Document]) -> list[str]:
 
 
 def has_data(path: str) -> bool:
-    """Whether the map at a path has data for keys."""
+    """Whether the keys of the map at a path are data, not names of fields."""
     names = path.removesuffix(".*").rpartition(".")[2], path.rpartition(".")[2]
     return any(name in MAPS for name in names)
 
@@ -326,7 +326,7 @@ def _look(path: str, value: Any, kinds: dict[str, set[str]]) -> None:
         for key, item in value.items():
             _look(below(path, key), item, kinds)
     elif isinstance(value, (list, tuple)):
-        # rows, whose places have a meaning
+        # rows, in which each position has its own meaning
         mixed = len({type(item) for item in value}) > 1
         for index, item in enumerate(value):
             _look(f"{path}[{index}]" if mixed else f"{path}[]", item, kinds)
@@ -336,12 +336,12 @@ def _look(path: str, value: Any, kinds: dict[str, set[str]]) -> None:
 
 
 def save(documents: list[Document], path: Path) -> None:
-    """Keep a state."""
+    """Save a state to a file."""
     path.write_text(json.dumps(_to_json(documents), indent=1) + "\n")
 
 
 def load(path: Path) -> list[Document]:
-    """A kept state."""
+    """Load a saved state."""
     found: list[Document] = _from_json(json.loads(path.read_text()))
     return found
 

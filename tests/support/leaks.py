@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 
 def forms(secret: bytes) -> Iterator[bytes]:
-    """The bytes as they are, in hex, as Python shows them, and in base64 wherever they may begin in what is encoded."""
+    """The bytes in each form: raw, hex, Python's repr, and base64 at each possible alignment."""
     yield secret
     yield secret.hex().encode()
     yield secret.hex().upper().encode()
@@ -15,12 +15,12 @@ def forms(secret: bytes) -> Iterator[bytes]:
     yield ", ".join(map(str, secret)).encode()
     for encode in (b64encode, urlsafe_b64encode):
         for before in range(3):
-            # without the characters that depend on what stands before and behind
+            # without the characters that depend on the bytes before and after
             yield encode(bytes(before) + secret)[4:-4]
 
 
 def assert_none_of(secrets: Mapping[str, bytes], text: bytes) -> None:
-    """Fail with the name of a secret that stands in ``text``; of long ones a part is looked for."""
+    """Fail with the name of a secret that ``text`` contains; a part is searched for if the secret is long."""
     for what, secret in secrets.items():
         assert len(secret) >= 12, f"{what} is too short to be told from chance"
         for form in forms(secret[:16]):

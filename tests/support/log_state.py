@@ -1,4 +1,4 @@
-"""Resets the log's settings, which are global in a process that many tests share."""
+"""Resets the log's settings, which are global in the process that runs the tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from icwsgw.observe.levels import Levels
 
 
 def reset_logs() -> None:
-    """Make the log's settings those of a process that has just begun."""
+    """Reset the log's settings to those of a new process."""
     logs._overrides.clear()
     logs._mark.clear()
     logs.hide_clients("full")

@@ -14,32 +14,32 @@ Self = TypeVar("Self", bound="MachineScript")
 
 
 class MachineScript:
-    """One machine, the time, and what the machine has asked for since the last look.
+    """Drives one state machine: holds the time and the effects since the last check.
 
     :ivar now: seconds
-    :ivar asked_for: names of effects, in order; with what they are about where a subclass says so
+    :ivar recorded: names of effects, in order; a subclass may append what an effect refers to
     """
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
-        self.asked_for: list[str] = []
+        self.recorded: list[str] = []
 
     def after(self: Self, seconds: float) -> Self:
-        """Time passes."""
+        """Advance the time."""
         self.now += seconds
         return self
 
-    def shows(self: Self, *asked_for: str) -> Self:
-        """The machine has asked for this since the last look, and for nothing else."""
-        assert self.asked_for == list(asked_for)
-        return self.forgets()
+    def shows(self: Self, *expected: str) -> Self:
+        """Assert that exactly these effects occurred since the last check."""
+        assert self.recorded == list(expected)
+        return self.discards_effects()
 
-    def forgets(self: Self) -> Self:
-        """What the machine has asked for so far does not matter."""
-        self.asked_for = []
+    def discards_effects(self: Self) -> Self:
+        """Drop the effects so far without checking them."""
+        self.recorded = []
         return self
 
     def note(self: Self, effects: Iterable[Enum]) -> Self:
-        """Note what the machine asks for."""
-        self.asked_for += [effect.name for effect in effects]
+        """Record the machine's effects."""
+        self.recorded += [effect.name for effect in effects]
         return self

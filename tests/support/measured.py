@@ -1,4 +1,4 @@
-"""Commands of tests that count for coverage, because what they run cannot run in the process of the tests."""
+"""Command lines for subprocesses of tests whose coverage counts, because their code cannot run in the test process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.acceptance.processes import ROOT
 
 
 def interpreter() -> list[str]:
-    """The Python of the tests; under coverage where this process is."""
+    """The command line of the Python interpreter, under coverage if the test process is."""
     coverage = sys.modules.get("coverage")
     if coverage is None or coverage.Coverage.current() is None:
         return [sys.executable]

@@ -34,13 +34,13 @@ def _parsed(uri: bytes) -> Url:
 
 @implementer(IAgent)
 class MemoryTransport:
-    """Requests that go nowhere but to a handler.
+    """Passes each request to a handler, without a network.
 
     :param clock: for deadlines and latency
-    :param handler: answers
-    :param latency: seconds before the handler hears of a request, and the same before the caller hears of its answer
+    :param handler: returns the answers
+    :param latency: seconds until the handler gets a request, and again until the caller gets the answer
     :ivar requests: (method, path, body) of all requests so far
-    :ivar under_way: how many have no end yet
+    :ivar in_flight: the number of requests without an answer
     """
 
     def __init__(self, clock: Clock, handler: Handler, latency: float = 0.0) -> None:
@@ -48,14 +48,14 @@ class MemoryTransport:
         self.handler = handler
         self.latency = latency
         self.requests: list[tuple[str, str, bytes]] = []
-        self.under_way = 0
+        self.in_flight = 0
         self.closed = False
 
     def fetch(self, method: bytes, url: Url, body: bytes = b"", *, timeout: float) -> Deferred[ParsedResponse]:
         """As Transport.fetch."""
         request = (method.decode(), url.path.decode(), body)
         self.requests.append(request)
-        self.under_way += 1
+        self.in_flight += 1
         asked: list[Deferred[Any]] = []
 
         def cancelled(_: Deferred[ParsedResponse]) -> None:
@@ -66,7 +66,7 @@ class MemoryTransport:
         timer = self.clock.callLater(timeout, self._late, done, asked)
 
         def ended(result: Any) -> Any:
-            self.under_way -= 1
+            self.in_flight -= 1
             if timer.active():
                 timer.cancel()
             return result
@@ -110,7 +110,7 @@ class MemoryTransport:
         return self.agent(30.0).request(method, uri, headers, bodyProducer)
 
     def close(self) -> Deferred[None]:
-        """As Transport.close; what is under way is left to its deadline."""
+        """As Transport.close; requests in flight end at their deadlines."""
         self.closed = True
         done: Deferred[None] = Deferred()
         done.callback(None)
@@ -131,14 +131,14 @@ class MemoryTransport:
 
 @implementer(IAgent)
 class MemoryAgent:
-    """Send a request as an IAgent does."""
+    """Sends a request as an IAgent does."""
 
     def __init__(self, transport: MemoryTransport, timeout: float) -> None:
         self.transport = transport
         self.timeout = timeout
 
     def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[Any]:
-        """Send a request; bodies must be at hand when ``startProducing`` returns."""
+        """Send a request; its body must be complete when ``startProducing`` returns."""
         collector = BodyCollector()
         if bodyProducer is not None:
             bodyProducer.startProducing(collector)

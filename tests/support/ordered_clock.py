@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 
 class _Call(DelayedCall):
-    """A call that takes its new place when it is put off, too; Twisted's leaves that to the next sort."""
+    """A delayed call that is moved to its new position as soon as its time changes; Twisted waits for the next sort."""
 
     def reset(self, secondsFromNow: float) -> None:
         super().reset(secondsFromNow)
@@ -24,7 +24,7 @@ class _Call(DelayedCall):
 
 
 class OrderedClock(Clock):
-    """A Clock that puts each call in its place, where Twisted's sorts all calls at every turn."""
+    """A Clock that inserts each call at its position, where Twisted's sorts all calls at every turn."""
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> DelayedCall:  # type: ignore[override]
         call = _Call(self.seconds() + delay, callable, args, kw, self.calls.remove, self._put, self.seconds)
@@ -32,9 +32,9 @@ class OrderedClock(Clock):
         return call
 
     def _put(self, call: DelayedCall) -> None:
-        """Its time has changed."""
+        """Move a call after its time has changed."""
         self.calls.remove(call)
         insort(self.calls, call, key=DelayedCall.getTime)
 
     def _sortCalls(self) -> None:
-        """They are sorted."""
+        """Do nothing: the calls are always sorted."""

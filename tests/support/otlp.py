@@ -1,4 +1,4 @@
-"""A collector of traces: OTLP's TraceService over gRPC on loopback, with the received spans as plain objects."""
+"""A trace collector: OTLP's TraceService over gRPC on loopback; the received spans are plain objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 @dataclass
 class CollectedSpan:
-    """A span as it arrived."""
+    """A received span."""
 
     name: str
     trace: str
@@ -39,7 +39,7 @@ def _values(pairs: Any) -> dict[str, Any]:
 
 
 class Collector(TraceServiceServicer):
-    """Listens from the start; :meth:`stop` ends it.
+    """Listens from its construction until :meth:`stop`.
 
     :ivar spans: in order of arrival
     :ivar raw: every request, serialised
@@ -88,12 +88,12 @@ class Collector(TraceServiceServicer):
         return ExportTraceServiceResponse()
 
     def named(self, name: str) -> list[CollectedSpan]:
-        """Spans of one name, in the order they began."""
+        """Spans of one name, in the order of their start times."""
         with self._news:
             return sorted((span for span in self.spans if span.name == name), key=lambda span: span.start)
 
     def wait_for(self, condition: Callable[[], object], timeout: float = 30.0) -> None:
-        """Wait until what has arrived fulfils a condition."""
+        """Wait until the received spans fulfil a condition."""
         end = time.monotonic() + timeout
         with self._news:
             while not condition():

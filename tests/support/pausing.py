@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 class Pausing:
-    """A session pauses who is not paused, and resumes who is.
+    """Checks that a session pauses and resumes its client alternately.
 
-    :ivar paused: whether the gateway wants to hear nothing at present
+    :ivar paused: whether the gateway has paused reading
     """
 
     paused = False

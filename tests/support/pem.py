@@ -34,7 +34,7 @@ _MAY_SIGN = x509.KeyUsage(
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority of a test's own."""
+    """A certificate authority made for one test."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
@@ -46,13 +46,13 @@ class Authority:
 
 @dataclass(frozen=True)
 class ServerPem:
-    """What a server has: its certificate (with the chain, where there is one) and its key."""
+    """A server's certificate (with its chain, if any) and private key."""
 
     certificate: bytes
     key: bytes
 
     def write(self, directory: Path, name: str = "server") -> tuple[Path, Path]:
-        """Write both; the paths of certificate and key."""
+        """Write both files; returns the paths of the certificate and the key."""
         certificate, key = directory / f"{name}.pem", directory / f"{name}.key"
         certificate.write_bytes(self.certificate)
         key.write_bytes(self.key)
@@ -79,7 +79,7 @@ def authority(name: str = "test authority", *, signer: Authority | None = None) 
         .not_valid_before(_now() - datetime.timedelta(days=1))
         .not_valid_after(_now() + datetime.timedelta(days=30))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        # Python 3.13 insists on these two, and on the authority's identifier below (VERIFY_X509_STRICT).
+        # Python 3.13 requires these two, and the authority's identifier below (VERIFY_X509_STRICT).
         .add_extension(_MAY_SIGN, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key if signer is None else signer.key, hashes.SHA256())

@@ -1,4 +1,4 @@
-"""A WebSocket client on a blocking socket, for tests that send invalid data, which libraries do not allow."""
+"""A WebSocket client on a blocking socket, for tests that send invalid data, which libraries cannot send."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DEADLINE = 60.0
 class RawClient:
     """One connection.
 
-    :param source: the address it comes from, None for any
-    :ivar status: of the answer to the handshake, 0 before
+    :param source: the local address, None for any
+    :ivar status: the HTTP status of the answer to the handshake; 0 before it
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class RawClient:
         self.head = b""
         self._data = b""
 
-    def shake(self, *headers: str, before: bytes = b"") -> RawClient:
-        """Send the HTTP request, behind ``before``, and read its answer."""
+    def do_handshake(self, *headers: str, before: bytes = b"") -> RawClient:
+        """Send ``before`` and the handshake request, and read the answer."""
         self.socket.sendall(before + handshake(*headers))
         return self.answer()
 
@@ -52,14 +52,14 @@ class RawClient:
         self.socket.sendall(masked(opcode, payload))
 
     def frame(self) -> tuple[int, bytes] | None:
-        """The next frame of a server; None at the end of the stream."""
+        """The server's next frame; None at the end of the stream."""
         while (found := self._frame()) is None:
             if not self._read():
                 return None
         return found
 
     def close_code(self) -> int | None:
-        """Read up to the close frame, and answer it; None when the connection just ends."""
+        """Read up to the close frame, and answer it; None if the connection ends without one."""
         while (found := self.frame()) is not None:
             if found[0] == 8:
                 return int.from_bytes(found[1][:2], "big")
@@ -98,7 +98,7 @@ class RawClient:
 
 
 class RawSdkClient(SdkClient):
-    """An SDK client on such a connection."""
+    """An SDK client on a :class:`RawClient`."""
 
     def __init__(self, connection: RawClient, canister: Principal, identity: Ed25519Identity | None = None) -> None:
         super().__init__(canister, identity)
@@ -107,12 +107,12 @@ class RawSdkClient(SdkClient):
     def open(self) -> Self:
         """Shake hands and wait for the canister's first message."""
         if not self.connection.status:
-            self.connection.shake()
+            self.connection.do_handshake()
         assert self.connection.status == 101, self.connection.head
         self.until(lambda: self.opened)
         return self
 
-    def say(self, content: bytes) -> None:
+    def send_message(self, content: bytes) -> None:
         """Send an application message."""
         self.connection.send(self.message_payload(content, time.time_ns()))
 

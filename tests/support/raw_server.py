@@ -89,7 +89,7 @@ class RawServer:
             self.listening = reactor.listenSSL(port, self.factory, self.ssl, interface="127.0.0.1")
         self.port: int = self.listening.getHost().port
 
-    def an_end(self) -> Deferred[None]:
+    def next_end(self) -> Deferred[None]:
         """Fire when the next connection ends."""
         d: Deferred[None] = Deferred()
         self.end_waiters.append(d)
@@ -98,7 +98,7 @@ class RawServer:
     async def stop(self) -> None:
         await maybeDeferred(self.listening.stopListening)
         while self.ended < len(self.connections):
-            d = self.an_end()
+            d = self.next_end()
             for connection in self.connections:
                 connection.transport.abortConnection()
             await d

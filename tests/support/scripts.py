@@ -1,4 +1,4 @@
-"""Imports the programs of scripts/, which is not a package, as modules."""
+"""Imports the programs of scripts/ as modules, since scripts/ is not a package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load_script(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # what it imports from beside itself is found there when it is run as a program
+    # a script finds modules beside itself when it runs as a program
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
         spec.loader.exec_module(module)

@@ -51,7 +51,7 @@ class SdkClient:
         self._sequence_out = 0
 
     def handle(self, payload: bytes, now_ns: int) -> list[bytes]:
-        """Take a payload from the gateway; returns the payloads to send back."""
+        """Handle a payload from the gateway; returns the payloads to send in answer."""
         message = cbor.loads(payload)
         if self.gateway is None:
             self.gateway = Principal(message["gateway_principal"])
@@ -72,7 +72,7 @@ class SdkClient:
         return self.envelope("ws_message", encode_message_args(args), now_ns)
 
     def envelope(self, method: str, arg: bytes, now_ns: int, ttl: float = 240.0) -> bytes:
-        """Any call, as the SDK sends it."""
+        """A signed envelope for any method, as the SDK makes it."""
         content = call_content(
             self.identity.principal, self.canister, method, arg, now_ns + int(ttl * 1e9), secrets.token_bytes(16)
         )

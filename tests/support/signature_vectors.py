@@ -1,4 +1,4 @@
-"""Signatures from other software: a passkey, Internet Identity, a canister of a local network."""
+"""Signatures made by other software: a passkey, Internet Identity, a canister of a local network."""
 
 from __future__ import annotations
 

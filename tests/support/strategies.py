@@ -15,7 +15,7 @@ TEXTS = st.text(max_size=24)
 
 
 def principals() -> st.SearchStrategy[Principal]:
-    """Any principal, the empty one too."""
+    """Any principal, including the empty one."""
     return st.builds(Principal, st.binary(max_size=29))
 
 
@@ -25,7 +25,7 @@ def identities() -> st.SearchStrategy[Ed25519Identity]:
 
 
 def cbor_values() -> st.SearchStrategy[Any]:
-    """Values that ``cbor.loads`` gives: maps with text keys, lists, blobs, texts, integers, floats, simple values."""
+    """Values that ``cbor.loads`` can return: maps with text keys, lists, blobs, texts, numbers, simple values."""
     leaves = (
         st.none()
         | st.booleans()
@@ -49,7 +49,7 @@ def hashable_values() -> st.SearchStrategy[Any]:
 
 
 def contents(sender: Principal) -> st.SearchStrategy[dict[str, Any]]:
-    """Contents of calls and queries of one sender, with optional and unknown fields, but any expiry."""
+    """Contents of calls and queries of one sender, with optional and unknown fields and any expiry."""
     return st.fixed_dictionaries(
         {
             "request_type": st.sampled_from(["call", "query"]),
@@ -69,7 +69,7 @@ def contents(sender: Principal) -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def damaged(draw: st.DrawFn, data: bytes) -> bytes:
-    """Bytes with one to four accidents: a byte changed, put in or taken out, a cut, a piece twice or filled up."""
+    """Bytes with one to four changes: a byte changed, inserted or removed; a cut; a part repeated; or padding."""
     out = bytearray(data)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(out)))

@@ -1,4 +1,4 @@
-"""The clock of simulations runs each call at its time."""
+"""OrderedClock runs each call at its time."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def masked(opcode: int, payload: bytes, fin: bool = True) -> bytes:
         head = b"\xfe" + size.to_bytes(2, "big")
     else:
         head = b"\xff" + size.to_bytes(8, "big")
-    # all bytes at once, as two long numbers
+    # XOR all bytes at once, as two large integers
     over = (mask * (size // 4 + 1))[:size]
     body = (int.from_bytes(payload, "big") ^ int.from_bytes(over, "big")).to_bytes(size, "big")
     return bytes((opcode | (0x80 if fin else 0),)) + head + mask + body
@@ -32,7 +32,7 @@ def close_frame(code: int | None = None, reason: bytes = b"") -> bytes:
 
 
 def read_frames(data: bytes) -> list[tuple[int, bytes]]:
-    """All frames in what a server sent after its HTTP answer: (opcode, payload)."""
+    """All frames in a server's bytes after its HTTP answer: (opcode, payload)."""
     frames = []
     while data:
         assert len(data) >= 2

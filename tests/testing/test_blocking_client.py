@@ -1,4 +1,4 @@
-"""The client whose methods wait, in processes of their own: Autobahn serves one event loop library in each."""
+"""The blocking client, in subprocesses: Autobahn supports one event loop library in each process."""
 
 from __future__ import annotations
 

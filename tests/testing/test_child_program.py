@@ -1,4 +1,4 @@
-"""A program that ends with its starter."""
+"""A child program that ends when the program that started it ends."""
 
 from __future__ import annotations
 

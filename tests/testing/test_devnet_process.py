@@ -1,4 +1,4 @@
-"""The local network of the kit: what it asks the control interface for, and its real process."""
+"""The local network of the testing kit: its requests to the control interface, and its real process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALICE = identity(1)
 
 
 class InMemory:
-    """A process that is a replica in memory."""
+    """A fake process around a replica in memory."""
 
     def __init__(self) -> None:
         self.net = Net()

@@ -1,4 +1,4 @@
-"""The gateway of the kit: one address and one key through restarts."""
+"""The gateway of the testing kit keeps its address and key through restarts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from icwsgw.testing.program_process import StartFailed
 
 
 class FakeProgram:
-    """A process that remembers what was done to it."""
+    """A fake process that records what is done to it."""
 
     made: list[FakeProgram] = []
 

@@ -1,4 +1,4 @@
-"""Programs in processes: free ports, answers, failed starts."""
+"""Programs in processes: free ports, HTTP answers, failed starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_ports_are_free_and_different() -> None:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers a POST with its body, and a GET with what the path says."""
+    """Answers a POST with its body, and a GET as the path says."""
 
     def do_POST(self) -> None:
         self._answer(200, self.rfile.read(int(self.headers["Content-Length"])))
@@ -41,7 +41,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *words: object) -> None:
-        """Stay silent."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def url() -> Iterator[str]:
 
 
 def test_answers_are_json_and_refusals_are_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # a proxy of this machine's environment does not reach its own ports
+    # the proxy of the environment is not used for this machine's own ports
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert ask(f"{url}/x") == {"path": "/x"}
     assert ask(f"{url}/x", {"a": [1]}) == {"a": [1]}
@@ -66,7 +66,7 @@ def test_answers_are_json_and_refusals_are_told(url: str, monkeypatch: pytest.Mo
 
 
 class Fake:
-    """A program that finds its port taken as often as the test wants."""
+    """A program that finds its port in use as often as the test wants."""
 
     left = 0
 

@@ -1,4 +1,4 @@
-"""The kit as builders copy it: examples/testing, with pytest and with node:test."""
+"""The testing kit as users copy it: examples/testing, with pytest and with node:test."""
 
 from __future__ import annotations
 

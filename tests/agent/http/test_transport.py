@@ -314,7 +314,7 @@ class RudeServers(TransportCase):
     def test_unasked_bytes_end_an_idle_connection(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, h, b: c.answer())
         yield self.get(server)
-        end = server.an_end()
+        end = server.next_end()
         server.connections[0].send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
         yield end
         answer = yield self.get(server)
@@ -434,7 +434,7 @@ class KeptConnections(TransportCase):
         yield DeferredList([self.post(server) for _ in range(3)])
         self.assertEqual(len(server.connections), 3)
         while server.ended < 3:
-            yield server.an_end()
+            yield server.next_end()
         answer = yield self.post(server, b"again")
         self.assertEqual(answer.body, b"again")
 
@@ -498,7 +498,7 @@ class DeadlinesAndCancels(TransportCase):
             asked.callback(None)
 
         server = self.serve(answer)
-        end = server.an_end()
+        end = server.next_end()
         request = self.get(server, timeout=5.0)
         yield asked
         clock.advance(4.9)
@@ -532,7 +532,7 @@ class DeadlinesAndCancels(TransportCase):
         d = self.post(server, b"never")
         while not server.requests:
             yield deferLater(reactor, 0)
-        end = server.an_end()
+        end = server.next_end()
         d.cancel()
         yield self.assertFailure(d, CancelledError)
         yield end

@@ -1,4 +1,4 @@
-"""Wrong Dates and clocks: the gateway refuses no client, and ends no open session, if a replica accepts its calls."""
+"""Wrong Date headers and clocks: the gateway serves each client whose calls a replica accepts."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def test_a_gateway_whose_clock_is_wrong_serves_clients_whose_clocks_are_right(ou
 @pytest.mark.parametrize(
     ("ahead", "words"), [(-600.0, "expired 360"), (600.0, "expires in 840 s, at most 330 are allowed")]
 )
-def test_a_client_whose_clock_is_wrong_hears_by_how_much(known: bool, ahead: float, words: str) -> None:
-    """From the gateway where the network's time is known for certain, else by the words of the replica."""
+def test_a_client_whose_clock_is_wrong_gets_its_offset(known: bool, ahead: float, words: str) -> None:
+    """The gateway's text says so if the network's time is certain, else the replica's."""
     world = World()
     if known:
         world.headers = lambda method: {"Date": date_of(world)}
@@ -116,7 +116,7 @@ def test_a_client_whose_clock_is_wrong_hears_by_how_much(known: bool, ahead: flo
 
 @pytest.mark.parametrize("ahead", [5 * 365 * 86_400.0, -86_400.0, 40.0], ids=["years", "a day before", "seconds"])
 def test_a_test_network_on_this_machine_may_have_its_own_time(ahead: float) -> None:
-    """As PocketIC, whose time is set by its owner, while its web server has the machine's clock."""
+    """Such as PocketIC, whose time its owner sets, while its web server uses the machine's clock."""
     world = World(start=False, canister_grace=20.0, own_time=True)
     ours = lambda: world.now_ns() + int(ahead * 1e9)  # noqa: E731
     world.agent.now_ns = ours
@@ -132,11 +132,11 @@ def test_a_test_network_on_this_machine_may_have_its_own_time(ahead: float) -> N
     for client in clients:
         client.echoes(b"y")
     assert [client.close_code for client in clients] == [None] * 4
-    # nothing refuses requests that expire 40 s early or late, so nothing tells
+    # requests that expire 40 s early or late are not refused, so the offset cannot be known
     assert abs(world.agent.time.skew_ns + (ahead if abs(ahead) > 60 else 0.0) * 1e9) <= 2.5e9
 
 
-def test_a_client_that_signs_by_another_time_than_the_test_network_s_hears_it() -> None:
+def test_a_client_with_another_time_than_the_test_network_gets_the_reason() -> None:
     world = World(start=False, own_time=True)
     ours = lambda: world.now_ns() + 86_400 * 10**9  # noqa: E731
     world.agent.now_ns = ours

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from tests.memory.world import World
 
 
-class Passing(World):
-    """A world before whose network stands something that answers calls itself, so many times.
+class FailingProxyWorld(World):
+    """A world in which a proxy in front of the network answers calls itself, a given number of times.
 
-    :ivar left: how often it still does
+    :ivar left: how many calls it still answers
     """
 
     def __init__(self, status: int, **options: Any) -> None:
@@ -33,8 +33,8 @@ class Passing(World):
 
 @pytest.mark.parametrize("order", ["executed", "accepted"])
 @pytest.mark.parametrize("status", [404, 421, 425, 307, 308])
-def test_passing_answers_to_calls(status: int, order: str) -> None:
-    world = Passing(status, relay_order=order)
+def test_transient_error_answers_to_calls(status: int, order: str) -> None:
+    world = FailingProxyWorld(status, relay_order=order)
     world.left = 2
     (client,) = world.open()
     for number in range(5):
@@ -46,8 +46,8 @@ def test_passing_answers_to_calls(status: int, order: str) -> None:
     assert calls["http"] == calls["unknown"] == 0
 
 
-def test_two_404s_while_a_client_opens_leave_refusals_where_they_were() -> None:
-    world = Passing(404)
+def test_two_404s_while_a_client_opens_do_not_count_as_refusals() -> None:
+    world = FailingProxyWorld(404)
     world.left = 2
     world.open()
     late = world.client()

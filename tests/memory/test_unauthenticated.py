@@ -1,4 +1,4 @@
-"""Requests of unauthenticated connections do not affect other clients (decision 0034)."""
+"""Unauthenticated connections do not affect other clients' requests (decision 0034)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def made_up(number: int) -> Principal:
     return Principal(number.to_bytes(8, "big") + b"\x02\x01")
 
 
-def stranger(world: World, canister: Principal, address: str = "192.0.2.66:5") -> MemoryClient:
+def unauthenticated(world: World, canister: Principal, address: str = "192.0.2.66:5") -> MemoryClient:
     client = MemoryClient(world, canister, None, False)
     client.peer = address
     return client.connect()
@@ -27,47 +27,47 @@ def polls(world: World, canister: Principal, seconds: float) -> float:
     return sum(request[1].endswith(path) for request in world.transport.requests[before:]) / seconds
 
 
-def test_silent_canisters_of_strangers_take_no_beats_of_others() -> None:
+def test_silent_canisters_of_unauthenticated_clients_take_no_polls_of_others() -> None:
     world = World()
     world.replica.faults.add(InjectedFault(kind="hang", on="call", count=None, canister=made_up(0)))
     (honest,) = world.open()
     for number in range(300):
         canister = made_up(number)
         world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=canister, count=None))
-        stranger(world, canister)
+        unauthenticated(world, canister)
     world.run(2, step=0.02)
     before = world.context.budget.sent[RequestKind.BEAT]
     assert polls(world, ECHO_ID, 5) >= 9
     assert (world.context.budget.sent[RequestKind.BEAT] - before) / 5 <= 65
     assert world.metrics.newcomers.value == 300
     honest.echoes(b"hello")
-    # a canister that nobody has opened yet opens too, from another address
-    late = stranger(world, CHAT_ID, "198.51.100.1:5")
+    # a canister that no client has opened yet can be opened too, from another address
+    late = unauthenticated(world, CHAT_ID, "198.51.100.1:5")
     world.until(lambda: late.opened, seconds=2)
     assert world.metrics.newcomers.value == 300
 
 
-def test_one_address_may_not_name_canisters_without_end() -> None:
+def test_the_canisters_that_one_address_may_name_are_limited() -> None:
     world = World(polling_interval=10.0)
-    strangers = [stranger(world, made_up(number)) for number in range(1100)]
+    clients = [unauthenticated(world, made_up(number)) for number in range(1100)]
     world.run(0.1, step=0.05)
-    closed = [client for client in strangers if client.close_code == CloseCode.OVERLOADED]
+    closed = [client for client in clients if client.close_code == CloseCode.OVERLOADED]
     assert len(closed) >= 90
     assert "not spoken yet" in closed[0].close_reason
     assert world.metrics.refused_connections.values["newcomers"] == len(closed)
-    other = stranger(world, CHAT_ID, "198.51.100.1:5")
+    other = unauthenticated(world, CHAT_ID, "198.51.100.1:5")
     world.until(lambda: other.opened, seconds=20)
 
 
-def test_forged_and_valid_opens_of_strangers_leave_at_their_rate_and_honest_ones_get_in() -> None:
+def test_openings_are_relayed_at_their_own_rate_and_other_addresses_get_in() -> None:
     world = World(query_budget=160, open_rate=10)
     (honest,) = world.open()
-    attackers = [stranger(world, ECHO_ID) for _ in range(100)]
+    attackers = [unauthenticated(world, ECHO_ID) for _ in range(100)]
     world.run(0.2)
     before = world.context.budget.sent[RequestKind.OPEN]
     world.run(3)
     assert world.context.budget.sent[RequestKind.OPEN] - before <= 10 * 3 + 1
-    friend = stranger(world, ECHO_ID, "198.51.100.1:5")
+    friend = unauthenticated(world, ECHO_ID, "198.51.100.1:5")
     world.until(lambda: friend.opened, seconds=1)
     assert not all(client.opened for client in attackers)
     honest.echoes(b"in between")
@@ -75,16 +75,16 @@ def test_forged_and_valid_opens_of_strangers_leave_at_their_rate_and_honest_ones
     assert {client.close_code for client in attackers} == {None}
 
 
-def test_an_address_that_opens_rarely_is_next_beside_those_that_open_all_the_time() -> None:
+def test_an_address_that_opens_rarely_precedes_those_that_open_all_the_time() -> None:
     world = World(open_rate=10)
     addresses = [f"192.0.2.{number}:5" for number in range(20)]
-    attackers = [stranger(world, ECHO_ID, address) for address in addresses * 4]
+    attackers = [unauthenticated(world, ECHO_ID, address) for address in addresses * 4]
     world.run(4)
     sent = world.context.budget.sent
     assert sent[RequestKind.OPEN] < len(attackers), "they wait for each other"
     for number in range(3):
         before = sent[RequestKind.OPEN]
-        rare = stranger(world, ECHO_ID, f"198.51.100.{number}:5")
+        rare = unauthenticated(world, ECHO_ID, f"198.51.100.{number}:5")
         world.until(lambda rare=rare: rare.opened, seconds=5)
         assert sent[RequestKind.OPEN] - before <= 3, "it has not waited for a round of the others"
     world.until(lambda: all(client.opened for client in attackers), seconds=15)
@@ -99,7 +99,7 @@ def test_messages_beyond_the_budget_wait_and_arrive_in_order() -> None:
     for client in clients:
         for number in range(20):
             client.send(b"%d" % number)
-    # another canister's client does not stand behind four hundred messages
+    # another canister's client does not wait behind four hundred messages
     quiet.send(b"quick")
     world.until(
         lambda: world.replica.host(CHAT_ID).ws is not None and world.context.budget.waiting(RequestKind.EAGER) < 400
@@ -114,7 +114,7 @@ def test_messages_beyond_the_budget_wait_and_arrive_in_order() -> None:
     assert world.context.budget.held[RequestKind.EAGER] > 0
 
 
-def test_a_client_that_sends_little_does_not_stand_behind_those_that_flood() -> None:
+def test_a_client_that_sends_little_does_not_wait_behind_floods() -> None:
     world = World(query_budget=64, client_message_rate=0, client_byte_rate=0)
     *floods, quiet = world.open(21)
     world.run(5)
@@ -136,7 +136,7 @@ def test_a_client_that_sends_little_does_not_stand_behind_those_that_flood() -> 
     assert max(counts) - min(counts) <= 3
 
 
-def test_a_crowd_of_one_address_gets_in_when_its_canister_has_spoken() -> None:
+def test_many_clients_of_one_address_open_when_their_canister_has_answered() -> None:
     world = World(call_latency=0.2)
-    crowd = [stranger(world, ECHO_ID) for _ in range(200)]
+    crowd = [unauthenticated(world, ECHO_ID) for _ in range(200)]
     world.until(lambda: all(client.opened for client in crowd), seconds=3)

@@ -15,8 +15,8 @@ from tests.memory.world import MemoryClient, World
 SAME = Ed25519Identity(b"\x41" * 32)
 
 
-class Seen(MemoryClient):
-    """A client whose first message somebody else sees."""
+class RecordedClient(MemoryClient):
+    """A client whose first message an attacker can read."""
 
     first: bytes | None = None
 
@@ -26,16 +26,16 @@ class Seen(MemoryClient):
         super().send_payload(payload, is_binary)
 
 
-class Silent(MemoryClient):
-    """Does nothing by itself."""
+class SilentClient(MemoryClient):
+    """A client that does not answer."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world, ECHO_ID, None, False)
         self.automatic = False
 
 
-def again(payload: bytes, change: str) -> bytes:
-    """The same call in another form: request ids do not tell them apart."""
+def reencoded(payload: bytes, change: str) -> bytes:
+    """The same call in another encoding, with the same request id."""
     message: dict[str, Any] = cbor.loads(payload)
     if change == "order":
         message["envelope"]["content"] = dict(reversed(message["envelope"]["content"].items()))
@@ -47,12 +47,12 @@ def again(payload: bytes, change: str) -> bytes:
 
 @pytest.mark.parametrize("change", ["none", "order", "unknown field"])
 @pytest.mark.parametrize("older_is_here", [False, True])
-def test_a_replayed_ws_open_is_refused_and_ends_nobodys_session(change: str, older_is_here: bool) -> None:
+def test_a_replayed_ws_open_is_refused_and_ends_no_session(change: str, older_is_here: bool) -> None:
     world = World(identities=2, clients_per_identity=1)
     announced: list[Any] = []
-    older = Seen(world, ECHO_ID, SAME, False).connect()
+    older = RecordedClient(world, ECHO_ID, SAME, False).connect()
     world.until(lambda: older.opened)
-    assert isinstance(older, Seen)
+    assert isinstance(older, RecordedClient)
     assert older.first is not None
     if not older_is_here:
         living = world.client(ECHO_ID, SAME)
@@ -63,16 +63,16 @@ def test_a_replayed_ws_open_is_refused_and_ends_nobodys_session(change: str, old
         living = older
     world.gateway.announce = lambda *what: announced.append(what)
     for _ in range(3):
-        stranger = Silent(world).connect()
+        stranger = SilentClient(world).connect()
         world.run(0.1)
-        stranger.send_payload(again(older.first, change))
+        stranger.send_payload(reencoded(older.first, change))
         world.run(1)
         refused = stranger.close_code
         if refused is None:
             stranger.leave()
         world.run(2)
         assert living.close_code is None
-        # another identity may be the one whose turn it is
+        # another identity may be next in round-robin order
         assert refused in ((CloseCode.OPEN_REFUSED,) if living is not older else CloseCode)
     assert announced == []
     living.echoes(b"still here")
@@ -80,13 +80,13 @@ def test_a_replayed_ws_open_is_refused_and_ends_nobodys_session(change: str, old
 
 def test_another_process_refuses_it_since_it_has_other_identities() -> None:
     here, there = World(), World()
-    client = Seen(here, ECHO_ID, SAME, False).connect()
+    client = RecordedClient(here, ECHO_ID, SAME, False).connect()
     here.until(lambda: client.opened)
     object.__setattr__(there.context, "identities", (Ed25519Identity(b"\x99" * 32),))
     announced: list[Any] = []
     there.gateway.announce = lambda *what: announced.append(what)
-    stranger = Silent(there).connect()
-    assert isinstance(client, Seen)
+    stranger = SilentClient(there).connect()
+    assert isinstance(client, RecordedClient)
     assert client.first is not None
     stranger.send_payload(client.first)
     there.run(2)

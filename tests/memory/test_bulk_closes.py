@@ -24,7 +24,7 @@ def deny(world: World) -> None:
 
 
 def closes_by_turn(world: World, clients: list[MemoryClient]) -> list[int]:
-    """How many of the clients are closed in each turn of the event loop, from now on."""
+    """Record how many of the clients are closed in each turn of the event loop, from now on."""
     turns = [0]
 
     def counting(close: Callable[[int, str], None]) -> Callable[[int, str], None]:
@@ -49,7 +49,7 @@ def closes_by_turn(world: World, clients: list[MemoryClient]) -> list[int]:
         (deny, CloseCode.CANISTER_NOT_ALLOWED),
     ],
 )
-def test_many_are_closed_in_slices(strike: Callable[[World], object], code: CloseCode) -> None:
+def test_many_clients_are_closed_in_batches(strike: Callable[[World], object], code: CloseCode) -> None:
     world = World(canister_grace=5.0)
     clients, (bystander,) = world.open(MANY), world.open(1, CHAT_ID)
     turns = closes_by_turn(world, clients)
@@ -63,4 +63,4 @@ def test_many_are_closed_in_slices(strike: Callable[[World], object], code: Clos
     bystander.leave()
     world.replica.faults.clear()
     world.run(5)
-    world.quiet()
+    world.check_idle()

@@ -1,4 +1,4 @@
-"""The gateway accepts that a canister was reset only if there is proof."""
+"""The gateway treats a canister as reset only if there is proof."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from icwsgw.devnet.faults import InjectedFault
 from tests.memory.world import World
 
 
-def test_an_altered_byte_is_no_new_life() -> None:
-    """At rest the answers that have messages are those to probes: one node that lies in each of them for a minute."""
+def test_an_altered_byte_is_no_reset() -> None:
+    """Only answers to probes have messages while the canister is idle; a node alters a byte in each of them."""
     world = World()
     clients = world.open(3)
     for client in clients:
@@ -26,7 +26,7 @@ def test_an_altered_byte_is_no_new_life() -> None:
     assert world.metrics.queries.values["certificate"] == fault.hits
 
 
-def test_a_new_life_is_found_as_fast_as_ever_and_proven() -> None:
+def test_a_reset_is_found_quickly_and_proven() -> None:
     world = World()
     clients = world.open(3)
     clients[0].echoes(b"x")

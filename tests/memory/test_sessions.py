@@ -19,7 +19,7 @@ from icwsgw.ic.ws import encode_open_args
 from tests.memory.world import CHAT_ID, ECHO_ID, World
 
 
-def test_a_client_opens_talks_and_leaves() -> None:
+def test_a_client_opens_exchanges_messages_and_leaves() -> None:
     world = World()
     (client,) = world.open()
     for number in range(3):
@@ -30,7 +30,7 @@ def test_a_client_opens_talks_and_leaves() -> None:
     world.run(1)
     assert client.close_code is None
     assert world.replica.stats["ws_close"] == 1
-    world.quiet()
+    world.check_idle()
 
 
 def test_bursts_of_many_clients_arrive_once_and_in_order_both_ways() -> None:
@@ -45,11 +45,11 @@ def test_bursts_of_many_clients_arrive_once_and_in_order_both_ways() -> None:
         client.leave()
     world.run(3)
     assert world.replica.stats["ws_close"] == 20
-    world.quiet()
+    world.check_idle()
 
 
 @pytest.mark.parametrize("order", ["accepted", "executed"])
-def test_a_client_that_sends_faster_than_calls_go_is_pushed_back_not_cut(order: str) -> None:
+def test_a_client_that_sends_faster_than_its_calls_gets_backpressure(order: str) -> None:
     world = World(call_latency=0.02, relay_order=order, relay_queue_messages=10)
     (client,) = world.open()
     for number in range(40):
@@ -90,18 +90,18 @@ def test_messages_sent_before_the_session_is_open_are_held_in_order() -> None:
     assert client.received == [b"early %d" % number for number in range(5)]
 
 
-def test_leaving_before_the_first_envelope_leaves_nothing_behind() -> None:
+def test_leaving_before_the_first_envelope_leaves_no_state() -> None:
     world = World()
     client = world.client()
     client.automatic = False
     client.leave(1006)
     world.run(1)
     assert world.replica.stats["ws_open"] == world.replica.stats["ws_close"] == 0
-    world.quiet()
+    world.check_idle()
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.005, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3])
-def test_leaving_at_any_moment_after_ws_open_is_told_to_the_canister(moment: float) -> None:
+def test_leaving_at_any_moment_after_ws_open_sends_ws_close(moment: float) -> None:
     world = World(call_latency=0.1, query_latency=0.05)
     client = world.client()
     world.until(lambda: world.gateway.registry.pollers)
@@ -112,7 +112,7 @@ def test_leaving_at_any_moment_after_ws_open_is_told_to_the_canister(moment: flo
     assert world.replica.stats["ws_open"] == 1
     assert world.replica.stats["ws_close"] == 1
     assert not world.replica.host(ECHO_ID).ws.clients
-    world.quiet()
+    world.check_idle()
 
 
 def test_a_second_connection_of_the_same_principal_closes_the_older() -> None:
@@ -128,7 +128,7 @@ def test_a_second_connection_of_the_same_principal_closes_the_older() -> None:
     newer.echoes(b"still here")
 
 
-def test_a_forged_ws_open_ends_nobodys_session() -> None:
+def test_a_forged_ws_open_ends_no_session() -> None:
     world = World()
     victim_identity = Ed25519Identity(b"\x12" * 32)
     victim = world.client(identity=victim_identity)
@@ -175,7 +175,7 @@ def test_a_later_client_resumes_where_polling_ended() -> None:
     second.echoes(b"y")
 
 
-def test_acknowledgement_rounds_of_an_hour_lose_nobody() -> None:
+def test_acknowledgement_rounds_of_an_hour_end_no_session() -> None:
     world = World(polling_interval=1.0)
     clients = world.open(3)
     world.run(3700, step=0.05)
@@ -185,14 +185,14 @@ def test_acknowledgement_rounds_of_an_hour_lose_nobody() -> None:
     world.until(lambda: clients[0].received == [b"after an hour"])
 
 
-def test_a_silent_client_is_removed_by_the_canister_and_hears_why() -> None:
+def test_a_silent_client_is_removed_by_the_canister_and_gets_the_reason() -> None:
     world = World(settings=CdkSettings(ack_interval_ms=10_000, keep_alive_timeout_ms=2_000))
     (client,) = world.open()
     client.message_payload = lambda *args, **keywords: b"\xd9\xd9\xf7\xa0"
     world.run(14)
-    # its keep-alive is no envelope, which costs the client its session, and the canister is told
+    # its keep-alive is not an envelope, which ends the session, and the canister gets ws_close
     assert client.close_code == CloseCode.UNDECODABLE
-    world.quiet()
+    world.check_idle()
 
 
 REFUSED = [
@@ -210,7 +210,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("fault", "code"), REFUSED)
-def test_a_clients_fault_costs_that_client_and_tells_it_why(fault: str, code: CloseCode) -> None:
+def test_a_clients_fault_ends_only_its_session_with_the_reason(fault: str, code: CloseCode) -> None:
     world = World()
     (neighbour,) = world.open()
     client = world.client()
@@ -261,15 +261,15 @@ def test_a_client_that_never_sends_ws_open_is_closed_in_time() -> None:
     assert client.close_code == CloseCode.NOT_OPENED
 
 
-def test_however_many_come_and_go_nothing_grows() -> None:
-    # what other tests have left is not looked at; held, so that no new object takes its place
+def test_connecting_and_disconnecting_leaks_nothing() -> None:
+    # objects that other tests have left are ignored; they are kept alive so that no new object reuses their address
     gc.collect()
     others = gc.get_objects()
     known = set(map(id, others))
     world = World()
 
-    def come_and_go(rounds: int) -> tuple[Counter[str], int, int]:
-        """Objects of the gateway's, timers and series after so many clients on two canisters."""
+    def connect_and_leave(rounds: int) -> tuple[Counter[str], int, int]:
+        """Connect and disconnect this many clients; returns the counts of gateway objects, timers and series."""
         for number in range(rounds):
             (client,) = world.open(1, (ECHO_ID, CHAT_ID)[number % 2])
             if number % 3 == 0:
@@ -281,7 +281,7 @@ def test_however_many_come_and_go_nothing_grows() -> None:
             world.until(lambda: not world.gateway.registry.ending and not world.gateway.registry.sessions)
         del client
         world.run(1)
-        world.quiet()
+        world.check_idle()
         gc.collect()
         kinds = Counter(
             type(each).__qualname__
@@ -289,16 +289,16 @@ def test_however_many_come_and_go_nothing_grows() -> None:
             if id(each) not in known
             and str(type(each).__module__).startswith(("icwsgw.gateway", "icwsgw.core", "icwsgw.agent"))
         )
-        # kept for ten minutes, in a number that has a limit
+        # ended sessions are kept for ten minutes, up to a maximum number
         assert kinds.pop("EndRecord") == len(world.context.ended_sessions)
         series = sum(len(family.samples) for family in world.metrics.registry.collect())
         return kinds, len(world.clock.getDelayedCalls()), series
 
-    first = come_and_go(12)
-    assert come_and_go(60) == first
+    first = connect_and_leave(12)
+    assert connect_and_leave(60) == first
 
 
-def test_draining_closes_everybody_and_tells_every_canister() -> None:
+def test_draining_closes_all_clients_and_sends_each_ws_close() -> None:
     world = World()
     clients = [*world.open(30), *world.open(20, CHAT_ID)]
     newcomer = world.client()
@@ -308,22 +308,22 @@ def test_draining_closes_everybody_and_tells_every_canister() -> None:
     world.until(lambda: done, 10)
     assert {client.close_code for client in [*clients, newcomer]} == {CloseCode.DRAINING}
     assert world.replica.stats["ws_close"] == 50
-    world.quiet()
+    world.check_idle()
     late = world.client()
     assert late.close_code == CloseCode.DRAINING
 
 
-def test_draining_gives_up_on_a_network_that_is_gone() -> None:
+def test_draining_ends_although_the_network_is_unreachable() -> None:
     world = World()
     world.open(5)
     world.replica.faults.add(InjectedFault(kind="hang", on="call", count=None))
     done: list[None] = []
     world.gateway.drain(1.0).addCallback(done.append)
     world.until(lambda: done, 20)
-    world.quiet()
+    world.check_idle()
 
 
-def test_draining_nobody_is_done_at_once() -> None:
+def test_draining_without_clients_ends_at_once() -> None:
     world = World()
     done: list[None] = []
     world.gateway.drain(10.0).addCallback(done.append)
@@ -354,7 +354,7 @@ def test_verified_batches_are_delivered(delegation: str) -> None:
     assert client.close_code is None
 
 
-def test_a_lying_replica_is_not_believed() -> None:
+def test_forged_answers_of_a_replica_are_rejected() -> None:
     world = World(verify_batches=True)
     (client,) = world.open()
     host = world.replica.host(ECHO_ID)
@@ -370,7 +370,7 @@ def test_a_lying_replica_is_not_believed() -> None:
     world.until(lambda: client.received == [b"x"])
 
 
-def test_a_forged_ws_open_never_leaves() -> None:
+def test_a_forged_ws_open_is_never_relayed() -> None:
     world = World()
     forger = world.client()
     forger.automatic = False
@@ -397,6 +397,6 @@ def test_a_forged_ws_open_never_leaves() -> None:
         forger.send_payload(payload.replace(cbor.loads(payload)["envelope"]["sender_sig"], bytes(64)))
     assert world.context.suspects.admits(group, world.clock.seconds())
     assert not world.context.suspects.admits(group, world.clock.seconds())
-    # whose signatures hold is no suspect
+    # an address whose signatures are valid is not suspect
     world.open(FORGED + 1)
     assert world.metrics.open_signatures.values["wrong"] == FORGED

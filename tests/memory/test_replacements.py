@@ -1,4 +1,4 @@
-"""Two connections of one principal: the gateway ends the one that was replaced, in any order of the answers."""
+"""Two connections of one principal: the gateway ends the replaced one, whatever the order of the answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_canister_decides_which_connection_is_the_newer_one() -> None:
     second.echoes(b"still here")
 
 
-def test_ws_open_of_a_client_that_has_left_is_not_tried_again() -> None:
+def test_ws_open_of_a_client_that_has_left_is_not_resubmitted() -> None:
     world = World()
     world.replica.faults.add(
         InjectedFault(kind="http", status=503, on="call", method="ws_open", count=1, retry_after=2.0)
@@ -64,7 +64,7 @@ def test_ws_open_of_a_client_that_has_left_is_not_tried_again() -> None:
     newer.echoes(b"still here")
 
 
-def test_ws_open_of_a_client_that_left_while_it_was_under_way_is_not_tried_again() -> None:
+def test_ws_open_in_flight_when_its_client_leaves_is_not_resubmitted() -> None:
     world = World()
     world.replica.faults.add(InjectedFault(kind="hang", on="call", method="ws_open", count=1))
     gone = world.client(ECHO_ID, SAME)
@@ -74,10 +74,10 @@ def test_ws_open_of_a_client_that_left_while_it_was_under_way_is_not_tried_again
     world.run(10)
     assert world.replica.host(ECHO_ID).ws.clients == []
     assert world.replica.stats["ws_open"] == 1
-    world.quiet()
+    world.check_idle()
 
 
-def test_a_client_whose_place_was_taken_by_one_that_has_left_is_told() -> None:
+def test_a_client_replaced_by_one_that_has_left_is_closed() -> None:
     world = World()
     world.replica.faults.add(InjectedFault(kind="delay", delay=2.0, on="call", method="ws_open", count=1))
     gone = world.client(ECHO_ID, SAME)
@@ -85,14 +85,14 @@ def test_a_client_whose_place_was_taken_by_one_that_has_left_is_told() -> None:
     newer = world.client(ECHO_ID, SAME)
     world.until(lambda: newer.opened)
     gone.leave()
-    # the delayed call is executed now, nobody can stop it
+    # the delayed call is executed now; the gateway cannot prevent it
     world.until(lambda: newer.close_code is not None)
     assert newer.close_code == CloseCode.REPLACED
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
-def test_a_canister_that_gives_one_message_at_a_time_is_read_on_behind_the_probe() -> None:
+def test_a_canister_with_one_message_a_page_is_polled_beyond_the_probe() -> None:
     world = World(settings=CdkSettings(max_messages=1), polling_interval=1.0)
     (first,) = world.open()
     first.echoes(b"x")
@@ -102,14 +102,14 @@ def test_a_canister_that_gives_one_message_at_a_time_is_read_on_behind_the_probe
     world.until(lambda: second.opened, 4)
 
 
-def test_a_position_kept_from_an_earlier_poller_is_not_believed_before_it_is_confirmed() -> None:
+def test_a_position_of_an_earlier_poller_needs_confirmation() -> None:
     world = World(query_latency=0.02)
     (first,) = world.open()
     first.leave()
     world.run(2)
     world.replica.reset(ECHO_ID)
     other = world.replica.host(ECHO_ID).ws
-    # the first probe is answered late, an ordinary query behind it at once; the new queue is as long as the old one was
+    # the first probe is answered late, a regular query right after it; the new queue is as long as the old one was
     world.replica.faults.add(InjectedFault(kind="delay", delay=1.0, on="query", count=1))
     gateway = world.context.identities[0].principal
     other.ws_open(Ed25519Identity(b"\x22" * 32).principal, 7, gateway)
@@ -128,7 +128,7 @@ def test_a_first_message_that_is_not_the_canisters_first_one_shows_a_reset() -> 
     newcomer = world.client()
     host = world.replica.host(ECHO_ID)
     world.until(lambda: bool(host.ws.clients))
-    # OpenMessage is number 0 in the new queue, where the old one had a message that was delivered
+    # OpenMessage is number 0 in the new queue; in the old one number 0 was a message that was delivered
     host.ws.send(newcomer.identity.principal, b"second")
     world.replica.faults.remove(failing)
     world.until(lambda: old.close_code is not None and (newcomer.opened or newcomer.close_code is not None), 5)
@@ -140,7 +140,7 @@ def test_a_first_message_that_is_not_the_canisters_first_one_shows_a_reset() -> 
         assert newcomer.received == []
 
 
-def test_a_place_taken_under_another_identity_by_a_client_that_has_left_is_noticed() -> None:
+def test_a_replacement_under_another_identity_that_has_left_is_noticed() -> None:
     world = World(call_latency=0.3, identities=2, clients_per_identity=1)
     first = world.client(ECHO_ID, SAME)
     world.until(lambda: first.opened)
@@ -153,11 +153,11 @@ def test_a_place_taken_under_another_identity_by_a_client_that_has_left_is_notic
     world.until(lambda: first.close_code is not None, 2)
     assert first.close_code == CloseCode.REPLACED
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
-def test_after_each_opening_the_newest_connection_lives_and_it_alone() -> None:
-    """Under one identity and under several: looked at after each, not only in the end."""
+def test_after_each_opening_only_the_newest_connection_is_open() -> None:
+    """With one identity and with several; checked after each opening, not only at the end."""
     for identities in (1, 3):
         world = World(identities=identities, clients_per_identity=1)
         clients: list[MemoryClient] = []
@@ -172,9 +172,9 @@ def test_after_each_opening_the_newest_connection_lives_and_it_alone() -> None:
 
 
 def opened_in_one_block(slow: int, **options: Any) -> tuple[World, MemoryClient, MemoryClient]:
-    """Two connections of one principal, under identities of their own, whose ws_opens the same block executes.
+    """Two connections of one principal, with different identities, whose ws_opens are executed in the same block.
 
-    :param slow: the identity whose queue is read late, so that its opening is heard of last
+    :param slow: the identity whose queue is polled late, so that the gateway learns of its opening last
     :return: the world, the connection that the canister knows, and the one that it has dropped
     """
     world = World(identities=2, clients_per_identity=1, pace=BLOCKS, **options)
@@ -199,7 +199,7 @@ def opened_in_one_block(slow: int, **options: Any) -> tuple[World, MemoryClient,
 
 
 def alone(world: World, known: MemoryClient) -> None:
-    """One connection is left, and nothing of what was undecided."""
+    """Check that one connection is left, and no undecided replacement."""
     assert known.close_code is None
     known.echoes(b"still here")
     assert len(world.gateway.replacements) == 0
@@ -208,7 +208,7 @@ def alone(world: World, known: MemoryClient) -> None:
 
 @pytest.mark.parametrize("slow", [0, 1])
 @pytest.mark.parametrize("sign", ["push", "sends", "refused", "leaves", "round"])
-def test_of_two_that_one_block_opened_the_one_that_the_canister_knows_lives(slow: int, sign: str) -> None:
+def test_of_two_opened_in_one_block_the_one_that_the_canister_knows_stays(slow: int, sign: str) -> None:
     world, known, dropped = opened_in_one_block(slow, settings=CdkSettings(ack_interval_ms=20_000))
     assert (known.close_code, dropped.close_code) == (None, None)
     if sign == "push":
@@ -229,7 +229,7 @@ def test_of_two_that_one_block_opened_the_one_that_the_canister_knows_lives(slow
 
 
 @pytest.mark.parametrize("slow", [0, 1])
-def test_of_two_that_one_block_opened_none_stays_when_the_one_that_the_canister_knows_leaves(
+def test_of_two_opened_in_one_block_none_stays_if_the_known_one_leaves(
     slow: int,
 ) -> None:
     world, known, dropped = opened_in_one_block(slow)
@@ -238,21 +238,21 @@ def test_of_two_that_one_block_opened_none_stays_when_the_one_that_the_canister_
     assert dropped.close_code == CloseCode.REPLACED
     assert len(world.gateway.replacements) == 0
     world.run(5)
-    world.quiet()
+    world.check_idle()
 
 
 @pytest.mark.parametrize("slow", [0, 1])
-def test_an_answer_to_ws_close_that_a_first_attempt_may_have_caused_is_no_sign(slow: int) -> None:
+def test_an_answer_to_ws_close_after_a_first_attempt_proves_nothing(slow: int) -> None:
     world, known, dropped = opened_in_one_block(slow)
     world.replica.faults.add(InjectedFault(kind="http", status=503, on="call", method="ws_close", count=1))
     dropped.leave()
     world.run(10)
     assert known.close_code == CloseCode.REPLACED
-    world.quiet()
+    world.check_idle()
 
 
 @pytest.mark.parametrize("slow", [0, 1])
-def test_a_third_connection_replaces_two_of_which_nothing_was_decided(slow: int) -> None:
+def test_a_third_connection_replaces_two_undecided_ones(slow: int) -> None:
     world, known, dropped = opened_in_one_block(slow)
     third = world.client(ECHO_ID, SAME)
     world.until(lambda: third.opened, 5)
@@ -262,7 +262,7 @@ def test_a_third_connection_replaces_two_of_which_nothing_was_decided(slow: int)
 
 
 @pytest.mark.parametrize("order", ["accepted", "executed"])
-def test_a_place_taken_by_a_client_that_left_and_whose_ws_open_nobody_knew_the_end_of_is_noticed(order: str) -> None:
+def test_a_replacement_by_a_client_that_left_with_an_unknown_outcome_is_noticed(order: str) -> None:
     world = World(identities=2, clients_per_identity=1, relay_order=order)
     first = world.client(ECHO_ID, SAME)
     world.until(lambda: first.opened, 5)
@@ -273,10 +273,10 @@ def test_a_place_taken_by_a_client_that_left_and_whose_ws_open_nobody_knew_the_e
     second.leave()
     world.run(10)
     assert first.close_code == CloseCode.REPLACED
-    world.quiet()
+    world.check_idle()
 
 
-def test_a_place_taken_by_a_client_that_left_from_one_that_waits_for_its_first_message_is_noticed() -> None:
+def test_a_replacement_before_the_first_message_by_a_client_that_left_is_noticed() -> None:
     world = World(identities=2, clients_per_identity=1, query_latency=0.5)
     first, second = (world.client(ECHO_ID, SAME) for _ in range(2))
     world.until(lambda: bool(world.replica.stats["ws_open"] == 2), 1)
@@ -285,11 +285,11 @@ def test_a_place_taken_by_a_client_that_left_from_one_that_waits_for_its_first_m
     second.leave()
     world.run(5)
     assert first.close_code == CloseCode.REPLACED
-    world.quiet()
+    world.check_idle()
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_the_same_where_it_is_heard_late_that_the_older_one_was_opened(late: bool) -> None:
+def test_a_replacement_is_noticed_although_the_older_ones_opening_is_reported_late(late: bool) -> None:
     world = World(identities=2, clients_per_identity=1, query_latency=0.5)
     world.replica.faults.add(InjectedFault(kind="reset", after=True, on="call", method="ws_open", count=1))
     if late:
@@ -301,11 +301,11 @@ def test_the_same_where_it_is_heard_late_that_the_older_one_was_opened(late: boo
     second.leave()
     world.run(8)
     assert first.close_code == CloseCode.REPLACED
-    world.quiet()
+    world.check_idle()
 
 
 @pytest.mark.parametrize("when", [0.0, 0.25, 0.5])
-def test_who_comes_while_a_client_of_the_same_principal_leaves_unheard_lives(when: float) -> None:
+def test_a_new_client_stays_while_an_older_one_of_its_principal_leaves(when: float) -> None:
     world = World(identities=2, clients_per_identity=1, query_latency=0.5, call_latency=0.2)
     gone = world.client(ECHO_ID, SAME)
     world.until(lambda: registered(world, gone), 1)
