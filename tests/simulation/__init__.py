@@ -16,20 +16,20 @@ scenario can be repeated: ``python -m tests.simulation --seed N`` runs it and pr
 - :mod:`~tests.simulation.accounts`: checks the gateway's counters against the objects that they count
 - :mod:`~tests.simulation.expectations`: which close codes are allowed, and the deadlines for closing
 - :mod:`~tests.simulation.waiting`: checks that nobody waits too long, or while others are served again and again
-- :mod:`~tests.simulation.wakes`: checks that pollers look as soon as they were asked to
+- :mod:`~tests.simulation.requested_polls`: checks that pollers look as soon as they were asked to
 - :mod:`~tests.simulation.truth`: the events at canisters and sessions, and the invariants
 - :mod:`~tests.simulation.subject`: the subjects of the simulation: a subject has kinds of steps and checks
-- :mod:`~tests.simulation.conduct`: clients connect, send and disconnect
-- :mod:`~tests.simulation.strangers`: connections that are not clients: half requests, floods, forged signatures
+- :mod:`~tests.simulation.client_steps`: clients connect, send and disconnect
+- :mod:`~tests.simulation.unauthenticated`: connections that are not clients: half requests, floods, forged signatures
 - :mod:`~tests.simulation.bystander`: a client without faults, which must not notice the faults of others
 - :mod:`~tests.simulation.upstream`: connections to the network as bytes, for the gateway's real transport
 - :mod:`~tests.simulation.requests`: the way of each request through that transport: deadline, place in line, connection
-- :mod:`~tests.simulation.harm`: faults of the network and of canisters
+- :mod:`~tests.simulation.faults`: faults of the network and of canisters
 - :mod:`~tests.simulation.keys`: checks how often keys are fetched, and how old kept delegations become
-- :mod:`~tests.simulation.owner`: calls of the gateway's own
-- :mod:`~tests.simulation.readers`: clients that read slowly while their canisters send much
+- :mod:`~tests.simulation.gateway_calls`: calls of the gateway's own
+- :mod:`~tests.simulation.slow_readers`: clients that read slowly while their canisters send much
 - :mod:`~tests.simulation.contention`: many calls that wait for slots, tokens, answers or for one another
-- :mod:`~tests.simulation.liars`: nodes that return false answers
+- :mod:`~tests.simulation.malicious_nodes`: nodes that return false answers
 - :mod:`~tests.simulation.fleet`: several workers, slow pipes between them, and a worker that dies
 - :mod:`~tests.simulation.clocks`: wrong clocks: of this machine, of a node, of clients, of a proxy
 - :mod:`~tests.simulation.operations`: denials, kicks, queries of the admin API, and reloads

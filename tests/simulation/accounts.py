@@ -135,8 +135,8 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     yield "newcomers", (budget.newcomers.pollers, context.newcomers.busy), (newcomers, newcomers)
     polls = [poll for poller in pollers for poll in poller._in_flight]
     yield "queries in flight", context.queries.busy + context.newcomers_queries.busy, len(polls)
-    under_way = process.agent.under_way["query"] + context.answers.waiting
-    yield "queries at the network", len(polls), under_way
+    in_flight = process.agent.in_flight["query"] + context.answers.waiting
+    yield "queries at the network", len(polls), in_flight
     spoken = {
         poller.canister.raw
         for poller in pollers
@@ -213,7 +213,7 @@ def _active(timer: Any) -> bool:
 def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     gateway = process.gateway
     context = gateway.context
-    call_scheduler, budget, under_way = context.call_scheduler, context.budget, process.agent.under_way
+    call_scheduler, budget, in_flight = context.call_scheduler, context.budget, process.agent.in_flight
     # a call has its place while it waits for its token
     for kind, name, places in (
         (RequestKind.CALL, "ws_message", context.calls),
@@ -221,9 +221,9 @@ def _calls(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     ):
         # messages of clients that have just sent one have a line of their own
         eager = budget.waiting(RequestKind.EAGER) if kind is RequestKind.CALL else 0
-        yield f"places of {name}", places.busy, under_way[name] + budget.waiting(kind) + eager
+        yield f"places of {name}", places.busy, in_flight[name] + budget.waiting(kind) + eager
     slot_queues = call_scheduler.opens, call_scheduler._by_address
-    held = under_way["ws_open"] + budget.waiting(RequestKind.OPEN)
+    held = in_flight["ws_open"] + budget.waiting(RequestKind.OPEN)
     # one that waits for the second of its two places has the first
     first = sum(
         slot_queue._waiting is not None and len(slot_queue._waiting) for slot_queue in call_scheduler._by_address.line
@@ -338,7 +338,7 @@ def remains(process: SimProcess) -> Iterator[str]:
         "bytes that wait to be relayed": context.waiting.octets,
         "answers that wait": context.answers.waiting,
         "connections at the turnstile": context.suspects.waiting,
-        "requests at the network": sum(process.agent.under_way.values()),
+        "requests at the network": sum(process.agent.in_flight.values()),
     }
     for what, number in left.items():
         if number:
@@ -383,15 +383,15 @@ class Accounts(Subject):
             for difference in differences(process):
                 self.truth.fail(difference)
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         self._check()
         self._call.cancel()
         self._pause = FIRST_LOOK
         self._plan()
 
-    checked = _check
+    check_when_quiet = _check
 
-    def finished(self) -> None:
+    def check_at_end(self) -> None:
         self._call.cancel()
         world = self.world
         # the agent's own requests have their time
@@ -440,5 +440,5 @@ class Deadlines(Subject):
                     if counted != there:
                         self.truth.fail(f"{what}: {counted} counted, {there} there")
 
-    def finished(self) -> None:
+    def check_at_end(self) -> None:
         self._call.cancel()

@@ -1,8 +1,8 @@
-"""A bystander: a client of a canister without faults. It must not notice what happens to other clients.
+"""A bystander: a client of a canister without faults, which must not notice faults of other clients and canisters.
 
 The bystander sends a message from time to time and must receive its echo within the delay of its own canister. Faults,
-floods and resets affect only other canisters and clients. In worlds in which the whole network fails, or in which all
-clients share a limit that others can exhaust, there is no bystander because the gateway cannot guarantee anything.
+floods and resets affect only other canisters and clients. There is no bystander in worlds in which the whole network
+fails, or in which clients share a limit that others can exhaust, because the gateway guarantees nothing there.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tests.simulation.plan import Plan
 from tests.simulation.subject import Subject
 from tests.simulation.world import QUIET
 
-#: Seconds between two things that it says.
+#: Seconds between two messages.
 PERIOD = 1.7
 NUMBER = 99_999
 
 
 class Bystander(Subject):
-    """One client, its canister, and how long each of its echoes takes."""
+    """One client and its canister; measures the delay of each echo."""
 
     name = "bystander"
 
@@ -30,7 +30,7 @@ class Bystander(Subject):
         self.client = SimClient(self.world, NUMBER, QUIET, Ed25519Identity(bytes((8, 8)) * 16))
         self.client.was_slow, self.client.looks_on, self.client.link.uplink = False, True, None
         self.client.dawdles = 0.0
-        # it reads as fast as anything comes
+        # it reads without delay
         self.client.link.set_rate(None)
         self.world.clients.append(self.client)
         self._said: dict[bytes, float] = {}
@@ -38,15 +38,15 @@ class Bystander(Subject):
         self._longest = 0.0
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.neighbour
 
     @property
     def bound(self) -> float:
-        """Seconds that an echo may take: the call, a poll that has just missed it, and the way back."""
+        """The longest allowed delay of an echo in seconds: the call, a poll that just missed it, the next poll."""
         plan = self.world.plan
         rounds = 2 * plan.query_latency + 4 * plan.network_jitter
-        # a message that a node does not show yet is seen by the next beat; under a budget beats are further apart
+        # a message that a node does not show yet is found by the next regular poll; a budget makes regular polls rarer
         beats = 2 * plan.polling_interval + (3.0 if plan.query_budget else 0.0)
         lag = plan.blocks.interval * (2 + plan.blocks.lag)
         places = 2 * plan.slowest_call if plan.query_budget else 0.0
@@ -72,10 +72,10 @@ class Bystander(Subject):
         if not client.opened and world.clock.seconds() > 2 * self.bound + 2 * PERIOD:
             self.truth.fail("a bystander could not open its session in time")
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         code = self.client.close_code
         if code is not None and not self.client.left and not self.world.gateway.draining:
             self.truth.fail(f"a bystander was closed with {code}")
 
-    def finished(self) -> None:
+    def check_at_end(self) -> None:
         self._call.cancel()

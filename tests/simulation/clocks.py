@@ -36,7 +36,7 @@ FINDS_OUT = 20.0
 SAME = 5.0
 
 
-class TimeWitnesses:
+class ReportedTimes:
     """What replicas that refuse requests say the time is, to one process.
 
     Nodes whose clocks are wrong, each by another amount, persuade nobody: a process reckons with a wrong time that it
@@ -69,7 +69,7 @@ class TimeWitnesses:
 
         observer.note_refusal, observer.note = refused, noted
 
-    def go_on_from(self, before: TimeWitnesses) -> None:
+    def continue_from(self, before: ReportedTimes) -> None:
         """It is another process, to which everything was handed over."""
         self._told, self._count = before._told, before._count
         self._wrong, self._believed = before._wrong, before._believed
@@ -120,7 +120,7 @@ class Clocks(Subject):
         self._right = False
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.clocks
 
     def set_machine(self, chance: Chance) -> str:
@@ -174,7 +174,7 @@ class Clocks(Subject):
         """A node is repaired; this machine's clock stays as it is, and so do the Dates of a proxy."""
         self.world.replica.wrong_nodes.clear()
 
-    def checked(self) -> None:
+    def check_when_quiet(self) -> None:
         """Whatever the clocks say: who is polled for has found out what time the network has."""
         world = self.world
         if not any(client.usable and client.opened for client in world.clients):

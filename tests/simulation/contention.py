@@ -15,7 +15,7 @@ from icwsgw.devnet.faults import InjectedFault
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.simulation.clients import SimClient
-from tests.simulation.ordeals import APART, WithComers
+from tests.simulation.ordeals import APART, WithNewClients
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
 from tests.simulation.world import CANISTERS
@@ -24,7 +24,7 @@ from tests.simulation.world import CANISTERS
 OPENING = 8.0
 
 
-class _WithGroups(WithComers):
+class _WithGroups(WithNewClients):
     """Several clients of one canister come, and do the same."""
 
     def _group(self, canister: Principal, count: int, chance: Chance) -> list[SimClient]:
@@ -67,7 +67,7 @@ class Contention(_WithGroups):
         return f"{[client.number for client in many]} of {loud.text[:5]} say much, two of {quiet.text[:5]} a little"
 
 
-class HardContention(_WithGroups):
+class ContentionWithFaults(_WithGroups):
     """Calls hang, take long or lack what comes before them."""
 
     name = "hard_contention"
@@ -78,7 +78,7 @@ class HardContention(_WithGroups):
         self._usual = self.world.plan.call_latency
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return not plan.calm
 
     @classmethod

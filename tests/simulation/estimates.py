@@ -29,7 +29,7 @@ class Estimates(Subject):
 
     name = "estimates"
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         now = self.world.clock.seconds()
         sessions: dict[Key, list[SimSession]] = {}
         for session in self.truth.sessions:
@@ -48,7 +48,7 @@ class Estimates(Subject):
             if late > 0 and watched and session.state is State.OPEN:
                 self.truth.fail(f"session {session.id} owes a keep-alive for {late:.1f} s too long")
 
-    checked = stepped
+    check_when_quiet = after_step
 
 
 def average(durations: list[float] | tuple[()]) -> float:

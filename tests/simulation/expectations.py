@@ -273,11 +273,11 @@ def _many_open(world: SimWorld, session: SimSession) -> bool:
     if not world.plan.opens_per_second:
         return False
     process = session.owner.process
-    under_way = process.agent.openings_under_way
+    in_flight = process.agent.openings_in_flight
     waiting = [
         other
         for other in process.gateway.registry.sessions
-        if State.INIT < other.state < State.OPEN and other.client_key not in under_way
+        if State.INIT < other.state < State.OPEN and other.client_key not in in_flight
     ]
     near = sum(other.group == session.group for other in waiting)
     return len(waiting) + near >= max(LEAST_OPEN_LINE, int(world.plan.opens_per_second * OPEN_LINE_SECONDS))

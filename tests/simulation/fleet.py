@@ -71,7 +71,7 @@ class Pool:
 
     def __init__(self, world: SimWorld, random: Random, processes: Iterable[SimProcess]) -> None:
         self.world = world
-        self.handover: Crossing | None = None
+        self.handover: SupervisorLink | None = None
         self._random = random
         self.workers = {process.number: Worker(self, process) for process in processes}
 
@@ -80,7 +80,7 @@ class Pool:
         return max(free, self.world.clock.seconds() + self._random.choice(SLOW))
 
 
-class Crossing:
+class SupervisorLink:
     """What a supervisor tells the other one while they hand over."""
 
     def __init__(self, here: Pool, there: Pool) -> None:
@@ -117,7 +117,7 @@ class Fleet(Subject):
     def begin_handover(self, processes: Iterable[SimProcess]) -> None:
         """Another supervisor has started these workers."""
         now, following = self._pool, Pool(self.world, self._random, processes)
-        now.handover, following.handover = Crossing(now, following), Crossing(following, now)
+        now.handover, following.handover = SupervisorLink(now, following), SupervisorLink(following, now)
         self._next = following
 
     def handed_over(self, number: int) -> None:
@@ -148,7 +148,7 @@ class Fleet(Subject):
                         pool.workers[number] = Worker(pool, newer)
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.processes > 1
 
     def meet(self, chance: Chance) -> str | None:
@@ -178,7 +178,7 @@ class Fleet(Subject):
             operator.restarted(newer)
         return f"worker {process.number} dies, and is started again"
 
-    def checked(self) -> None:
+    def check_when_quiet(self) -> None:
         """Of a principal's connections to a canister at most one lives, in whatever process, unless undecided."""
         open_now: dict[Any, list[Any]] = {}
         for client in self.world.clients:

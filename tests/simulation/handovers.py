@@ -26,14 +26,14 @@ from icwsgw.handover.inheritance import Inheritance, share
 from icwsgw.handover.transfer import LAST_EARLY_SECONDS
 from icwsgw.ic import cbor
 from tests.simulation.fleet import Fleet
-from tests.simulation.handed_links import DirectConnection, link_of
-from tests.simulation.handing_processes import Giver, SimService, Taker
+from tests.simulation.handover_links import DirectConnection, link_of
+from tests.simulation.handover_processes import Giver, SimService, Taker
 from tests.simulation.links import DirectLink
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
-from tests.simulation.waiting import Ledger
+from tests.simulation.waiting import SendRecord
 
 if TYPE_CHECKING:
     from icwsgw.reactor.clock import Timer
@@ -67,18 +67,18 @@ class Handovers(Subject):
     def __init__(self, scenario: Any) -> None:
         super().__init__(scenario)
         self.done = self.broken = 0
-        self.under_way: Upgrade | None = None
+        self.in_flight: Upgrade | None = None
         self._again = False
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.handovers
 
     def upgrade(self, chance: Chance) -> str | None:
-        if self.under_way is not None or self.world.gateway.draining:
+        if self.in_flight is not None or self.world.gateway.draining:
             return None
-        self.under_way = Upgrade(self, chance)
-        return self.under_way.begin()
+        self.in_flight = Upgrade(self, chance)
+        return self.in_flight.begin()
 
     def twice(self, chance: Chance) -> str | None:
         self._again = True
@@ -86,7 +86,7 @@ class Handovers(Subject):
 
     def ended(self) -> None:
         """The handover is over."""
-        self.under_way = None
+        self.in_flight = None
         if self._again and not self.world.gateway.draining:
             self._again = False
             chance = Chance(f"{self.world.seed} again {self.done} {self.broken}")
@@ -127,21 +127,21 @@ class Handovers(Subject):
         if self.operator is not None:
             self.operator.restarted(process)
         if self.world.plan.processes == 1:
-            process.agent.turns = Ledger(self.world, process)
+            process.agent.turns = SendRecord(self.world, process)
 
-    def patience(self) -> float:
-        return LASTS if self.under_way is not None else 0.0
+    def recovery_seconds(self) -> float:
+        return LASTS if self.in_flight is not None else 0.0
 
     def quiet(self) -> bool:
-        return self.under_way is None
+        return self.in_flight is None
 
-    def finished(self) -> None:
-        if self.under_way is not None:
+    def check_at_end(self) -> None:
+        if self.in_flight is not None:
             self.truth.fail("a handover has no end")
 
-    def abandoned(self) -> None:
-        if self.under_way is not None:
-            self.under_way.abandon()
+    def abort(self) -> None:
+        if self.in_flight is not None:
+            self.in_flight.abandon()
 
 
 class Upgrade:
@@ -229,7 +229,7 @@ class Upgrade:
             self._some_taken = True
             self._truth.note(f"a new process has taken over {len(new.gateway.registry.sessions)} sessions")
             self._place(group)
-            new.clock.go_on()
+            new.clock.resume()
             self._reload(new)
         elif group.given:
             # killed with all that it had taken: a crash after the point of no return
@@ -254,7 +254,7 @@ class Upgrade:
             if new.dead:
                 self._start_new_again(new)
             else:
-                new.clock.go_on()
+                new.clock.resume()
         self._later(self._random.choice((0.0, 0.1, 1.0)), self._next)
 
     def _reload(self, new: SimProcess) -> None:
@@ -325,7 +325,7 @@ class Upgrade:
         # a stop stops both
         for process in self._news:
             if process not in self._world.processes:
-                process.clock.go_on()
+                process.clock.resume()
                 process.retire()
         if self._fleet is not None:
             self._fleet.end_handover(done=False)
@@ -416,9 +416,9 @@ class Group:
         """One process says a word; the seconds until the next one, None: it is over."""
         while True:
             self._break_off()
-            ready = [each for each in self._sides if each.can_go_on]
+            ready = [each for each in self._sides if each.can_run]
             if ready:
-                self._random.choice(ready).go_on()
+                self._random.choice(ready).resume()
                 self._words += 1
                 self._words_in_silence += self._silent
                 if self._silent and self._words_in_silence == 1:
@@ -485,7 +485,7 @@ class Group:
         self.pass_on()
         made: Any = new.gateway.registry.sessions
         for session in made:
-            session.go_on_from(truth.handed[session.id])
+            session.continue_from(truth.handed[session.id])
         for connection in taker.connections:
             if isinstance(connection, DirectConnection):
                 connection.serve()
@@ -507,11 +507,11 @@ class Group:
         for owner in (*(link.owner for link in handed), *(session.owner for session in truth.handed.values())):
             owner.process = new
         if new.time_witnesses is not None and old.time_witnesses is not None:
-            new.time_witnesses.go_on_from(old.time_witnesses)
-        new.agent.go_on_from(old.agent)
+            new.time_witnesses.continue_from(old.time_witnesses)
+        new.agent.continue_from(old.agent)
         # what has waited for a slot, or was under way, enters the line at once
         new.admitted_at_once = True
-        new.agent.go_on_with_pollers(giver.pollers, old)
+        new.agent.continue_pollers(giver.pollers, old)
         if len(self.givers) == 1:
             new.door = old.door
         else:

@@ -37,7 +37,7 @@ class Keys(Subject):
         self._watched: dict[Any, list[_Fetches]] = {}
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return not plan.trusting
 
     def _look(self) -> None:
@@ -61,7 +61,7 @@ class Keys(Subject):
                 if fetches.too_many(now):
                     self.truth.fail(f"process {process.number} has fetched {fetches.what} too often")
 
-    def checked(self) -> None:
+    def check_when_quiet(self) -> None:
         """Whoever has had a message since a delegation is too old has had a newer one."""
         plan = self.world.plan
         if plan.delegation in (BY_VERSION, "legacy") and not plan.v2_gone and not plan.liars and not plan.clocks:
@@ -89,7 +89,7 @@ class Keys(Subject):
             if of == root_key and late > 0:
                 truth.fail(f"a delegation is kept {late:.0f} s after a newer one should have replaced it")
 
-    def finished(self) -> None:
+    def check_at_end(self) -> None:
         self._call.cancel()
 
 

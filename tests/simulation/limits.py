@@ -163,7 +163,7 @@ class _Debt:
         self._level += number
 
 
-class Door:
+class AdmissionModel:
     """Who may come in, by the description of the options (docs/options.md, decision 0016): a model, not the code.
 
     :ivar inside: connections that count, with the groups of their addresses

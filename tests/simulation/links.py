@@ -24,8 +24,8 @@ from icwsgw.server.connection_handover import PONG_SECONDS
 from icwsgw.server.proxy_header import ProxyHeaders
 from icwsgw.server.read_control import RELAY
 from icwsgw.server.request_head import MAX_HEADER_BYTES
+from tests.simulation.client_paths import path_of
 from tests.simulation.expectations import WHEEL
-from tests.simulation.fronts import front_of
 from tests.simulation.limits import Taken
 from tests.support.pausing import Pausing
 from tests.support.ws_wire import close_frame, handshake, masked
@@ -136,7 +136,7 @@ class DirectLink(Pausing):
         if not self.owner.process.dead:
             self.session.left(code)
 
-    def go_on_with(self, session: ClientSession) -> None:
+    def continue_with(self, session: ClientSession) -> None:
         """Another process serves it from now on."""
         self.session, self.paused = session, False
         if not self._over and session.state < State.OPEN:
@@ -238,7 +238,7 @@ class WireLink:
         self._asked = False
         config = owner.process.config
         self._taken = Taken(world.plan)
-        front = self._front = front_of(
+        front = self._front = path_of(
             world.plan.front, owner.address, owner.random, config.tls_handshake_timeout, config.header_timeout
         )
         if front.tls is not None:
@@ -602,7 +602,7 @@ class WireLink:
     def close(self) -> None:
         """The transport's socket is closed: another process has it too."""
 
-    def go_on_with(self, protocol: Any, paused: bool, producer: Any) -> None:
+    def continue_with(self, protocol: Any, paused: bool, producer: Any) -> None:
         """Another process serves it from now on."""
         # what the kernel did not have is sent again
         self.stopWriting()

@@ -18,9 +18,9 @@ from tests.simulation.clients import ORIGIN, SimClient
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.script import Chance
-from tests.simulation.strangers import NOWHERE
 from tests.simulation.subject import Subject
 from tests.simulation.truth import _show
+from tests.simulation.unauthenticated import NOWHERE
 from tests.simulation.world import CANISTERS
 
 #: Where no client's page comes from.
@@ -52,7 +52,7 @@ class Operations(Subject):
         self._due: list[tuple[float, SimClient, int]] = []
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.operations
 
     @classmethod
@@ -225,7 +225,7 @@ class Operations(Subject):
 
     # checks
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         now = self.world.clock.seconds()
         late = [each for each in self._due if now - each[0] > AT_ONCE]
         self._due = [each for each in self._due if now - each[0] <= AT_ONCE]

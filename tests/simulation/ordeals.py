@@ -27,7 +27,7 @@ HELD = 4.0
 APART = 700_000
 
 
-class WithComers(Subject):
+class WithNewClients(Subject):
     """Clients come for what is done."""
 
     #: numbers of its clients begin here
@@ -45,7 +45,7 @@ class WithComers(Subject):
         return client
 
 
-class Ordeals(WithComers):
+class CombinedSteps(WithNewClients):
     """Ordinary ones: no fault is needed for them."""
 
     name = "ordeal"
@@ -97,7 +97,7 @@ class Ordeals(WithComers):
         return f"{count} clients come at once"
 
 
-class HardOrdeals(WithComers):
+class CombinedFaults(WithNewClients):
     """Those that are faults as well."""
 
     name = "hard"
@@ -115,7 +115,7 @@ class HardOrdeals(WithComers):
         }
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return not plan.calm
 
     @classmethod

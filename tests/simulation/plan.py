@@ -15,8 +15,8 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.topology import BY_VERSION, DELEGATIONS
 from icwsgw.gateway.batches import BATCH
+from tests.simulation.client_paths import CLIENT_PATHS, TRUSTED
 from tests.simulation.drawing import chance, drawn, one_of
-from tests.simulation.fronts import FRONTS, TRUSTED
 from tests.simulation.limits import Bounds
 
 #: How blocks are made: in half of the worlds not at all.
@@ -41,7 +41,7 @@ def _upstream(random: Random, plan: Any) -> int:
 
 def _front(random: Random, plan: Any) -> str:
     """Behind proxies the bounds by address count from the request on, which the model of the door does not know."""
-    return random.choice(("", *FRONTS)) if plan.wire and not Bounds.refused_by(plan) else ""
+    return random.choice(("", *CLIENT_PATHS)) if plan.wire and not Bounds.refused_by(plan) else ""
 
 
 def _crowd(random: Random, plan: Any) -> bool:
@@ -83,14 +83,14 @@ class Plan(Bounds):
 
     :ivar calm: no faults are injected, so nothing may go wrong
     :ivar wire: clients come through Autobahn
-    :ivar liars: nodes lie, :mod:`tests.simulation.liars`
+    :ivar liars: nodes lie, :mod:`tests.simulation.malicious_nodes`
     :ivar trusting: certificates are not signed, and verified by nobody
     :ivar verify_batches: what comes from canisters is verified by the gateway, too
     :ivar calls: how many may be under way at once
     :ivar blocks: how the replica's blocks are made; nodes may lag behind them
     :ivar v2_gone: the replica answers queries and reads of the newest version only
     :ivar upstream: connections to the network there may be; 0: requests go there without any
-    :ivar strangers: some come who are no clients, :mod:`tests.simulation.strangers`
+    :ivar strangers: some come who are no clients, :mod:`tests.simulation.unauthenticated`
     :ivar neighbour: a client looks on that nothing is done to, :mod:`tests.simulation.bystander`
     :ivar answer_cost: seconds of the process that an answer with messages takes
     :ivar ending: how the scenario ends: all clients leave, or the gateway drains, perhaps in a hurry; busy: while
@@ -98,7 +98,7 @@ class Plan(Bounds):
     :ivar clocks: clocks and Dates are wrong, :mod:`tests.simulation.clocks`
     :ivar operations: an operator is at work, :mod:`tests.simulation.operations`
     :ivar processes: of the gateway, :mod:`tests.simulation.fleet`
-    :ivar front: what clients come through, :mod:`tests.simulation.fronts`
+    :ivar front: what clients come through, :mod:`tests.simulation.client_paths`
     :ivar tunnel: connections to the network lead through a proxy
     :ivar crowd: more clients than are served in one go may come at once
     :ivar dated: Retry-After is a date

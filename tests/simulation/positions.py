@@ -30,26 +30,26 @@ EPSILON = 1e-6
 HIDING = ("lagging", "hole")
 
 
-class Witnesses:
+class ConsistentAnswers:
     """Answers that say the same of one number, each to a question that was put when the one before was known."""
 
     def __init__(self) -> None:
         self.number = -1
         self.times: list[float] = []
 
-    def hear(self, number: int, asked: float, now: float) -> None:
+    def add(self, number: int, asked: float, now: float) -> None:
         """An answer."""
         if number != self.number:
-            self.forget()
+            self.reset()
             self.number = number
         if not self.times or asked >= self.times[-1]:
             self.times.append(now)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """What they said is not so."""
         self.number, self.times = -1, []
 
-    def doubt(self, number: int, count: int, seconds: float) -> str:
+    def missing_evidence(self, number: int, count: int, seconds: float) -> str:
         """Why they do not suffice; empty where they do."""
         times = self.times if number == self.number else []
         lasted = times[-1] - times[0] if times else 0.0
@@ -70,7 +70,7 @@ class WatchedPoller(SimPoller):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._gap, self._large = Witnesses(), Witnesses()
+        self._gap, self._large = ConsistentAnswers(), ConsistentAnswers()
         #: numbers from which a page was refused as too large
         self._refused: set[int] = set()
         self.restarted_at = float("-inf")
@@ -95,8 +95,8 @@ class WatchedPoller(SimPoller):
         before = [number for when, number in self._progress if when <= at]
         return self.cursor.next - (before[-1] if before else 0)
 
-    def go_on_from(self, before: Any) -> None:
-        super().go_on_from(before)
+    def continue_from(self, before: Any) -> None:
+        super().continue_from(before)
         self._gap, self._large, self._refused = before._gap, before._large, before._refused
         self.restarted_at, self._progress = before.restarted_at, before._progress
         self._read_before, self._read, self._begun = before._read_before, before._read, before._begun
@@ -121,8 +121,8 @@ class WatchedPoller(SimPoller):
         self._begun = None
         self.restarted_at = now
         self._progress.clear()
-        self._gap.forget()
-        self._large.forget()
+        self._gap.reset()
+        self._large.reset()
         super()._restart(now)
 
     def _is_former(self, first: Read, now: float) -> bool | None:
@@ -142,17 +142,17 @@ class WatchedPoller(SimPoller):
         first = self._place(taken.deliver[0]) if taken.deliver else self._first_new(batch)
         former = None if first is None else self._is_former(first, now)
         if taken.lost is not None:
-            self._gap.hear(taken.lost[0], poll.sent, now)
-            why = self._gap.doubt(taken.lost[0], GAP_ASKS, GAP_SECONDS)
+            self._gap.add(taken.lost[0], poll.sent, now)
+            why = self._gap.missing_evidence(taken.lost[0], GAP_ASKS, GAP_SECONDS)
             if why:
                 self.truth.fail(f"{self.canister.text[:5]}: the gap {taken.lost} was believed, but {why}")
         elif taken.missing is not None and not taken.deliver and not former:
-            self._gap.hear(taken.missing[0], poll.sent, now)
+            self._gap.add(taken.missing[0], poll.sent, now)
         if taken.deliver:
             if former:
                 since = now - self.restarted_at
                 self.truth.fail(f"{self.canister.text[:5]}: {first} is delivered {since:.2f} s after the reset")
-            self._gap.forget()
+            self._gap.reset()
             self._progress.append((now, self.cursor.next))
             self._read = self._place(taken.deliver[-1])
             if self._begun is None:
@@ -163,7 +163,7 @@ class WatchedPoller(SimPoller):
         if poll in self._in_flight and poll.anchor is None and too_large(failure.value):
             self._refused.add(poll.nonce)
             if poll.nonce == self.cursor.next:
-                self._large.hear(poll.nonce, poll.sent, self._clock.seconds())
+                self._large.add(poll.nonce, poll.sent, self._clock.seconds())
         super().failed(failure, poll)
 
     def _take(self, batch: Batch, poll: InFlightPoll, asked: int, now: float, count: int) -> None:
@@ -172,7 +172,7 @@ class WatchedPoller(SimPoller):
             self.truth.fail(f"{self.canister.text[:5]}: an answer is taken, asked for {late:.3f} s before the reset")
         if asked == self.cursor.next and poll.anchor is None:
             # its page can be read after all
-            self._large.forget()
+            self._large.reset()
         new = self._first_new(batch)
         former = None if new is None else self._is_former(new, now)
         waits = bool(batch.messages) and asked > self.cursor.next < nonce_of_key(batch.messages[0][2])
@@ -184,7 +184,7 @@ class WatchedPoller(SimPoller):
     def _leave_out(self, beyond: int | None) -> None:
         if beyond is not None:
             first = self.cursor.next
-            why = self._large.doubt(first, REFUSALS, SECONDS)
+            why = self._large.missing_evidence(first, REFUSALS, SECONDS)
             if why:
                 self.truth.fail(f"{self.canister.text[:5]}: messages {first} to {beyond} were left out, but {why}")
             if beyond - 1 not in self._refused:

@@ -21,9 +21,9 @@ from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.factory import GatewayFactory
-from tests.simulation.clocks import TimeWitnesses
-from tests.simulation.errands import Errands
-from tests.simulation.limits import Door
+from tests.simulation.background_requests import BackgroundRequests
+from tests.simulation.clocks import ReportedTimes
+from tests.simulation.limits import AdmissionModel
 from tests.simulation.traffic import SimAgent
 from tests.simulation.upstream import WireTransport
 from tests.simulation.waiting import WatchedAnswers
@@ -102,7 +102,7 @@ class ProcessClock:
         else:
             call()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """The process is not blocked any more."""
         self._blocked = False
         due, self._due = self._due, {}
@@ -177,7 +177,7 @@ class SimProcess:
         self.dead = self.retired = False
         self.handed: dict[str, float] = {}
         self._asked: dict[Any, None] = {}
-        self._errands = Errands(world, number)
+        self._errands = BackgroundRequests(world, number)
         self.clock = ProcessClock(world.clock)
         clock: Any = world.clock if plan.processes == 1 and not plan.handovers else self.clock
         self.budget = budget = RequestBudget(plan.query_budget, plan.polling_interval, plan.opens_per_second)
@@ -228,9 +228,9 @@ class SimProcess:
         self.gateway.close_notices.call_slots.limit = plan.calls
         self.factory = GatewayFactory(self.gateway)
         self.monitor = NetworkMonitor(clock, self.agent, "http://127.0.0.1:4943")
-        self.door = Door(plan, clock.seconds())
+        self.door = AdmissionModel(plan, clock.seconds())
         self._watch_openings()
-        self.time_witnesses = TimeWitnesses(world, self) if plan.clocks else None
+        self.time_witnesses = ReportedTimes(world, self) if plan.clocks else None
 
     def _watch_openings(self) -> None:
         """Those who wait for their slot have been admitted: when many get one at once, the line becomes longer."""

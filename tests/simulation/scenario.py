@@ -11,28 +11,28 @@ from icwsgw.core.close_notice import FOUND_OUT_SECONDS
 from icwsgw.devnet.faults import InjectedFault
 from tests.simulation.accounts import Accounts, Deadlines
 from tests.simulation.bystander import Bystander
+from tests.simulation.client_steps import ClientSteps
 from tests.simulation.clients import SimClient
 from tests.simulation.clocks import Clocks
-from tests.simulation.conduct import Conduct
-from tests.simulation.contention import Contention, HardContention
+from tests.simulation.contention import Contention, ContentionWithFaults
 from tests.simulation.draining import drain
 from tests.simulation.estimates import Estimates
+from tests.simulation.faults import NetworkFaults, OtherFaults
 from tests.simulation.fleet import Fleet
-from tests.simulation.handed_links import handed_in_memory
+from tests.simulation.gateway_calls import GatewayCalls
+from tests.simulation.handover_links import handed_in_memory
 from tests.simulation.handovers import LASTS, Handovers
-from tests.simulation.harm import Asides, Harm
 from tests.simulation.keys import Keys
-from tests.simulation.liars import Liars
+from tests.simulation.malicious_nodes import MaliciousNodes
 from tests.simulation.operations import Operations
-from tests.simulation.ordeals import HardOrdeals, Ordeals
-from tests.simulation.owner import Owner
+from tests.simulation.ordeals import CombinedFaults, CombinedSteps
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
-from tests.simulation.readers import Readers
 from tests.simulation.script import Chance, Script, Step, draw_script, with_rare, with_single
-from tests.simulation.strangers import Strangers
+from tests.simulation.slow_readers import SlowReaders
 from tests.simulation.subject import Subject
 from tests.simulation.truth import Violation, _show
+from tests.simulation.unauthenticated import UnauthenticatedConnections
 from tests.simulation.waiting import Progress, Turns
 from tests.simulation.world import SimWorld, simulated
 
@@ -51,26 +51,26 @@ COME_AGAIN = 3_000_000
 
 #: All that the simulation knows of; each says in which worlds it takes part.
 SUBJECTS: tuple[type[Subject], ...] = (
-    Conduct,
-    Strangers,
+    ClientSteps,
+    UnauthenticatedConnections,
     Bystander,
-    Harm,
+    NetworkFaults,
     Accounts,
     Deadlines,
     Estimates,
     Clocks,
     Operations,
-    Asides,
-    Ordeals,
-    HardOrdeals,
+    OtherFaults,
+    CombinedSteps,
+    CombinedFaults,
     Contention,
-    HardContention,
-    Liars,
+    ContentionWithFaults,
+    MaliciousNodes,
     Fleet,
     Handovers,
-    Readers,
+    SlowReaders,
     Keys,
-    Owner,
+    GatewayCalls,
     Progress,
     Turns,
 )
@@ -79,12 +79,12 @@ SUBJECTS: tuple[type[Subject], ...] = (
 def draw(seed: int, count: int) -> Script:
     """Draw a scenario of so many steps."""
     plan = Plan.draw(seed)
-    subjects = [subject for subject in SUBJECTS if subject.wanted(plan)]
-    others = sum(sum(subject.steps.values()) for subject in subjects if subject is not Conduct)
+    subjects = [subject for subject in SUBJECTS if subject.applies_to(plan)]
+    others = sum(sum(subject.steps.values()) for subject in subjects if subject is not ClientSteps)
     # whatever else goes on, half of the steps are those of clients
-    more = max(1.0, others / sum(Conduct.steps.values()))
+    more = max(1.0, others / sum(ClientSteps.steps.values()))
     weights = {
-        f"{subject.name}.{name}": weight * (more if subject is Conduct else 1.0)
+        f"{subject.name}.{name}": weight * (more if subject is ClientSteps else 1.0)
         for subject in subjects
         for name, weight in subject.steps.items()
     }
@@ -102,7 +102,7 @@ class Scenario:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.world = SimWorld(script.seed, script.plan)
-        self.subjects = {subject.name: subject(self) for subject in SUBJECTS if subject.wanted(script.plan)}
+        self.subjects = {subject.name: subject(self) for subject in SUBJECTS if subject.applies_to(script.plan)}
         self.said: dict[int, str] = {}
 
     def run(self) -> None:
@@ -150,7 +150,7 @@ class Scenario:
         self._run_until_empty(world.processes)
         world.run(plan.away)
         conduct = self.subjects["client"]
-        assert isinstance(conduct, Conduct)
+        assert isinstance(conduct, ClientSteps)
         if not plan.calm and chance.random() < 0.5:
             conduct.reset_while_away(chance)
         there = len(world.clients)
@@ -173,7 +173,7 @@ class Scenario:
             world.truth.note(said)
         world.run(step.pause)
         for each in self.subjects.values():
-            each.stepped()
+            each.after_step()
         world.truth.check()
 
     # the end
@@ -187,8 +187,8 @@ class Scenario:
     def wait_until_quiet(self, when: str) -> None:
         """Let the world come to rest."""
         world = self.world
-        patience = sum(subject.patience() for subject in self.subjects.values())
-        if not world.run(QUIET_SECONDS + self._seconds_of_calls() + patience, self._quiet):
+        recovery = sum(subject.recovery_seconds() for subject in self.subjects.values())
+        if not world.run(QUIET_SECONDS + self._seconds_of_calls() + recovery, self._quiet):
             for client in world.clients:
                 if not client.quiet:
                     text = f"client {client.number} {_show(client.key)} is stuck {when}: {self._state(client)}"
@@ -197,7 +197,7 @@ class Scenario:
                 if not subject.quiet():
                     world.truth.fail(f"{subject.name} has not come to rest {when}")
         for subject in self.subjects.values():
-            subject.checked()
+            subject.check_when_quiet()
         self._check_all(final=False)
 
     def _quiet(self) -> bool:
@@ -294,7 +294,7 @@ class Scenario:
         world = self.world
         chance = Chance(f"{self.script.seed} many")
         conduct = self.subjects["client"]
-        assert isinstance(conduct, Conduct)
+        assert isinstance(conduct, ClientSteps)
         conduct.many(chance, MANY)
         world.run(QUIET_SECONDS, lambda: all(client.opened or not client.usable for client in world.clients))
 
@@ -332,7 +332,7 @@ class Scenario:
                 truth.fail(f"metrics say {counted} {what}, there were {true}")
         self._check_canisters()
         for subject in self.subjects.values():
-            subject.finished()
+            subject.check_at_end()
         world.close()
         late = world.clock.getDelayedCalls()
         if late:
@@ -381,7 +381,7 @@ def run_script(script: Script, *, leaks: bool = False) -> Scenario:
             raise
         finally:
             for subject in scenario.subjects.values():
-                subject.abandoned()
+                subject.abort()
     return scenario
 
 

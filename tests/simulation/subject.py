@@ -19,7 +19,7 @@ class Subject:
     A kind of step is a method that takes a :class:`Chance` and gives the words for the trace, or None where there was
     nothing to do.
 
-    :ivar name: of it, in the kinds of steps
+    :ivar name: of it, in the kinds of steps; seeds are drawn from it, so a new name changes all scenarios
     :ivar steps: how often each of its methods is called, beside those of other subjects
     """
 
@@ -45,17 +45,17 @@ class Subject:
         return {}
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         """Whether it is part of such a world."""
         return True
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         """A step has been taken and its pause has passed: check what holds at any time."""
 
     def heal(self) -> None:
         """End whatever it has done to the world."""
 
-    def patience(self) -> float:
+    def recovery_seconds(self) -> float:
         """Seconds that clients may wait for what it did, after it has been healed."""
         return 0.0
 
@@ -63,13 +63,13 @@ class Subject:
         """Whether all that it watches has come to rest."""
         return True
 
-    def checked(self) -> None:
+    def check_when_quiet(self) -> None:
         """All is at rest: check what holds then."""
 
-    def finished(self) -> None:
+    def check_at_end(self) -> None:
         """Everybody has left: check that nothing has remained."""
 
-    def abandoned(self) -> None:
+    def abort(self) -> None:
         """The scenario is over, perhaps in the middle of something: leave nothing running."""
 
     # for steps

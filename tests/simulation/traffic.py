@@ -62,7 +62,7 @@ class Polls:
         self._clients: dict[Any, int] = {}
         self._meters: dict[Any, Meter] = {}
 
-    def go_on_from(self, other: Polls) -> None:
+    def continue_from(self, other: Polls) -> None:
         """Another process's canisters are this one's from now on."""
         self._busy_at.update(other._busy_at)
         self._clients.update(other._clients)
@@ -95,12 +95,12 @@ class _Call:
         "canister",
         "done",
         "first",
+        "in_flight",
         "key",
         "method",
         "not_before",
         "outcomes",
         "taken",
-        "under_way",
         "why",
     )
 
@@ -111,7 +111,7 @@ class _Call:
         self.attempts = 0
         #: when the first attempt left
         self.first = 0.0
-        self.under_way = False
+        self.in_flight = False
         self.done = self.taken = False
         self.not_before = 0.0
         self.why = ""
@@ -124,14 +124,14 @@ class _Call:
 class SimAgent(IcAgent):
     """An agent that tells what is asked of it.
 
-    :ivar under_way: requests without an answer, by method; ``query`` for all polls
+    :ivar in_flight: requests without an answer, by method; ``query`` for all polls
     """
 
     def __init__(self, process: SimProcess, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._process = process
         self._world = process.world
-        self.under_way: Counter[str] = Counter()
+        self.in_flight: Counter[str] = Counter()
         #: calls that have left, each attempt, by method
         self.sent: Counter[str] = Counter()
         self._by_client: Counter[Any] = Counter()
@@ -168,13 +168,13 @@ class SimAgent(IcAgent):
         opens = bounds.opens_per_second
         self._opens = None if opens is None else Meter(opens, max(1.0, opens))
 
-    def go_on_from(self, other: SimAgent) -> None:
+    def continue_from(self, other: SimAgent) -> None:
         """Another process's clients are this one's from now on."""
         for call in other._calls.values():
             # Nobody hears of an attempt that was in flight, which may have arrived; pauses begin again (decision 0071).
-            if call.under_way:
+            if call.in_flight:
                 call.outcomes.append("unsure")
-            call.under_way, call.not_before = False, 0.0
+            call.in_flight, call.not_before = False, 0.0
         self._calls.update(other._calls)
         self._close_notices.update(other._close_notices)
         self.bad |= other.bad
@@ -188,11 +188,11 @@ class SimAgent(IcAgent):
             (self._rested, other._rested),
         ):
             mine.update(theirs)
-        self._polls.go_on_from(other._polls)
+        self._polls.continue_from(other._polls)
         # bounds are of one process
         self._all, self._opens = other._all, other._opens
 
-    def go_on_with_pollers(self, pollers: Mapping[tuple[bytes, int], Any], other: SimProcess) -> None:
+    def continue_pollers(self, pollers: Mapping[tuple[bytes, int], Any], other: SimProcess) -> None:
         """Pollers go on where those of another process were.
 
         :param pollers: its pollers
@@ -204,7 +204,7 @@ class SimAgent(IcAgent):
             found = (self._process.gateway.registry.pollers.get((canister, at)) for at in here)
             for poller in found:
                 if poller is not None:
-                    poller.go_on_from(before)  # type: ignore[attr-defined]
+                    poller.continue_from(before)  # type: ignore[attr-defined]
                     if other.agent._pollers.get((canister, sender)) is before:
                         self._pollers[canister, sender] = poller
 
@@ -212,7 +212,7 @@ class SimAgent(IcAgent):
 
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
         self._count("query")
-        self.under_way["query"] += 1
+        self.in_flight["query"] += 1
         began = self.reactor.seconds()
         sender = self._senders.get(request.body)
         if sender is None:
@@ -230,7 +230,7 @@ class SimAgent(IcAgent):
         self._open_queries[ask] = began + 2 * timeout + ERRANDS
 
         def ended(result: Any) -> Any:
-            self.under_way["query"] -= 1
+            self.in_flight["query"] -= 1
             del self._open_queries[ask]
             self._calm("a query", result)
             messages = _messages(result) if isinstance(result, bytes) else None
@@ -321,9 +321,9 @@ class SimAgent(IcAgent):
     # calls
 
     @property
-    def openings_under_way(self) -> set[Any]:
+    def openings_in_flight(self) -> set[Any]:
         """The client keys whose ws_open is at the network."""
-        return {call.key for call in self._calls.values() if call.method == "ws_open" and call.under_way}
+        return {call.key for call in self._calls.values() if call.method == "ws_open" and call.in_flight}
 
     def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
         world, now = self._world, self.reactor.seconds()
@@ -338,7 +338,7 @@ class SimAgent(IcAgent):
         if method == "ws_message" and call.key in truth.silenced:
             truth.fail("a message leaves for a client that its canister does not know any more")
         self._count(method, canister.raw)
-        if call.under_way:
+        if call.in_flight:
             truth.fail(f"an identical {method} left while the first was under way")
         if call.done:
             truth.fail(f"a {method} left again after its end was told")
@@ -346,12 +346,12 @@ class SimAgent(IcAgent):
             truth.fail(f"a {method} left again though {call.again}")
         if now < call.not_before - EPSILON:
             truth.fail(f"a {method} was sent again {call.not_before - now:.3f} s too early, {call.why}")
-        call.under_way = True
+        call.in_flight = True
         if not call.attempts:
             call.first = now
         call.attempts += 1
         self.sent[method] += 1
-        self.under_way[method] += 1
+        self.in_flight[method] += 1
         place = method, canister.raw
         self._by_canister[place] += 1
         self._share(method, canister)
@@ -363,10 +363,10 @@ class SimAgent(IcAgent):
             truth.fail(f"more ws_open left than {self._opens.per_second} a second")
 
         def ended(result: Any) -> Any:
-            call.under_way = False
+            call.in_flight = False
             self._calm(f"a {method}", result)
             self._late(f"a {method}", began, timeout)
-            self.under_way[method] -= 1
+            self.in_flight[method] -= 1
             self._by_canister[place] -= 1
             if method in ("ws_open", "ws_message"):
                 self._by_client[call.key] -= 1
@@ -444,7 +444,7 @@ class SimAgent(IcAgent):
             most = 128
         else:
             most = world.plan.calls
-        busy, mine = self.under_way[method], self._by_canister[method, canister.raw]
+        busy, mine = self.in_flight[method], self._by_canister[method, canister.raw]
         # the first of each canister goes in any case; beyond, as long as a canister has fewer than all leave
         others = sum(1 for (name, _), count in self._by_canister.items() if name == method and count)
         if mine > 1 and busy > most + others:

@@ -109,14 +109,14 @@ class SimSession(ClientSession):
         if self.truth.taking:
             before = self.truth.handed.get(self.id)
             if before is not None:
-                self.go_on_from(before)
+                self.continue_from(before)
             return
         client: Any = self.client
         self.owner = getattr(client, "transport", client).owner
         self.owner.session = self
         self.truth.sessions.append(self)
 
-    def go_on_from(self, before: SimSession) -> None:
+    def continue_from(self, before: SimSession) -> None:
         """It is the session of another process, which has handed it over."""
         for name in SimSession.__slots__[1:]:
             if hasattr(before, name):
@@ -227,7 +227,7 @@ class SimPoller(Poller):
         self.started_at = self._clock.seconds()
         super().start()
 
-    def go_on_from(self, before: Any) -> None:
+    def continue_from(self, before: Any) -> None:
         """It is the poller of another process, which has handed it over."""
         self.asked_until = max(self.asked_until, before.asked_until)
         self.refusals = max(self.refusals, before.refusals)

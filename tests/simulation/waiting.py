@@ -125,7 +125,7 @@ class Progress(Subject):
             bound += 10.0
         return bound
 
-    def finished(self) -> None:
+    def check_at_end(self) -> None:
         self._call.cancel()
 
 
@@ -142,7 +142,7 @@ class Turns(Subject):
         super().__init__(scenario)
         self._call = self.world.clock.callLater(0.5, self._look)
         for process in self.world.processes:
-            process.agent.turns = Ledger(self.world, process)
+            process.agent.turns = SendRecord(self.world, process)
 
     def _look(self) -> None:
         self._call = self.world.clock.callLater(0.5, self._look)
@@ -151,15 +151,15 @@ class Turns(Subject):
             if ledger is not None:
                 ledger.look(self.world.clock.seconds())
 
-    def finished(self) -> None:
+    def check_at_end(self) -> None:
         self._call.cancel()
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.processes == 1
 
 
-class Ledger:
+class SendRecord:
     """What one process has sent lately, and who waited meanwhile.
 
     :param process: the process

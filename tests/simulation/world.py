@@ -36,9 +36,9 @@ from icwsgw.server.factory import GatewayFactory
 from tests.simulation.plan import MAX_CANISTERS, Plan
 from tests.simulation.positions import WatchedPoller
 from tests.simulation.process import SimProcess
+from tests.simulation.requested_polls import WatchedTimer
 from tests.simulation.truth import SimPoller, SimPollSender, SimReplica, SimSession, Truth
 from tests.simulation.waiting import AnswerTurns
-from tests.simulation.wakes import WatchedTimer
 from tests.support.ordered_clock import OrderedClock
 
 if TYPE_CHECKING:

@@ -151,7 +151,7 @@ class Resuming(RawSdkClient):
     def ask_to_resume(self, port: int) -> None:
         """Begin at another gateway: prove who this is."""
         self.connection.close()
-        self.connection = RawClient(port).shake()
+        self.connection = RawClient(port).do_handshake()
         gateway = cbor.loads(self.payload())["gateway_principal"]
         assert self.gateway is not None
         assert gateway == self.gateway.raw, "the other gateway has another key"
@@ -217,7 +217,7 @@ def killed(rounds: int, count: int) -> None:
             clients = [Resuming(first, there.echo) for _ in range(count)]
             for at in range(MESSAGES):
                 for client in clients:
-                    client.say(b"DIDL\x00\x00%d" % at)
+                    client.send_message(b"DIDL\x00\x00%d" % at)
             # some answers have come, some messages are in flight, some wait in the gateway
             early = random.Random(number).randrange(1, MESSAGES - 3)
             for client in clients[::2]:
@@ -236,7 +236,7 @@ def killed(rounds: int, count: int) -> None:
             until_last.append(time.monotonic() - died)
             for client in clients:
                 assert client.received == [b"DIDL\x00\x00%d" % at for at in range(MESSAGES)]
-                client.say(b"DIDL\x00\x00after it")
+                client.send_message(b"DIDL\x00\x00after it")
                 client.until(lambda client=client: len(client.received) == MESSAGES + 1)
             stats = there.stats()
             assert stats["ws_open"] == count, "nobody has opened a session again"
@@ -255,7 +255,7 @@ def cut(hold_back: bool) -> None:
         first, _ = there.gateway("first", **environment)
         second, _ = there.gateway("second", **environment)
         client = Resuming(first, there.echo)
-        client.say(b"DIDL\x00\x00before")
+        client.send_message(b"DIDL\x00\x00before")
         client.until(lambda: client.received)
         client.ask_to_resume(second)
         client.send_again()
@@ -263,7 +263,7 @@ def cut(hold_back: bool) -> None:
         lived = True
         try:
             while time.monotonic() < deadline:
-                client.say(b"DIDL\x00\x00%d" % len(client.received))
+                client.send_message(b"DIDL\x00\x00%d" % len(client.received))
                 wanted = len(client.received) + 1
                 client.until(lambda wanted=wanted: len(client.received) >= wanted)
         except AssertionError as end:

@@ -14,16 +14,16 @@ from tests.simulation.truth import SWAPPED, _show
 from tests.simulation.world import CANISTERS
 
 MAX_CLIENTS = 14
-#: Numbers of the clients of a crowd.
+#: Numbers of the clients that come in a crowd.
 CROWD = 2_000_000
-#: Numbers of many that come at the end.
+#: Numbers of the many clients that come at the end.
 MANY = 4_000_000
-#: Those that come again and again, on several connections.
+#: Identities of the clients that connect again and again.
 REGULARS = [Ed25519Identity(bytes((9, number)) * 16) for number in range(6)]
 
 
-class Conduct(Subject):
-    """Clients come, talk, go, are cut off, and misbehave."""
+class ClientSteps(Subject):
+    """Steps in which clients connect, send messages, disconnect, lose their connections, and violate the protocol."""
 
     name = "client"
     steps = {
@@ -55,7 +55,7 @@ class Conduct(Subject):
         return {"chatter": 0.7 * (plan.wire and plan.client_message_rate < 100 and not plan.blocks.interval)}
 
     def heal(self) -> None:
-        """Let everybody read."""
+        """Let all clients read again."""
         for client in self.world.clients:
             client.link.set_reading(True)
 
@@ -73,7 +73,7 @@ class Conduct(Subject):
         return f"client {client.number} {_show(client.key)} connects to {canister.text[:5]}"
 
     def talk(self, chance: Chance) -> str | None:
-        # before the session is open as well: what comes then has to wait
+        # also before the session is open: such messages have to wait
         client = self.pick(chance, is_open=chance.random() < 0.9)
         if client is None or client.gateway is None:
             return None
@@ -82,7 +82,7 @@ class Conduct(Subject):
         return f"client {client.number} sends {count} {order}"
 
     def hasty(self, chance: Chance) -> str | None:
-        """A message that is not good for long."""
+        """A message whose envelope expires soon."""
         client = self.pick(chance)
         if client is None or client.clock_offset:
             return None
@@ -91,7 +91,7 @@ class Conduct(Subject):
         return f"client {client.number} sends one that expires in {ttl:.0f} s"
 
     def out_of_turn(self, chance: Chance) -> str | None:
-        """Two frames in the wrong order."""
+        """Two messages in the wrong order."""
         plan = self.world.plan
         client = self.pick(chance)
         if client is None or plan.client_message_rate < 100 or plan.client_byte_rate < 1 << 20 or plan.crowded:
@@ -104,14 +104,14 @@ class Conduct(Subject):
             if client.usable and client.opened:
                 client.talk_out_of_turn(chance, later)
         if later and chance.random() < 0.3:
-            # before the first of the two has come
+            # before the first of the two has arrived
             self.truth.spoil(client.key, SWAPPED)
             self.world.run(later / 2)
             client.leave()
         return f"client {client.number} sends {pairs} pairs in the wrong order"
 
     def succeed(self, chance: Chance) -> str | None:
-        """A canister speaks to a client that leaves, and to the next connection of its principal, in one page."""
+        """A canister sends to a client that leaves, and to the next connection of its principal, in the same page."""
         world = self.world
         client = self.pick(chance)
         if client is None or not world.replica.host(client.canister).running:
@@ -127,12 +127,12 @@ class Conduct(Subject):
         if chance.random() < 0.5:
             part()
         else:
-            # at the last moment
+            # immediately before the canister handles the next ws_open
             self.truth.at_open[client.canister, client.identity.principal.raw] = part
         return self._connect(chance, client.canister, client.identity)
 
     def stream(self, chance: Chance) -> str | None:
-        """A client that sends one message after the other for a while, perhaps faster than the canister takes them."""
+        """A client sends one message after another for a while, perhaps faster than the canister executes them."""
         world = self.world
         client = self.pick(chance)
         if client is None or world.plan.polling_interval < 0.3:
@@ -145,7 +145,7 @@ class Conduct(Subject):
         return f"client {client.number} has sent {count}, one each {pause} s"
 
     def babble(self, chance: Chance) -> str | None:
-        """All have much to say at once, some of one canister more than those of the others."""
+        """All clients send much at once, some of one canister more than the others."""
         world = self.world
         loud = self.pick(chance)
         if loud is None or (world.plan.query_budget is None and world.plan.calls > 20):
@@ -157,7 +157,7 @@ class Conduct(Subject):
         return f"all clients of {loud.canister.text[:5]} send 20, the others 3"
 
     def chatter(self, chance: Chance) -> str | None:
-        """A client sends nearly at once far more messages than it may in a second, and all are executed at once."""
+        """A client sends far more messages at once than its rate limit allows, and all are executed at once."""
         world, rate = self.world, self.world.plan.client_message_rate
         client, ingress = self.pick(chance), self.world.replica.ingress
         if client is None or rate > 100 or (world.plan.blocks.interval and world.plan.slowest_call > 1.0):
@@ -166,7 +166,7 @@ class Conduct(Subject):
         if usual[0] != world.plan.call_latency:
             return None
         if not world.plan.blocks.interval:
-            # so that nothing but its rate holds it up
+            # so that only its rate limit delays it
             ingress.latency = ingress.jitter = 0.0
         count, pieces = chance.choice((6, 8)) * max(rate, 5), chance.choice((1, 6))
         for _ in range(pieces):
@@ -178,7 +178,7 @@ class Conduct(Subject):
         return f"client {client.number} sends {count} at once, {rate} a second may be"
 
     def rush(self, chance: Chance) -> str | None:
-        """Some come at once after a while in which nobody came."""
+        """Several clients connect at once after a quiet time."""
         world = self.world
         if not world.plan.refuses:
             return None
@@ -192,7 +192,7 @@ class Conduct(Subject):
         return f"{count} clients come at once"
 
     def reset_while_away(self, chance: Chance) -> None:
-        """A canister is reset while nobody of it is connected."""
+        """A canister is reset while none of its clients is connected."""
         world = self.world
         canister = chance.choice(CANISTERS[: world.plan.canisters])
         self.truth.troubles["reset"] += 1
@@ -250,7 +250,7 @@ class Conduct(Subject):
         return None
 
     def wait(self, chance: Chance) -> str | None:
-        """Nothing happens for longer than a signature is good for, where that costs little."""
+        """Let more time pass than a signature is valid for, in worlds in which idle time is cheap."""
         seconds = chance.choice((60.0, 300.0, 400.0))
         if self.world.plan.polling_interval < 0.3:
             return None
@@ -258,7 +258,7 @@ class Conduct(Subject):
         return f"nothing has happened for {seconds:.0f} s"
 
     def crowd(self, chance: Chance) -> str | None:
-        """So many that the gateway deals with them in slices."""
+        """More clients than the gateway handles in one batch connect at once."""
         world = self.world
         if not world.plan.crowd or any(client.number >= CROWD for client in world.clients):
             return None
@@ -268,7 +268,7 @@ class Conduct(Subject):
         return f"a crowd connects to {canister.text[:5]}"
 
     def many(self, chance: Chance, count: int) -> None:
-        """So many come, to one canister."""
+        """Connect this many clients to one canister."""
         for number in range(count):
             client = SimClient(self.world, MANY + number, CANISTERS[0], _stranger(chance))
             client.dawdles = 0.0

@@ -20,17 +20,17 @@ from tests.simulation.meter import Meter
 if TYPE_CHECKING:
     from tests.simulation.world import SimWorld
 
-#: Requests a second, and at once: of one kind, for one canister or subnet.
+#: Requests a second, and the burst: of one kind, for one canister or subnet.
 STATUS, READ_STATE, TIME = (0.6, 14.0), (0.6, 14.0), (1.1, 10.0)
-#: The version of an endpoint that is asked first (decision 0029); seconds within which the next one is asked after a
-#: 404 of it.
+#: The version of an endpoint that is tried first (decision 0029); seconds within which the next one is tried after the
+#: first has answered 404.
 PREFERRED = {"query": "2", "call": "3"}
 ANSWERED = 5.0
 _PATH = re.compile(r"/api/v(\d+)/(?:canister|subnet)/([^/]+)/(\w+)$")
 
 
-class Errands:
-    """The requests of one process."""
+class BackgroundRequests:
+    """The background requests of one process."""
 
     def __init__(self, world: SimWorld, number: int) -> None:
         self._world = world
@@ -38,13 +38,13 @@ class Errands:
         self._meters: dict[tuple[str, ...], Meter] = {}
         # by version and endpoint: when its 404s began, how many there were, and the last other answer elsewhere
         self._missing: dict[tuple[str, str], _Missing] = {}
-        #: by endpoint: when an older version was asked because the newest is gone
+        #: by endpoint: when an older version was tried because the newest is missing
         self._gone: dict[str, float] = {}
         #: by version and endpoint: its last 404
         self._unfound: dict[tuple[str, str], float] = {}
 
     def asked(self, method: str, path: str, body: bytes) -> Callable[[Any], None]:
-        """A request leaves; gives what is to be told of its answer: (status, headers, body), or a failure."""
+        """Count a request. Returns a function to call with its answer, (status, headers, body), or with its failure."""
         found = _PATH.search(path)
         if found is None:
             if path.endswith("/status"):
@@ -54,7 +54,7 @@ class Errands:
         self._preferred_first(version, what)
         if what == "read_state":
             labels = [label for each in cbor.loads(body)["content"]["paths"] for label in each[:1]]
-            # keys that are there and cannot be taken for the time that they have are asked for with each answer
+            # while keys cannot be verified because of the time, they are requested again with each answer
             doubtful = b"subnet" in labels and self._world.plan.clocks
             if b"request_status" not in labels and not doubtful:
                 self._count(
@@ -64,7 +64,7 @@ class Errands:
         return lambda answer: self._answered((version, what), answer)
 
     def _preferred_first(self, version: str, what: str) -> None:
-        """Another version is asked where the preferred one has just answered 404, or has done so for long enough."""
+        """Check that an older version is used only if the preferred one answers 404, just now or for long enough."""
         preferred = PREFERRED.get(what, version)
         if version == preferred or self._world.plan.relay_order != "executed":
             return
@@ -117,5 +117,5 @@ class _Missing:
         self.since = self.last = since
         self.count = 1
         self.proved = False
-        # what was under way when it was found out comes on top
+        # requests that were in flight when it was found out are counted in addition
         self.meter = Meter(1 / LOOK_AGAIN, 40.0)

@@ -17,13 +17,14 @@ from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
 
-STRANGER = Ed25519Identity(b"\x77" * 32)
-#: Where nothing can be verified a second answer has to say the same: so long after a lie nobody lies again.
+UNKNOWN_NODE = Ed25519Identity(b"\x77" * 32)
+#: Without verification, a second answer has to confirm the first. For this many seconds after a false answer there is
+#: no further one.
 APART = 5.0
 
 
-class Liars(Subject):
-    """Some answers to polls are not what the canister said."""
+class MaliciousNodes(Subject):
+    """Replaces some answers to polls by false ones."""
 
     name = "liar"
     steps = {"lie": 4.0}
@@ -40,7 +41,7 @@ class Liars(Subject):
         self.world.liar = self._answer
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.liars
 
     def lie(self, chance: Chance) -> str | None:
@@ -55,8 +56,8 @@ class Liars(Subject):
             if now < self._last + APART:
                 return None
             count = 1
-        # many at once, though not for as long as a canister may be silent; and what is old looks like a queue that has
-        # gone, which is believed of a canister after a while
+        # many at once, but for less time than a canister may be silent; an old answer looks like a reset queue, which
+        # the gateway accepts after a while
         self._until = now + 2.0 if count > 5 or kind == "old" else float("inf")
         if count > 5 and now < self._last + 2 * APART:
             return None
@@ -64,7 +65,7 @@ class Liars(Subject):
         return f"a node lies, {count} times: {kind}"
 
     def _answer(self, body: bytes, content: bytes) -> bytes:
-        """The answer that a node gives in place of one."""
+        """The false answer that a node returns in place of the true one."""
         before = self._kept.setdefault(body, content)
         if not self._left or self.world.clock.seconds() > self._until:
             return content
@@ -91,13 +92,13 @@ class Liars(Subject):
             return []
         (signature,) = [dict(each) for each in signatures]
         if self._kind == "stranger":
-            signature["identity"] = STRANGER.principal.raw
+            signature["identity"] = UNKNOWN_NODE.principal.raw
         else:
             signature["signature"] = self._flipped(signature["signature"])
         return [signature]
 
     def _page(self, reply: bytes) -> bytes | None:
-        """Another page, or None where there is nothing to be altered."""
+        """An altered page, or None if there is nothing to alter."""
         batch = parse_get_messages(reply)
         if not batch.messages:
             return None
@@ -118,7 +119,7 @@ class Liars(Subject):
             alone = len(self.world.processes) == 1 and len(process.gateway.registry.pollers) == 1
             if not alone or not delivered:
                 return None
-            # what a probe looks for has another content, as in a new life
+            # the message that a probe looks for has another content, as after a reset
             messages[0] = (principal, nonce, key, self._flipped(message))
         return encode_batch(messages, cert, tree, batch.end_of_queue)
 

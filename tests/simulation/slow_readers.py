@@ -1,7 +1,7 @@
-"""Clients that read slowly: steadily, or not at all, while their canisters send more than fits on the way.
+"""Clients that read slowly, or not at all, while their canisters send more than their buffers hold.
 
-A client that reads steadily keeps its session, however much waits for it. One for which more waits than the bound is
-closed with 4104, and is told so as long as it reads. What one of them does changes nothing for another one.
+A client that reads steadily keeps its session, however many bytes wait for it. A client for which more than the limit
+waits is closed with 4104, and receives that close frame as long as it reads. No client affects another one.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from tests.simulation.subject import Subject
 
 #: Bytes of one message. Pages have room for several.
 SIZE = 40_000
-#: Bytes a second of a client that reads steadily: the transport's buffer within half of the time that one may take.
+#: Bytes a second of a steady reader: it reads the transport's buffer within half of the time limit.
 STEADY = 16_000
-#: Of one that reads so fast that whatever is on its way reaches it before the connection is ended.
+#: Bytes a second of a reader that receives everything in flight before the connection is ended.
 BRISK = 200_000
 
 
-class Readers(Subject):
-    """Canisters send much at once."""
+class SlowReaders(Subject):
+    """Steps in which canisters send much at once."""
 
     name = "reader"
 
@@ -30,7 +30,7 @@ class Readers(Subject):
         return {"steady": 1.5, "overflow": 1.5, "hidden": 1.5}
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.wire and not plan.crowded and plan.processes == 1
 
     def _reader(self, chance: Chance, *others: SimClient) -> SimClient | None:
@@ -43,13 +43,13 @@ class Readers(Subject):
         return chance.pick(clients)
 
     def _gush(self, client: SimClient, octets: int) -> None:
-        """Have a canister send so much."""
+        """Let a canister send this many bytes."""
         ws = self.world.replica.host(client.canister).ws
         for number in range(octets // SIZE + 1):
             self.truth.push(client.canister, ws, client.identity.principal, b"g%d " % number + b"." * SIZE)
 
     def steady(self, chance: Chance) -> str | None:
-        """More waits for a client than it reads in the time that a client may take, but it reads."""
+        """More waits for a client than it can read within the time limit, but it reads steadily."""
         client = self._reader(chance)
         if client is None or self.world.plan.outbox_bytes < 1 << 18:
             return None
@@ -62,7 +62,7 @@ class Readers(Subject):
         return f"client {client.number} has read {octets} bytes at {STEADY} a second"
 
     def overflow(self, chance: Chance) -> str | None:
-        """More comes for a client than may wait, and it reads all the time."""
+        """More waits for a client than the limit allows, although it reads all the time."""
         client = self._reader(chance)
         if client is None:
             return None
@@ -74,7 +74,7 @@ class Readers(Subject):
         return f"client {client.number} gets more than may wait for it"
 
     def hidden(self, chance: Chance) -> str | None:
-        """One leaves without reading what waits for it; then more comes for another one than may wait."""
+        """A client leaves without reading its waiting messages; then more than the limit arrives for another one."""
         first = self._reader(chance)
         second = None if first is None else self._reader(chance, first)
         if first is None or second is None:

@@ -1,7 +1,7 @@
-"""Calls that the gateway makes with an identity of its own, through the same agent and connections as everything else.
+"""Calls that the gateway makes with its own identity, through the same agent and connections as everything else.
 
-They have an end within their time, and while the network fails they are not sent again and again: the pause between two
-attempts grows (:mod:`icwsgw.agent.update`).
+Each ends within its timeout. While the network fails, the pause between two attempts grows
+(:mod:`icwsgw.agent.update`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 #: A method that no canister has: the call is rejected in the certified state, and has no effect.
 METHOD = "no_such_method"
-#: Seconds that a call may take.
+#: The timeout of a call, in seconds.
 TIMEOUT = 40.0
-#: Attempts a second of one call while the network fails, and at once: pauses begin with a quarter of a second.
+#: Attempts of one call while the network fails: per second, and the burst. Pauses begin at a quarter of a second.
 ATTEMPTS = 0.4, 8.0
 
 
-class Owner(Subject):
-    """Makes such calls."""
+class GatewayCalls(Subject):
+    """Makes such calls and checks their ends."""
 
     name = "owner"
 
@@ -49,8 +49,8 @@ class Owner(Subject):
         agent.submit = watched
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
-        # a process that hands over or dies makes none
+    def applies_to(cls, plan: Plan) -> bool:
+        # a process that hands over or is killed makes none
         return plan.processes == 1 and not plan.handovers and not plan.trusting
 
     @classmethod
@@ -58,7 +58,7 @@ class Owner(Subject):
         return {"own_call": 0.2}
 
     def own_call(self, chance: Chance) -> str:
-        """A call, which the network refuses for a while where there are faults."""
+        """Make a call; in worlds with faults, the network refuses it for a while."""
         world, canister = self.world, chance.choice(CANISTERS[: self.world.plan.canisters])
         seconds = 0.0 if world.plan.calm else chance.choice((0.0, 1.0, 6.0))
         words: dict[str, Any] = chance.choice(({"kind": "http", "status": 503}, {"kind": "reset"}))
@@ -83,15 +83,15 @@ class Owner(Subject):
         elif not isinstance(error, (Rejected, TransportError, HttpError, CertificateInvalid, NotReady, bytes)):
             self.truth.fail(f"a call of the gateway's own ended with {error!r}")
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         now = self.world.clock.seconds()
         late = [now - due for due in self._under_way.values() if now > due + 10.0]
         if late:
             self.truth.fail(f"a call of the gateway's own has no end {late[0]:.1f} s after its time")
 
-    checked = stepped
+    check_when_quiet = after_step
 
-    def finished(self) -> None:
+    def check_at_end(self) -> None:
         self.world.run(TIMEOUT + 10.0, lambda: not self._under_way)
         if self._under_way:
             self.truth.fail("a call of the gateway's own has no end")

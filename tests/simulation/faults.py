@@ -34,8 +34,8 @@ CALL_FAULTS: list[dict[str, Any]] = [
     {"kind": "delay", "delay": 0.7},
     {"kind": "delay", "delay": 4.0},
 ]
-#: What polls of one canister meet for a while.
-SPELLS: list[dict[str, Any]] = [
+#: Faults that the polls of one canister meet for a while.
+POLL_FAULTS: list[dict[str, Any]] = [
     {"kind": "trap"},
     {"kind": "reject", "code": 3},
     {"kind": "garbage_candid"},
@@ -44,12 +44,12 @@ SPELLS: list[dict[str, Any]] = [
     {"kind": "http", "status": 502},
     {"kind": "http", "status": 429, "retry_after": 20},
 ]
-#: A call that is executed and whose answer is lost; and what becomes of it when it is sent again.
-LOST: list[dict[str, Any]] = [
+#: Calls that are executed although the answer is lost; and the faults that their resubmissions meet.
+EXECUTED_BUT_LOST: list[dict[str, Any]] = [
     {"kind": "reset", "after": True},
     {"kind": "half_body"},
 ]
-AGAIN: list[dict[str, Any]] = [
+RESUBMISSION_FAULTS: list[dict[str, Any]] = [
     {"kind": "http", "status": 400},
     {"kind": "http", "status": 503, "retry_after": 2},
     {"kind": "http", "status": 502},
@@ -59,8 +59,8 @@ AGAIN: list[dict[str, Any]] = [
 ]
 
 
-class Harm(Subject):
-    """Faults of the network and of canisters, alone and together."""
+class NetworkFaults(Subject):
+    """Faults of the network and of canisters, alone and combined."""
 
     name = "network"
     steps = {
@@ -90,7 +90,7 @@ class Harm(Subject):
         return {"refused_by_policy": 0.15 * (plan.network_grace >= 2 * plan.canister_grace)}
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return not plan.calm
 
     def heal(self) -> None:
@@ -103,17 +103,17 @@ class Harm(Subject):
                 world.replica.start(host.id)
 
     def _any(self, chance: Chance) -> Principal | None:
-        """A canister, or all of them unless somebody looks on."""
+        """A canister, or None for all of them, unless the world has a bystander."""
         everywhere = () if self.world.plan.neighbour else (None,)
         return chance.choice((*everywhere, *CANISTERS[: self.world.plan.canisters]))
 
     def _one(self, chance: Chance, options: dict[str, Any]) -> Principal:
-        """A canister; what two of them say of the host is the host's word, so with an onlooker only one says it."""
+        """A canister; beside a bystander always the same, since faults of two canisters can count as the host's."""
         canister = chance.choice(CANISTERS[: self.world.plan.canisters])
         return CANISTERS[0] if self.world.plan.neighbour and options["kind"] == "http" else canister
 
     def throttled(self, chance: Chance) -> str | None:
-        """The network refuses a canister's queries for longer than the canister's own grace."""
+        """The network refuses a canister's queries for longer than the canister's grace period."""
         world = self.world
         if world.plan.network_grace < 2 * world.plan.canister_grace:
             return None
@@ -127,7 +127,7 @@ class Harm(Subject):
         return f"queries of {CANISTERS[0].text[:5]} are answered with {status} for a while"
 
     def refused_by_policy(self, chance: Chance) -> str | None:
-        """The network refuses all polls of a client's canister for longer than the canister's own grace."""
+        """The network refuses all polls of a client's canister for longer than the canister's grace period."""
         world = self.world
         client = self.pick(chance)
         if client is None or (world.plan.neighbour and client.canister != CANISTERS[0]):
@@ -135,15 +135,15 @@ class Harm(Subject):
         status = chance.choice((429, 429, 403, 408, 503))
         self.truth.troubles["query http"] += 1
         fault = InjectedFault(kind="http", status=status, on="query", canister=client.canister)
-        # before all others
+        # ahead of all other faults
         others = [*world.replica.faults]
         world.replica.faults.clear()
         for each in (fault, *others):
             world.replica.faults.add(each)
         grace, most = world.plan.canister_grace, world.plan.network_grace - 5.0
-        # while it is asked to wait a canister is not silent, so that short ones do not tell much
+        # a canister is not silent while the network asks to wait, so short periods show little
         seconds = min(most, 10 * grace if world.plan.polling_interval >= 0.3 else grace + 10.0)
-        # canisters delete what is older than the interval of their acknowledgements
+        # canisters delete messages that are older than their acknowledgement interval
         self.truth.troubles["hole"] += seconds > world.plan.ack_interval / 2
         world.run(seconds)
         if fault in world.replica.faults:
@@ -151,14 +151,14 @@ class Harm(Subject):
         return f"polls of {client.canister.text[:5]}, which has client {client.number}, were answered with {status}"
 
     def spell(self, chance: Chance) -> str:
-        """A canister cannot be polled, for less than a grace or longer, once or again and again."""
+        """Polls of a canister fail, for shorter or longer than a grace period, once or several times."""
         world, plan = self.world, self.world.plan
         canister = CANISTERS[0] if plan.neighbour else chance.choice(CANISTERS[: plan.canisters])
-        words: dict[str, Any] = dict(chance.choice(SPELLS))
+        words: dict[str, Any] = dict(chance.choice(POLL_FAULTS))
         grace = plan.canister_grace
         seconds, times = chance.choice(((0.4 * grace, 4), (0.7 * grace, 2), (grace + 3.0, 1), (grace + 14.0, 1)))
         if "retry_after" in words:
-            # while a pause is asked for nobody polls
+            # nobody polls while the network asks to wait
             seconds, times = 1.0, 1
         self.truth.troubles[f"query {words['kind']}"] += 1
         both = words["kind"] == "http" and not plan.neighbour and plan.canisters > 1 and chance.random() < 0.5
@@ -169,12 +169,12 @@ class Harm(Subject):
             for fault in faults:
                 if fault in world.replica.faults:
                     world.replica.faults.remove(fault)
-            # the next answer is a good one
+            # the next answer is valid
             world.run(2.0 + 10 * plan.polling_interval if times > 1 else 0.0)
         return f"polls of {[each.text[:5] for each in named]} had {words}, {times} times for {seconds:.0f} s"
 
     def blink(self, chance: Chance) -> str:
-        """Answers come from a node that lags behind, for a moment, again and again."""
+        """For a moment, several times, answers come from a node that lags behind."""
         world, plan = self.world, self.world.plan
         canister = CANISTERS[0] if plan.neighbour else chance.choice(CANISTERS[: plan.canisters])
         hide, times = chance.choice((None, 1, 3)), chance.choice((1, 3, 4))
@@ -195,7 +195,7 @@ class Harm(Subject):
         return f"a node of {canister.text[:5]} lagged behind, {times} times for a second"
 
     def twice_asked(self, chance: Chance) -> str:
-        """Of two answers that come together one asks to wait long, and the next one shortly."""
+        """Of two answers that arrive together, one asks to wait long and the next one shortly."""
         world = self.world
         canister = CANISTERS[0] if world.plan.neighbour else chance.choice(CANISTERS[: world.plan.canisters])
         self.truth.troubles["query http"] += 1
@@ -211,7 +211,7 @@ class Harm(Subject):
         if kind == "gap":
             options["count"] = chance.randint(1, 2)
         elif kind == "lagging" and "hide" not in options:
-            # a queue that seems gone for three seconds is one: that is how resets are told
+            # a queue that is missing for three seconds is treated as reset
             options["rate"] = 0.25
             self.truth.troubles["lagging"] += 1
         elif chance.random() < 0.5:
@@ -228,10 +228,10 @@ class Harm(Subject):
         return f"fault on {on}: {options}"
 
     def lost_and_refused(self, chance: Chance) -> str:
-        """Answers to calls that were executed are lost, and then something happens to the repetitions."""
+        """Answers to executed calls are lost, and then their resubmissions meet another fault."""
         method = chance.choice(("ws_open", "ws_message", None))
         canister = self._any(chance)
-        lost, again = chance.choice(LOST), chance.choice(AGAIN)
+        lost, again = chance.choice(EXECUTED_BUT_LOST), chance.choice(RESUBMISSION_FAULTS)
         for options, count in ((lost, chance.choice((1, 2))), (again, chance.choice((1, 3)))):
             self.world.replica.faults.add(
                 InjectedFault(on="call", method=method, canister=canister, count=count, **options)
@@ -253,7 +253,7 @@ class Harm(Subject):
         return f"{on} of {canister} answered with {status}, Retry-After {seconds}"
 
     def time_passes(self, chance: Chance) -> str | None:
-        """A while in which nothing new happens, where it costs little."""
+        """Let time pass in which nothing new happens, in worlds in which idle time is cheap."""
         if self.world.plan.polling_interval < 1.0 or self.world.plan.clocks:
             return None
         seconds = chance.choice((5.0, 20.0, 60.0, 200.0))
@@ -283,7 +283,7 @@ class Harm(Subject):
         return f"{canister.text[:5]} is reset"
 
     def reset_out_of_turn(self, chance: Chance) -> str | None:
-        """A canister is reset, and is found to be while messages of its clients wait for those before them."""
+        """A canister is reset, and the reset is found while clients' messages wait in the reorder buffer."""
         world, plan = self.world, self.world.plan
         client = self.pick(chance)
         if client is None or plan.client_message_rate < 100 or plan.client_byte_rate < 1 << 20 or plan.crowded:
@@ -299,7 +299,7 @@ class Harm(Subject):
         return f"{client.canister.text[:5]} is reset, client {client.number} sends in the wrong order"
 
     def refused_when_gone(self, chance: Chance) -> str | None:
-        """A client leaves while its ws_open is under way, which is refused."""
+        """A client leaves while its ws_open is in flight, which is then refused."""
         world, conduct = self.world, self.scenario.subjects["client"]
         canister = CANISTERS[0]
         words = chance.choice(({"kind": "reject", "code": 4}, {"kind": "http", "status": 400}, {"kind": "cdk_err"}))
@@ -345,14 +345,14 @@ class Harm(Subject):
         return "the replica restarts"
 
 
-#: Versions of endpoints: of each that are in use, the one that is asked first comes first.
+#: Versions of endpoints; of each method, the one that is tried first comes first.
 ENDPOINTS = (("2", "query"), ("2", "query"), ("3", "query"), ("3", "call"), ("3", "call"), ("4", "call"))
-#: Seconds after a hole until the next one is another one: an answer without it has come.
+#: Seconds from the end of one gap until the next one; an answer without the gap arrives meanwhile.
 BETWEEN_HOLES = 3.0
 
 
-class Asides(Subject):
-    """What is asked for beside calls and polls fails: status, keys, delegations; and queues that cannot be read."""
+class OtherFaults(Subject):
+    """Faults of requests that are neither calls nor polls (status, keys, delegations), and unreadable queues."""
 
     name = "aside"
     steps = {
@@ -379,12 +379,12 @@ class Asides(Subject):
 
     @classmethod
     def single(cls, plan: Plan) -> dict[str, float]:
-        # what is read once is read again, under other keys
+        # keys that are read only once are read again if the network has new keys
         once = plan.delegation == "none" or plan.signed_queries
         return {"version_gone": 0.2, "anew": (0.6 if once else 0.1) * (not plan.trusting and plan.processes == 1)}
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.asides and not plan.calm
 
     def aside(self, chance: Chance) -> str:
@@ -407,18 +407,18 @@ class Asides(Subject):
         return f"fault on {on}: {options}"
 
     def hole(self, chance: Chance) -> str:
-        """A canister has deleted a message: all answers begin behind it."""
+        """A canister has deleted a message: all answers begin after it."""
         return self._hole(chance, self._talked_to(chance), chance.choice((0.3, 0.8, 1.3, 2.0, 4.0)))
 
     def brief_holes(self, chance: Chance) -> str | None:
-        """Answers that lag, several times: what was counted of one hole does not count for the next."""
+        """Several short gaps by lagging nodes: what was counted for one must not count for the next."""
         if self.world.plan.crowd:
-            # a round of acknowledgements of hundreds may come meanwhile, and takes minutes
+            # a round of hundreds of acknowledgements may come meanwhile, and takes minutes
             return None
         canister = self._talked_to(chance)
         said = []
         for _ in range(3):
-            # long enough after the one before
+            # long enough after the previous gap
             self.world.run(BETWEEN_HOLES)
             said.append(self._hole(chance, canister, chance.choice((0.3, 0.8))))
         return ", ".join(said)
@@ -426,7 +426,7 @@ class Asides(Subject):
     def _hole(self, chance: Chance, canister: Principal, seconds: float) -> str:
         world = self.world
         self._missed = True
-        # a gap that is over within a second is not believed
+        # a gap that ends within a second is not accepted as one
         brief = seconds < 1.0 and world.clock.seconds() > self._holes_until.get(canister, 0.0) + BETWEEN_HOLES
         self._holes_until[canister] = world.clock.seconds() + seconds
         self.truth.troubles["brief hole" if brief else "hole"] += 1
@@ -434,7 +434,7 @@ class Asides(Subject):
         if world.plan.verify_batches or world.plan.signed_queries:
             faults.add(fault)
         else:
-            # one message that no answer has, wherever it begins
+            # one message that is missing in all answers, wherever the page begins
             last = max((poller.cursor.next for poller in self._pollers(canister)), default=0)
             world.deleted[canister.raw] = {last + chance.choice((0, 0, 1))}
 
@@ -445,12 +445,12 @@ class Asides(Subject):
 
         world.at_end.append(world.clock.callLater(seconds, end))
         self._say(canister)
-        # the next hole is another one
+        # the next gap is a different one
         world.run(seconds + (BETWEEN_HOLES if brief else 0.5))
         return f"answers of {canister.text[:5]} begin with a hole for {seconds} s"
 
     def large(self, chance: Chance) -> str:
-        """A page that is longer than the IC gives."""
+        """A page that is longer than the IC returns."""
         canister, count = self._talked_to(chance), chance.choice((2, 4, 6, 9))
         self._missed = True
         self.truth.troubles["large"] += 1
@@ -463,7 +463,7 @@ class Asides(Subject):
         return f"{count} pages of {canister.text[:5]} are too large"
 
     def oversize(self, chance: Chance) -> str | None:
-        """One message is so long that no page with it can be given."""
+        """A message so long that no page with it can be returned."""
         world = self.world
         canister = self._talked_to(chance)
         host = world.replica.host(canister)
@@ -489,7 +489,7 @@ class Asides(Subject):
         ]
 
     def anew(self, chance: Chance) -> str | None:
-        """The network is made anew, and its keys cannot be read at first."""
+        """The network is recreated, and its keys cannot be read at first."""
         world = self.world
         if world.plan.trusting or world.plan.processes > 1:
             return None
@@ -509,7 +509,7 @@ class Asides(Subject):
         return f"the network is made anew, {[fault.on for fault in faults]} had {words}"
 
     def unfound(self, chance: Chance) -> str:
-        """Something on the way answers 404 for a moment."""
+        """A proxy answers 404 for a moment."""
         world, on = self.world, chance.choice(("query", "call"))
         self.truth.troubles[f"{on} http"] += 1
         fault = world.replica.faults.add(InjectedFault(kind="http", status=404, on=on))
@@ -519,23 +519,23 @@ class Asides(Subject):
         return f"{on} was answered 404 for a moment"
 
     def version_gone(self, chance: Chance) -> str:
-        """One version of an endpoint answers 404: for a moment, or for so long that it counts as gone."""
+        """One version of an endpoint answers 404: for a moment, or for so long that it counts as missing."""
         world = self.world
         version, what = chance.choice(ENDPOINTS)
-        # where polls are rare, for longer than until it is tried again
+        # in worlds with rare polls, for longer than until it is tried again
         long = (LOOK_AGAIN + 50.0,) if world.plan.polling_interval >= 0.3 else (SPAN + 2.0,)
         seconds = chance.choice((0.3, 1.5, 4.0, *long))
         self.truth.troubles[f"{what} http"] += 1
         world.unfound.add((version, what))
         if world.plan.neighbour:
-            # it may have to do without both
+            # the gateway may have to work without both
             seconds = min(seconds, 1.5)
         world.run(seconds)
         world.unfound.clear()
         return f"{what} v{version} was not found for {seconds} s"
 
     def outage(self, chance: Chance) -> str:
-        """The network goes and comes back with other keys, or with the same."""
+        """The network fails and returns with other keys, or with the same."""
         seconds = chance.choice((0.5, 5.0, 30.0))
         self.world.network = chance.choice(("refused", "lost"))
         self.truth.troubles["network"] += 1
@@ -557,13 +557,13 @@ class Asides(Subject):
         return f"calls take {ingress.latency} s, for {seconds} s"
 
     def forget(self, chance: Chance) -> str | None:
-        """Answers to calls are lost, and their replies are forgotten before anybody asks again."""
+        """Answers to calls are lost, and their replies are forgotten before the gateway asks for them."""
         world, count = self.world, chance.choice((1, 2))
         if world.plan.blocks.interval:
             return None
         self.truth.troubles["forgotten"] += 1
         world.replica.forgets += count
-        lost = dict(chance.choice(LOST))
+        lost = dict(chance.choice(EXECUTED_BUT_LOST))
         world.replica.faults.add(
             InjectedFault(on="call", method=chance.choice(("ws_message", None)), count=count, **lost)
         )
@@ -573,7 +573,7 @@ class Asides(Subject):
         return f"{count} answers to calls are lost, and forgotten"
 
     def contradict(self, chance: Chance) -> str | None:
-        """A call takes long, and of those who are asked for its end some refuse it."""
+        """A call takes long, and some of the nodes asked for its outcome refuse it."""
         world = self.world
         client = self.pick(chance)
         if client is None or world.plan.blocks.interval:
@@ -592,12 +592,12 @@ class Asides(Subject):
         return f"a call of client {client.number} took 25 s, and was refused in between"
 
     def _talked_to(self, chance: Chance) -> Principal:
-        """A canister that has a client, if there is one."""
+        """A canister with a client, if there is one."""
         client = self.pick(chance)
         return chance.choice(CANISTERS[: self.world.plan.canisters]) if client is None else client.canister
 
     def _say(self, canister: Principal) -> None:
-        """Have a canister send something to each of its clients."""
+        """Let a canister send a message to each of its clients."""
         world = self.world
         for client in world.clients:
             if client.usable and client.opened and client.canister == canister and world.replica.host(canister).running:
@@ -606,7 +606,7 @@ class Asides(Subject):
                     self.truth.push(canister, world.replica.host(canister).ws, client.identity.principal, words)
 
     def heal(self) -> None:
-        """Who has missed a message finds out by the next one."""
+        """Let each client that missed a message notice it by the next one."""
         if self._missed:
             self.world.run(4.0)
             for canister in CANISTERS[: self.world.plan.canisters]:

@@ -1,8 +1,8 @@
 """Connections that two processes have at the same time, while one hands them over to the other (decision 0070).
 
-The former process serves a connection until the point of no return, by the link itself or by an :class:`NewEnd`. The
-other one has a :class:`NewEnd` of it, or a :class:`DirectConnection` if no bytes pass, through which nothing passes
-before it serves the connection.
+The old process serves a connection until the point of no return, through the link or a :class:`NewTransport`. The new
+process has a :class:`NewTransport` of it, or a :class:`DirectConnection` if no bytes pass; neither passes anything
+on before the new process serves the connection.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
     from tests.simulation.process import SimProcess
 
-#: Connections of one piece, those looked at for a piece, and the number of changes after which another
-#: round is not worth it: so few that there are several pieces, turns and rounds.
+#: Connections in one part, connections examined for a part, and the number of changes below which no further round
+#: follows: so small that there are several parts, turns and rounds.
 PIECE, LOOKS, FEW = 3, 5, 1
 
 
-class NewEnd:
-    """The transport of a connection in a process that takes it over."""
+class NewTransport:
+    """The transport of a connection in the process that takes it over."""
 
     def __init__(self, link: WireLink) -> None:
         self.link = link
@@ -41,20 +41,20 @@ class NewEnd:
         self._producer: Any = None
 
     def __getattr__(self, name: str) -> Any:
-        # addresses, the owner, and what a handover asks of a socket
+        # addresses, the owner, and what a handover needs of a socket
         return getattr(self.link, name)
 
     def serve(self, protocol: Any) -> None:
-        """The process serves the connection from now on."""
+        """Let this process serve the connection from now on."""
         self._serves = True
-        self.link.go_on_with(protocol, self._paused, self._producer)
+        self.link.continue_with(protocol, self._paused, self._producer)
 
     def _may_act(self, what: str) -> bool:
         if not self._serves:
             self.link.owner.world.truth.fail(f"a process that does not serve a connection has called {what}")
         return self._serves
 
-    # the transport, as Twisted's
+    # the interface of Twisted's transports
 
     def write(self, data: bytes) -> None:
         if self._may_act("write"):
@@ -91,7 +91,7 @@ class NewEnd:
         if self._serves:
             self.link.resumeProducing()
 
-    # what a handover does with it
+    # what a handover uses
 
     @property
     def disconnecting(self) -> bool:
@@ -119,18 +119,18 @@ class NewEnd:
 
 
 class DirectConnection:
-    """A client without bytes, as the handover takes connections."""
+    """A client without bytes, with the interface that a handover expects of connections."""
 
     def __init__(self, link: DirectLink, session: ClientSession, handed_over: Mapping[str, Any] | None = None) -> None:
         self.link = link
         self.session: ClientSession | None = session
         self._handed_over = handed_over
 
-    # the process that hands over
+    # used by the process that hands over
 
     def written(self) -> Document | None:
         if self.session is None or self.session.state is State.CLOSED:
-            # it has gone meanwhile
+            # the client has left meanwhile
             return None
         return {**client_document(self.link), "session": session_document(self.session)}
 
@@ -147,7 +147,7 @@ class DirectConnection:
             self.link.owner.process.gateway.wheel.forget(self.link)
         return session
 
-    # the process that takes over
+    # used by the process that takes over
 
     def update(self, document: Mapping[str, Any]) -> bool:
         before, session = self._handed_over, self.session
@@ -159,29 +159,29 @@ class DirectConnection:
         return True
 
     def serve(self) -> None:
-        """The process serves the client from now on."""
+        """Let this process serve the client from now on."""
         assert self.session is not None
-        self.link.go_on_with(self.session)
+        self.link.continue_with(self.session)
 
     def send_unsent(self) -> None:
-        """There are no bytes."""
+        """Do nothing: there are no bytes."""
 
     def read_unread(self) -> None:
         self.link._push()
 
 
 def link_of(connection: Any) -> Any:
-    """The link of a connection, in whatever process."""
+    """The link of a connection, in either process."""
     if isinstance(connection, DirectConnection):
         return connection.link
     transport = connection.transport
     while not isinstance(transport, WireLink):
-        transport = transport.link if isinstance(transport, NewEnd) else transport.transport
+        transport = transport.link if isinstance(transport, NewTransport) else transport.transport
     return transport
 
 
 def number_of(link: Any) -> int:
-    """The number of a link's socket."""
+    """The number that stands for a link's socket."""
     sockets = link.owner.world.sockets
     return int(sockets.setdefault(link, len(sockets)))
 
@@ -189,7 +189,7 @@ def number_of(link: Any) -> int:
 def connections_of(process: SimProcess, direct: dict[DirectLink, DirectConnection]) -> list[Any]:
     """The connections of a process.
 
-    :param direct: those without bytes that were asked for before
+    :param direct: the connections without bytes that earlier calls have made
     """
     found: list[Any] = list(process.factory.connections)
     for session in process.gateway.registry.sessions:
@@ -212,13 +212,13 @@ def _adopt(service: Any, document: Mapping[str, Any], descriptor: int) -> Any:
         return None
     made: Any = process.factory.buildProtocol(link.getPeer())
     made.handed_over = document
-    made.makeConnection(NewEnd(link))
+    made.makeConnection(NewTransport(link))
     return made
 
 
 @contextmanager
 def handed_in_memory() -> Iterator[None]:
-    """Let links pass for sockets, in small pieces."""
+    """Make the handover accept links as sockets, and send them in small parts."""
     sockets = SimpleNamespace(dup=lambda descriptor: descriptor, close=lambda descriptor: None)
     with ExitStack() as stack:
         for place, name, value in (
@@ -229,7 +229,7 @@ def handed_in_memory() -> Iterator[None]:
             (receiving, "gc", SimpleNamespace(freeze=lambda: None)),
             (early_rounds, "FEW_CHANGES", FEW),
             (transfer, "give_way", lambda: None),
-            (detached_socket, "_PLAIN", frozenset({WireLink, NewEnd})),
+            (detached_socket, "_PLAIN", frozenset({WireLink, NewTransport})),
             (ConnectionHandover, "descriptor", property(lambda connection: number_of(link_of(connection)))),
         ):
             stack.enter_context(mock.patch.object(place, name, value))

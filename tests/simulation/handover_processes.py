@@ -1,7 +1,7 @@
-"""Two simulated processes that talk about a handover, by the program's own two sides of it.
+"""Two simulated processes that hand over, with the program's own code for both sides.
 
-Each side runs as a coroutine, because the side that takes over waits for each word. A coroutine is a thread of which
-only one runs at a time, and only while :meth:`Coroutine.go_on` waits for it.
+Each side runs as a coroutine, because the side that takes over waits for each message. A coroutine is a thread; only
+one runs at a time, and only while :meth:`Coroutine.resume` waits for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from icwsgw.handover.channel import ChannelClosed
 from icwsgw.handover.receiving import NothingTaken, Receiving, Source
 from icwsgw.handover.transfer import Transfer
 from icwsgw.ic import cbor
-from tests.simulation.handed_links import connections_of
+from tests.simulation.handover_links import connections_of
 
 if TYPE_CHECKING:
     from icwsgw.admin.control import Overrides
@@ -31,9 +31,9 @@ class Killed(BaseException):
 
 
 class Coroutine:
-    """A function that waits from time to time.
+    """A function that can pause itself.
 
-    :ivar over: it has come to its end
+    :ivar over: the function has returned
     """
 
     def __init__(self, run: Callable[[], object]) -> None:
@@ -56,8 +56,8 @@ class Coroutine:
         self.over = True
         self._back.release()
 
-    def go_on(self) -> None:
-        """Let it run until it waits again."""
+    def resume(self) -> None:
+        """Run it until it pauses again or returns."""
         self._go.release()
         self._back.acquire()
         if self.over:
@@ -66,28 +66,28 @@ class Coroutine:
             raise self._error
 
     def wait(self) -> None:
-        """Wait: called by the function itself."""
+        """Pause; called by the function itself."""
         self._back.release()
         self._go.acquire()
         if self._killed:
             raise Killed
 
     def kill(self) -> None:
-        """End it where it waits."""
+        """End it where it has paused."""
         if not self.over:
             self._killed = True
-            self.go_on()
+            self.resume()
 
 
 class SimChannel:
-    """One end of the conversation.
+    """One end of the channel between the processes.
 
-    :param process: whose end
-    :param wait: lets the process wait
+    :param process: the process at this end
+    :param wait: pauses the process
     :ivar far: the other end
-    :ivar waits: the process does nothing but wait for the next word
-    :ivar broken: what comes next is no document
-    :ivar said_taken: the process has said that it has everything
+    :ivar waits: the process does nothing but wait for the next message
+    :ivar broken: the next message is not a valid document
+    :ivar said_taken: the process has sent that it has everything
     """
 
     far: SimChannel
@@ -103,7 +103,7 @@ class SimChannel:
 
     @property
     def heard(self) -> bool:
-        """Whether something has come, or is over."""
+        """Whether a message or the end of the channel can be received."""
         return bool(self._inbox) or not self.far.open or self.broken or self._late
 
     @property
@@ -111,7 +111,7 @@ class SimChannel:
         return self.waits and self.process.world.clock.seconds() >= self._deadline
 
     def time_out(self) -> None:
-        """The other process is silent for too long."""
+        """Time out: the other process has been silent for too long."""
         self._deadline = float("-inf")
 
     def send(self, document: Document, sockets: Sequence[int] = ()) -> None:
@@ -121,7 +121,7 @@ class SimChannel:
         self.far._inbox.append(cbor.dumps([document, list(sockets)]))
 
     def next(self) -> Document | None:
-        """The next document, if one has come."""
+        """The next document, or None if none has arrived."""
         return cbor.loads(self._inbox.popleft())[0] if self._inbox else None
 
     def receive(self, seconds: float) -> tuple[Document, list[int]]:
@@ -150,10 +150,10 @@ def connect(*ends: SimChannel) -> None:
 
 
 class SimService:
-    """A process as a handover takes it, like :class:`icwsgw.service.GatewayService`.
+    """A process with the interface that a handover expects, like :class:`icwsgw.service.GatewayService`.
 
-    :param overrides: what the operator has changed
-    :param override: changes it
+    :param overrides: options that the operator has changed
+    :param override: changes them
     """
 
     listening_services = ()
@@ -170,7 +170,7 @@ class SimService:
         self.limits = process.factory.limits
         self.configured = process.config
         self.status = SimpleNamespace(written=dict, continue_from=lambda document: None)
-        #: what the process does next
+        #: calls that the process makes next
         self.due: deque[Callable[[], object]] = deque()
         self._overrides = overrides
         self._direct: dict[Any, Any] = {}
@@ -202,9 +202,9 @@ class SimService:
 class Giver:
     """The process that hands over.
 
-    :ivar done: what was handed over; None: nothing
-    :ivar failed: why not
-    :ivar pollers, ending: what it had when it stopped to serve, and the sessions of those who had left
+    :ivar done: the result; None: nothing was handed over
+    :ivar failed: why it failed
+    :ivar pollers, ending: its pollers when it stopped serving, and the sessions of clients that had left
     """
 
     def __init__(self, service: SimService, early: bool) -> None:
@@ -244,7 +244,7 @@ class Giver:
 
     @property
     def silent(self) -> bool:
-        """Whether it serves no more."""
+        """Whether it has stopped serving."""
         return self.channel.waits and not self.over
 
     @property
@@ -252,19 +252,19 @@ class Giver:
         return self._running.over or self.done is not None or self.failed is not None
 
     @property
-    def can_go_on(self) -> bool:
+    def can_run(self) -> bool:
         return not self._running.over and (self.channel.heard or self.over or not self._begun)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._begun = True
-        self._running.go_on()
+        self._running.resume()
         if self.silent:
             registry = self.process.gateway.registry
             self.pollers, self.ending = dict(registry.pollers), list(registry.ending)
             self._look_at_marks()
 
     def _look_at_marks(self) -> None:
-        """A connection that has the mark that it had has the document that it had."""
+        """Check that connections with unchanged marks have unchanged documents."""
         for connection, (_, sent, mark) in self._transfer._handed._sent.items():
             if mark is not None and connection.mark() == mark and cbor.dumps(connection.written()) != sent:
                 self.process.world.truth.fail(f"a connection has another state, and the same mark: {mark}")
@@ -276,7 +276,7 @@ class Giver:
 
     @property
     def connections(self) -> list[Any]:
-        """Those that the other process gets."""
+        """The connections that the other process receives."""
         return list(self._transfer._handed.connections)
 
 
@@ -324,19 +324,19 @@ class Taker:
         return self._running.over
 
     @property
-    def can_go_on(self) -> bool:
+    def can_run(self) -> bool:
         return not self.over and not self.hangs and (not self._begun or any(c.waits and c.heard for c in self.channels))
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._begun = True
         self._truth.taking = True
         try:
-            self._running.go_on()
+            self._running.resume()
         finally:
             self._truth.taking = False
 
     def refuse(self) -> None:
-        """The next document is none, unless it has everything already."""
+        """Make the next document invalid, unless everything has arrived already."""
         for channel in self.channels:
             channel.broken = not self.said_taken
 
@@ -348,18 +348,18 @@ class Taker:
 
     @property
     def connections(self) -> list[Any]:
-        """Those that it has made."""
+        """The connections that it has made."""
         rows = (row for _, taken in self._receiving._sources for row in taken._rows)
         return [row.connection for row in rows if row is not None and row.connection is not None]
 
     @property
     def said_taken(self) -> bool:
-        """Whether it has said that it has taken everything: the point of no return."""
+        """Whether it has sent that it has taken everything: the point of no return."""
         return any(channel.said_taken for channel in self.channels)
 
 
 class _Receiving(Receiving):
-    """Tells when it begins to serve."""
+    """Calls a function when it begins to serve."""
 
     begins: Callable[[], None]
 

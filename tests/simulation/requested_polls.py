@@ -1,7 +1,7 @@
-"""Checks that a poller looks as soon as anybody has asked it to: what is planned is never later than what was wished.
+"""Checks that a poller polls as early as it was asked to: the scheduled time is never later than the requested one.
 
-A call that was executed, an answer that is not the last one and a gap all ask for a poll within a time of their own.
-The earliest of these times counts.
+A call that was executed, an answer that is not the last one and a gap each request a poll within their own delay. The
+earliest of these times counts.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from icwsgw.gateway.polling.poll_timer import PollTimer, Pulse
 if TYPE_CHECKING:
     from tests.simulation.truth import Truth
 
-#: What sums of floats may be off by.
+#: Tolerance for sums of floats.
 EPSILON = 1e-6
 
 
 class WatchedTimer(PollTimer):
-    """A poller's timer that says when a wish is put off."""
+    """A poller's timer that reports a poll scheduled later than requested."""
 
     truth: ClassVar[Truth]
 

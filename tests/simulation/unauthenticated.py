@@ -1,4 +1,4 @@
-"""Connections that are not clients: half requests, half messages, floods, forged signatures, unknown canisters.
+"""Connections that are not clients: partial requests, partial messages, floods, forged signatures, unknown canisters.
 
 The gateway must end each as the protocol's documentation says, within the time limit given there, and without effect
 on others.
@@ -19,14 +19,14 @@ from tests.simulation.subject import Subject
 from tests.simulation.world import CANISTERS
 from tests.support.ws_wire import handshake, masked
 
-#: How many may be there at a time.
+#: The maximum number of such connections at a time.
 MOST = 20
-#: Canisters that nobody has installed.
+#: Canisters that do not exist.
 NOWHERE = [Principal(bytes((0, 0, 0, 0, 0, 0x5E, 1, number, 1, 1))) for number in range(8)]
 
 
 class Forger(SimClient):
-    """Sends a ``ws_open`` with a wrong signature."""
+    """Sends a ``ws_open`` with an invalid signature."""
 
     def open_payload(self, now_ns: int, **changes: object) -> bytes:
         payload = super().open_payload(now_ns)
@@ -34,7 +34,7 @@ class Forger(SimClient):
         signature = document["envelope"]["sender_sig"]
         forged = payload.replace(signature, bytes((signature[0] ^ 1,)) + signature[1:])
         plan = self.world.plan
-        # what is looked at before the signature
+        # a fault that is found before the signature is checked
         others = plan.max_connections_per_canister or plan.operations or plan.clocks or plan.opens_per_second
         if not others:
             self.world.truth.wrong[forged] = "forged"
@@ -42,15 +42,15 @@ class Forger(SimClient):
 
 
 class Replayer(SimClient):
-    """Sends the ws_open of somebody else once more."""
+    """Sends another client's recorded ws_open again."""
 
     def open_payload(self, now_ns: int, **changes: object) -> bytes:
         super().open_payload(now_ns)
         return self.heard
 
 
-class Strangers(Subject):
-    """What strangers do."""
+class UnauthenticatedConnections(Subject):
+    """Opens such connections."""
 
     name = "stranger"
     steps = {
@@ -67,7 +67,7 @@ class Strangers(Subject):
     }
 
     @classmethod
-    def wanted(cls, plan: Plan) -> bool:
+    def applies_to(cls, plan: Plan) -> bool:
         return plan.strangers
 
     def __init__(self, scenario: object) -> None:
@@ -75,7 +75,7 @@ class Strangers(Subject):
         self._count = 0
 
     def _number(self, chance: Chance) -> int:
-        """Strangers have numbers of their own, several a step."""
+        """The number of one such connection; a step may have several."""
         self._count += 1
         return 10_000 + 100 * chance.number + self._count % 100
 
@@ -93,19 +93,19 @@ class Strangers(Subject):
         if not self.world.plan.wire or not self._room():
             return None
         client = self._come(chance, opens=False, request=chance.random())
-        # refused at once, or at the end of its time
+        # it is refused at once, or at the end of its time limit
         client.provoked |= {400, 408, 1006}
         return f"stranger {client.number} sends half a request"
 
     def wrong_request(self, chance: Chance) -> str | None:
-        """A request that nobody may take: with a byte that stands in no head, or without an end."""
+        """An invalid request: with a byte that no request head may contain, or without an end."""
         if not self.world.plan.wire or not self._room():
             return None
         request = bytearray(handshake("User-Agent: someone", "Cookie: a=b"))
         if chance.random() < 0.3:
             request[-2:] = b"X-Long: " + b"a" * chance.choice((33_000, 60_000))
         else:
-            # behind the name of a header
+            # after the name of a header
             lines = [at for at in range(len(request)) if request[at : at + 2] == b": "]
             at = chance.choice(lines) + chance.choice((2, 3, 5))
             request[at:at] = bytes((chance.choice((*range(9), *range(10, 32), 127, *[13] * 10)),))
@@ -119,7 +119,7 @@ class Strangers(Subject):
             return None
         whole = masked(2, chance.randbytes(chance.choice((10, 300, 5000))))
         client.link.garbage(whole[: chance.randint(2, len(whole) - 1)])
-        # whatever comes behind it is read as its rest
+        # the gateway reads everything that follows as the rest of the message
         client.provoked |= {CloseCode.TOO_SLOW, 1002, 1006, 1007, 1009}
         client.link.half_since = self.world.clock.seconds()
         timeout = self.world.plan.message_timeout + 30.0
@@ -147,7 +147,7 @@ class Strangers(Subject):
             client.doomed |= {CloseCode.OPEN_REFUSED, CloseCode.CANISTER_NOT_ALLOWED, CloseCode.OVERLOADED, 429}
             client.doomed |= {CloseCode.EXPIRED}
         if count == 8 and chance.random() < 0.9:
-            # others of their address, at once: while it is suspected, or when that is forgotten
+            # more connections from the same address: at once, while it is suspect, or after the suspicion has ended
             self.world.run(chance.choice((1.0, 1.0, 13.0)))
             for _ in range(8):
                 client = self._come(chance, canister=canister)
@@ -158,7 +158,7 @@ class Strangers(Subject):
     def name_nowhere(self, chance: Chance) -> str | None:
         if not self._room():
             return None
-        # ws_close does not reach them either
+        # ws_close does not arrive there either
         self.truth.troubles["nowhere"] += 1
         count = chance.choice((1, 2, 6))
         for _ in range(count):
@@ -168,7 +168,7 @@ class Strangers(Subject):
         return f"{count} strangers name canisters that are none"
 
     def replay(self, chance: Chance) -> str | None:
-        """What somebody has overheard is no ws_open of his."""
+        """Replay a ws_open that belongs to another client."""
         heard = [c for c in self.world.clients if c.opened and c.said_open and c.canister not in self.world.unserved]
         if not heard or not self._room():
             return None
@@ -181,12 +181,12 @@ class Strangers(Subject):
         return f"stranger {client.number} repeats the ws_open of client {victim.number}"
 
     def replay_later(self, chance: Chance) -> str | None:
-        """The same, as late as an envelope is good for."""
+        """The same, immediately before the envelope expires."""
         if self.world.plan.polling_interval < 0.3 or not any(client.usable for client in self.world.clients):
             return None
         said, number = [], chance.number
         for more in range(chance.choice((1, 3))):
-            # each has a number of its own
+            # each connection has its own number
             chance.number = number + 350_000 * more
             self.world.run(chance.choice((60.0, 120.0, 170.0)))
             said.append(self.scenario.subjects["client"].connect(chance))  # type: ignore[attr-defined]
@@ -195,19 +195,19 @@ class Strangers(Subject):
         return f"{said}"
 
     def queue(self, chance: Chance) -> str | None:
-        """More than may wait in line come at once, from several addresses."""
+        """More ws_open at once than the queue of an address may hold, from several addresses."""
         plan = self.world.plan
         if not plan.opens_per_second or plan.opens_per_second > 10 or not self._room():
             return None
         canister = chance.choice(CANISTERS[: plan.canisters])
-        # more than may wait in line for half a minute
+        # more than can be relayed in half a minute
         return self._stand_in_line(
             chance, canister, 45 if chance.random() < 0.7 or plan.wire else int(plan.opens_per_second * 30) + 20
         )
 
     def _stand_in_line(self, chance: Chance, canister: Principal, count: int) -> str:
         for number in range(count):
-            # a step has a hundred numbers
+            # each step has a hundred numbers
             chance.number += 50_000 * (number > 0 and number % 100 == 0)
             client = self._come(chance, canister=canister)
             client.doomed |= {CloseCode.NOT_OPENED, CloseCode.OVERLOADED, CloseCode.CANISTER_NOT_ALLOWED}
@@ -215,7 +215,7 @@ class Strangers(Subject):
         return f"{count} clients come to {canister.text[:5]} at once"
 
     def come_and_go(self, chance: Chance) -> str | None:
-        """Clients that leave before anything has become of them."""
+        """Clients that disconnect before their session is open."""
         if not self._room():
             return None
         count = chance.choice((1, 4))
