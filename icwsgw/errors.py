@@ -95,7 +95,7 @@ class HttpError(IcwsError):
 
     :ivar status: the status, for example 429
     :ivar detail: plain text for logs and clients, at most 200 characters
-    :ivar word: the network's error code, for example "no_healthy_nodes", or empty; see
+    :ivar error_cause: the network's error code, for example "no_healthy_nodes", or empty; see
         icwsgw.core.failure_source
     :ivar retry_after: the seconds that the server asked to wait, or None
     :ivar resent: whether the request was sent before, and may have been accepted then
@@ -110,7 +110,7 @@ class HttpError(IcwsError):
         detail: str = "",
         retry_after: float | None = None,
         edge_id: str = "",
-        word: str = "",
+        error_cause: str = "",
         resent: bool = False,
     ) -> None:
         text = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
@@ -118,7 +118,7 @@ class HttpError(IcwsError):
         self.edge_id = edge_id
         self.status = status
         self.detail = detail
-        self.word = word
+        self.error_cause = error_cause
         self.resent = resent
         self.retry_after = retry_after
 
@@ -137,7 +137,7 @@ class HttpError(IcwsError):
     @property
     def forbidden(self) -> bool:
         """Whether a boundary node's current policy refuses the request."""
-        return self.status == 403 and self.word == "forbidden"
+        return self.status == 403 and self.error_cause == "forbidden"
 
 
 class Rejected(IcwsError):

@@ -86,7 +86,7 @@ MACHINES = [
             "States": call_table.CallState,
             "Events": call_table.CallEvent,
             "Effects": call_table.CallEffect,
-            "Doubt": call_table.OutcomeKnowledge,
+            "What is known": call_table.OutcomeKnowledge,
         },
     ),
     Machine(

@@ -4,7 +4,7 @@ An answer to a query of v2 has a delegation that every agent accepts. If the net
 delegation in each new certificate is replaced by another verified one of the same subnet
 (:mod:`icwsgw.ic.delegations`): one that was kept, one from the answer to a call, or one from read_state v2. Each
 delegation is examined once, and each certificate once for each canister. A certificate in the accepted form is
-recognized by its bytes alone. Decision 0028 says what remains if all this fails.
+recognized by its bytes alone. Decision 0028 shows what remains if all this fails.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class DelegationReplacer:
         return len(self._unreadable)
 
     def concern(self) -> str | None:
-        """What clients may be unable to verify, in words for operators; None if nothing."""
+        """What clients may be unable to verify, for operators; None if nothing."""
         count = self.unreadable()
         if not count:
             return None
@@ -105,7 +105,7 @@ class DelegationReplacer:
         """The certificate of a canister in a form that all clients can verify, or unchanged if that is impossible.
 
         :param certificate: a new one; the caller remembers the result
-        :param again: called when the caller should ask again, if the result is None
+        :param again: called when the caller should call again, if the result is None
         :returns: None while the delegation of the subnet is being fetched
         """
         tail = tail_of(certificate)
@@ -193,10 +193,10 @@ class DelegationReplacer:
         if waiting is not None:
             waiting.append(again)
             return None
-        if len(self._waiting) >= _MAX_SUBNETS or not self._may_attempt(b"ask" + delegation.subnet_id):
+        if len(self._waiting) >= _MAX_SUBNETS or not self._may_attempt(b"fetch" + delegation.subnet_id):
             return self._as_it_is(canister, certificate, self._failure)
         self._waiting[delegation.subnet_id] = [again]
-        self._ask(canister, delegation.subnet_id)
+        self._request(canister, delegation.subnet_id)
         return None
 
     def _as_it_is(self, canister: Principal, certificate: bytes, why: str) -> bytes:
@@ -210,7 +210,7 @@ class DelegationReplacer:
             _log.warn("clients may be unable to verify certificates", canister=canister.text, reason=self._failure)
         return certificate
 
-    def _ask(self, canister: Principal, subnet: bytes) -> None:
+    def _request(self, canister: Principal, subnet: bytes) -> None:
         try:
             reading = self._fetch(canister)
         except IcwsError:

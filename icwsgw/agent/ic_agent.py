@@ -60,7 +60,7 @@ class IcAgent:
     :param now_ns: the wall clock, ns since 1970
     :param rng: random numbers in [0, 1), for jitter
     :param random_bytes: for the nonces of updates
-    :param root_key: the network's root key in DER; None: the agent asks the network for it
+    :param root_key: the network's root key in DER; None: the agent fetches it from the network
     :param verify_query_signatures: verify node signatures on queries; None: if the root key is mainnet's
     :param own_time: the network runs on this machine, and its time may be set; see
         :class:`icwsgw.agent.network_time_observer.NetworkTimeObserver`
@@ -134,13 +134,13 @@ class IcAgent:
 
     @property
     def last_failure(self) -> str | None:
-        """Why the last attempt to fetch the root key failed, in words; None if it did not."""
+        """Why the last attempt to fetch the root key failed, as text; None if it did not."""
         return self._trust.last_failure
 
     @property
-    def heard(self) -> float | None:
+    def last_answer(self) -> float | None:
         """When the last answer came; see :class:`icwsgw.agent.network_time_observer.NetworkTimeObserver`."""
-        return self.time_observer.heard
+        return self.time_observer.last_answer
 
     @property
     def clock_skew_ns(self) -> int | None:
@@ -153,12 +153,12 @@ class IcAgent:
 
     @property
     def root_key_fetches(self) -> dict[str, int]:
-        """How often the agent has asked for the root key, by outcome."""
+        """How often the agent has fetched the root key, by outcome."""
         return self._trust.fetches
 
     @property
     def node_key_fetches(self) -> dict[str, int]:
-        """How often the agent has asked for node keys, by outcome."""
+        """How often the agent has fetched node keys, by outcome."""
         return self._node_keys.fetches
 
     @property
@@ -191,13 +191,15 @@ class IcAgent:
         return self._trust.when_ready()
 
     def status(self, *, timeout: float = 5.0) -> Deferred[dict[str, Any]]:
-        """Ask for the replica's status.
+        """Fetch the replica's status.
 
         :returns: its CBOR map; fails with HttpError or TransportError
         """
         self._charge()
-        asked: Deferred[Any] = self._client(timeout).request("GET", self._routes.status, headers=_NO_HEADERS, data=b"")
-        return asked.addCallback(self._with_body, self._got_status)
+        response: Deferred[Any] = self._client(timeout).request(
+            "GET", self._routes.status, headers=_NO_HEADERS, data=b""
+        )
+        return response.addCallback(self._with_body, self._got_status)
 
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
         """Send a signed query.
@@ -214,7 +216,7 @@ class IcAgent:
         :param body: the envelope in CBOR, with its tag
         :param wait: use the synchronous endpoint, which waits up to 10 s for the call to be executed
         :param timeout: seconds for the whole request
-        :returns: the outcome as far as the answer tells it; fails with HttpError or TransportError
+        :returns: the outcome as far as the answer shows it; fails with HttpError or TransportError
         """
         if self._routes.versions.complete:
             endpoints = self._routes.endpoints(_SYNC_CALL if wait else _CALL, canister, 0.0)
@@ -272,7 +274,7 @@ class IcAgent:
     # For icwsgw.agent.update
 
     def submit(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[ParsedResponse]:
-        """Send a call envelope of the gateway's own. Its outcome can be read if the answer does not tell it.
+        """Send a call envelope of the gateway's own. Its outcome can be read if the answer does not show it.
 
         :returns: the answer, of any status
         """
@@ -281,7 +283,7 @@ class IcAgent:
         return self._post(endpoints + self._routes.endpoints(Route.CALL, canister, now), body, timeout)
 
     def http_error(self, answer: ParsedResponse) -> Exception:
-        """The error for an answer that is not 2xx. An answer that refuses an expiry also tells the replica's time."""
+        """The error for an answer that is not 2xx. An answer that refuses an expiry also shows the replica's time."""
         error = http_error(answer, self.network_ns() / SECOND_NS)
         if answer.status == 400:
             self.time_observer.note_refusal(error.detail)
@@ -307,7 +309,7 @@ class IcAgent:
             raise
 
     def doubt_root_key(self) -> None:
-        """Something did not verify against the root key: a test network is asked for its key again."""
+        """Something did not verify against the root key: a test network's key is fetched again."""
         self._trust.doubt()
 
     # Requests
@@ -321,7 +323,7 @@ class IcAgent:
         return endpoints
 
     def _post(self, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float) -> Deferred[ParsedResponse]:
-        """Ask endpoints one after the other while they answer 404."""
+        """Try endpoints one after the other while they answer 404."""
         self._charge()
         answer = self._transport.fetch(b"POST", endpoints[0].url, body, timeout=timeout)
         return answer.addCallback(self._posted, endpoints, body, timeout)
@@ -419,10 +421,10 @@ class IcAgent:
     def _query_at(
         self, endpoints: tuple[Endpoint, ...], canister: Principal, request: SignedRequest, timeout: float
     ) -> Deferred[bytes]:
-        asked: Deferred[Any] = self._client(timeout).request(
+        response: Deferred[Any] = self._client(timeout).request(
             "POST", endpoints[0].fixed, headers=_HEADERS, data=request.body
         )
-        return asked.addCallback(self._with_body, self._got_query, endpoints, canister, request, timeout)
+        return response.addCallback(self._with_body, self._got_query, endpoints, canister, request, timeout)
 
     def _got_query(
         self,
@@ -472,7 +474,7 @@ class IcAgent:
         return self._state(canister, anonymous_request(content), TIME_TIMEOUT).addCallback(self._time_in, canister)
 
     def _time_in(self, certificate: bytes, canister: Principal) -> int:
-        """The time of a valid certificate of any age, because its age is what is asked for."""
+        """The time of a valid certificate of any age, because its age is what is wanted."""
         key, cache = self._trust.require(), self._trust.delegations
         return verify_certificate(certificate, root_key_der=key, canister_id=canister, now_ns=None, cache=cache).time_ns
 

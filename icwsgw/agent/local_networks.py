@@ -25,7 +25,7 @@ class LocalNetworks:
     """Looks for the networks of developers' tools on this machine.
 
     :param transport: carries the requests
-    :param url: the configured network, which is not asked
+    :param url: the configured network, which is left out
     """
 
     def __init__(self, transport: NetworkTransport, url: str) -> None:
@@ -42,15 +42,15 @@ class LocalNetworks:
 
         :returns: what was found, in a sentence; empty if nothing
         """
-        looks = [self._ask(place) for place in self.places.values()]
-        return DeferredList(looks).addCallback(self._told)
+        looks = [self._probe(place) for place in self.places.values()]
+        return DeferredList(looks).addCallback(self._summary)
 
-    def _ask(self, place: str) -> Deferred[bool]:
+    def _probe(self, place: str) -> Deferred[bool]:
         url = Url.parse(place + "/api/v2/status")
         answer: Deferred[Any] = self._transport.fetch(b"GET", url, timeout=TIMEOUT)
         return answer.addCallbacks(_is_network, lambda _: False)
 
-    def _told(self, results: list[tuple[bool, bool]]) -> str:
+    def _summary(self, results: list[tuple[bool, bool]]) -> str:
         if not self.places:
             return ""
         names = [f"{tool}'s at {place}" for tool, place in self.places.items()]

@@ -1,6 +1,6 @@
 """Checks whether the network answers, and whether this machine's clock agrees with the network's.
 
-Answers to polls and calls show both. An idle gateway asks for the network's status now and then. The result is a
+Answers to polls and calls show both. An idle gateway requests the network's status now and then. The result is a
 finding for /health/ready, and a log line when it changes. Nothing is stopped or closed because of it.
 
 The network accepts a request that expires within five and a half minutes (interface spec, "Authentication";
@@ -25,7 +25,7 @@ from icwsgw.reactor.clock import Clock, Timer
 
 #: Seconds between two checks.
 PERIOD = 5.0
-#: Seconds without an answer after which the monitor asks the network for its status.
+#: Seconds without an answer after which the monitor requests the network's status.
 QUIET = NOTE_INTERVAL + PERIOD
 #: Seconds without an answer after which the network counts as unreachable.
 MAX_SILENCE = 30.0
@@ -41,7 +41,7 @@ class Agent(Protocol):
     """What the monitor needs of :class:`icwsgw.agent.ic_agent.IcAgent`."""
 
     @property
-    def heard(self) -> float | None:
+    def last_answer(self) -> float | None:
         """When the last answer came, seconds of the reactor's clock."""
 
     @property
@@ -61,7 +61,7 @@ class Agent(Protocol):
         """Why it is not known."""
 
     def status(self, *, timeout: float = ...) -> Deferred[dict[str, Any]]:
-        """Ask the network for its status."""
+        """Request the network's status."""
 
 
 class NetworkMonitor:
@@ -89,7 +89,7 @@ class NetworkMonitor:
         self._agent = agent
         self._url = url
         self._failure: str | None = None
-        self._asking: Deferred[Any] | None = None
+        self._requesting: Deferred[Any] | None = None
         self._timer: Timer | None = None
         self._reported: dict[str, str | None] = {}
 
@@ -103,20 +103,20 @@ class NetworkMonitor:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        asking, self._asking = self._asking, None
+        request, self._requesting = self._requesting, None
         looking, self._looking = self._looking, None
-        for each in (asking, looking):
+        for each in (request, looking):
             if each is not None:
                 each.cancel()
 
     def network(self) -> str | None:
-        """Why the network cannot be used, in words; None if it can."""
+        """Why the network cannot be used; None if it can."""
         agent = self._agent
         why = self._failure or agent.last_failure
         because = (f": {why}" if why else "") + (f"; {self._others}" if self._others else "")
-        if agent.heard is None:
+        if agent.last_answer is None:
             return f"{self._url} has not been reached{because}"
-        silent = self._clock.seconds() - agent.heard
+        silent = self._clock.seconds() - agent.last_answer
         if silent > MAX_SILENCE:
             return f"{self._url} has not answered for {silent:.0f} s{because}"
         if not agent.ready:
@@ -126,14 +126,14 @@ class NetworkMonitor:
         return None
 
     def clock(self) -> str | None:
-        """Why this machine's clock is wrong, in words; None if it is right. Date headers alone do not decide it."""
+        """Why this machine's clock is wrong; None if it is right. Date headers alone do not decide it."""
         skew = self._agent.time.skew_ns / 1e9
         if abs(skew) <= MAX_SKEW or self.own_time:
             return None
         return f"this machine's clock is {_apart(skew)} the network's, more than {MAX_SKEW:.0f} s: set it"
 
     def concern(self) -> str | None:
-        """That the network on this machine has another time than this machine, in words; None if not."""
+        """That the network on this machine has another time than this machine; None if not."""
         skew = self._agent.time.skew_ns / 1e9
         if abs(skew) <= MAX_SKEW or not self.own_time:
             return None
@@ -152,17 +152,17 @@ class NetworkMonitor:
 
     def _look(self) -> None:
         self._timer = self._clock.callLater(PERIOD, self._look)
-        heard = self._agent.heard
-        quiet = heard is None or self._clock.seconds() - heard >= QUIET
-        # without a root key the agent itself asks for the status, which has the key
-        if quiet and self._agent.ready and self._asking is None:
-            asking = self._asking = self._agent.status(timeout=STATUS_TIMEOUT)
-            asking.addCallbacks(self._answered, self._failed)
+        last = self._agent.last_answer
+        quiet = last is None or self._clock.seconds() - last >= QUIET
+        # without a root key the agent itself requests the status, which has the key
+        if quiet and self._agent.ready and self._requesting is None:
+            request = self._requesting = self._agent.status(timeout=STATUS_TIMEOUT)
+            request.addCallbacks(self._answered, self._failed)
         if self.network() is None:
             self._others = ""
-        elif self._elsewhere is not None and (heard is not None or self._failure or self._agent.last_failure):
+        elif self._elsewhere is not None and (last is not None or self._failure or self._agent.last_failure):
             self._look_elsewhere(self._elsewhere)
-        if heard is not None or self._failure or self._agent.last_failure:
+        if last is not None or self._failure or self._agent.last_failure:
             # at the start the first answer is still to come
             self._report("network", self.network(), "the network answers again")
         self._report("clock", self.clock(), "this machine's clock is right again")
@@ -183,17 +183,17 @@ class NetworkMonitor:
         self._others = others
 
     def _answered(self, _: object) -> None:
-        self._asking = None
+        self._requesting = None
         self._failure = None
 
     def _failed(self, reason: Failure) -> None:
         # None: it was cancelled by stop()
-        if self._asking is not None:
-            self._asking = None
+        if self._requesting is not None:
+            self._requesting = None
             self._failure = str(reason.value) or type(reason.value).__name__
 
     def _report(self, what: str, reason: str | None, well: str) -> None:
-        """Log a state that has changed. The words of a reason may change without a log line."""
+        """Log a state that has changed. The text of a reason may change without a log line."""
         before = self._reported.get(what)
         self._reported[what] = reason
         if reason is not None and before is None:

@@ -22,11 +22,11 @@ from icwsgw.ic.principal import Principal
 from icwsgw.reactor.clock import Clock
 
 NOTE_INTERVAL = 10.0
-"""Seconds between two answers that are taken note of: that they came, and what they tell of the network's time."""
+"""Seconds between two answers that are taken note of: that they came, and what they show of the network's time."""
 
-ASK_INTERVAL = 1.0
-"""Seconds from a question for the certified time to the next one. During a dispute each answer is taken note of, and
-where the question fails, each would lead to another one."""
+READ_INTERVAL = 1.0
+"""Seconds between two readings of the certified time. During a dispute each answer is taken note of, and if a reading
+fails, each would lead to another one."""
 
 
 class NetworkTimeObserver:
@@ -35,10 +35,10 @@ class NetworkTimeObserver:
     :param now_ns: the wall clock, ns since 1970
     :param read_time: reads a canister's certified ``/time``, and verifies all of the certificate but its age
     :param own_time: the network runs on this machine, and its time may be set (PocketIC). Its web server's Date headers
-        then tell this machine's time and not the network's.
+        then have this machine's time and not the network's.
     :ivar time: the network's time as far as it is known
-    :ivar heard: when the last answer came that was not a server error (5xx), seconds of the reactor's clock, accurate
-        to :data:`NOTE_INTERVAL`; None before the first
+    :ivar last_answer: when the last answer came that was not a server error (5xx), seconds of the reactor's clock,
+        accurate to :data:`NOTE_INTERVAL`; None before the first
     :ivar due: when to look at the next answer
     :ivar signed_due: when to look at the next signed answer
     """
@@ -51,14 +51,14 @@ class NetworkTimeObserver:
         own_time: bool = False,
     ) -> None:
         self.time = NetworkTime()
-        self.heard: float | None = None
+        self.last_answer: float | None = None
         self.due = self.signed_due = reactor.seconds()
         self._reactor = reactor
         self._now_ns = now_ns
         self._read_time = read_time
         self._own_time = own_time
-        self._asking: Deferred[Any] | None = None
-        self._ask_after = reactor.seconds()
+        self._reading: Deferred[Any] | None = None
+        self._read_after = reactor.seconds()
 
     def network_ns(self) -> int:
         """The network's time as far as it is known, ns since 1970."""
@@ -66,21 +66,20 @@ class NetworkTimeObserver:
 
     def stop(self) -> None:
         """Cancel the request for the certified time, if there is one."""
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.cancel()
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
 
     def note_status(self, status: int) -> None:
-        """An answer to a GET came. It tells no time, because a cache may have kept it."""
+        """An answer to a GET came. It shows no time, because a cache may have kept it."""
         if status < 500:
-            self.heard = self._reactor.seconds()
+            self.last_answer = self._reactor.seconds()
 
     def note(self, answer: ParsedResponse, canister: Principal, expiry_ns: int | None = None) -> None:
         """An answer to a POST came.
 
         :param canister: the canister that the request was for
-        :param expiry_ns: of the request, if the gateway signed it: that the network accepted it tells something about
-            its time
+        :param expiry_ns: of the request, if the gateway signed it: that the network accepted it bounds its time
         """
         self.note_status(answer.status)
         if answer.status == 200 and expiry_ns is not None:
@@ -94,13 +93,13 @@ class NetworkTimeObserver:
             self._take(Evidence.DATE, int((date + 0.5) * SECOND_NS))
         self.due = self._next_look()
         now = self._reactor.seconds()
-        if self.time.disputed and self._asking is None and now >= self._ask_after:
-            self._ask_after = now + ASK_INTERVAL
-            asking = self._asking = self._read_time(canister)
-            asking.addCallback(self._told).addErrback(_not_told).addBoth(self._asked)
+        if self.time.disputed and self._reading is None and now >= self._read_after:
+            self._read_after = now + READ_INTERVAL
+            reading = self._reading = self._read_time(canister)
+            reading.addCallback(self._read_ended).addErrback(_ignore).addBoth(self._reading_over)
 
     def note_refusal(self, text: str) -> None:
-        """A request was refused with status 400. If its expiry was the reason, the text tells the replica's time."""
+        """A request was refused with status 400. If its expiry was the reason, the text contains the replica's time."""
         time_ns = replica_time(text)
         if time_ns is not None:
             self._take(Evidence.REFUSED, time_ns)
@@ -117,13 +116,13 @@ class NetworkTimeObserver:
     def _take(self, kind: Evidence, time_ns: int) -> None:
         self.time.take(kind, time_ns, self._reactor.seconds(), self._now_ns())
 
-    def _told(self, time_ns: int) -> None:
+    def _read_ended(self, time_ns: int) -> None:
         self._take(Evidence.CERTIFIED, time_ns)
 
-    def _asked(self, _: object) -> None:
-        self._asking = None
+    def _reading_over(self, _: object) -> None:
+        self._reading = None
 
 
-def _not_told(failure: Failure) -> None:
-    """No answer came, or none that verifies: the next look asks again."""
+def _ignore(failure: Failure) -> None:
+    """No answer came, or none that verifies: the time is read again at a later answer."""
     failure.trap(IcwsError, CancelledError)

@@ -9,7 +9,7 @@ answer                                                outcome
 202 of the synchronous call (v3, v4)                  under way: not executed within 10 s, or a repetition
                                                       ("Duplicate request") of a call that is under way
 200 ``status: replied`` with a certificate            replied, or a certified reject found inside it; done; or
-                                                      under way where it says received or processing, or nothing
+                                                      under way where it shows received or processing, or nothing
 200 ``status: non_replicated_rejection``              rejected before it was executed
 200 from v2, a map with ``reject_code``               the same
 4xx, 5xx                                              :class:`~icwsgw.errors.HttpError`
@@ -29,8 +29,7 @@ from enum import Enum
 from typing import Any
 
 from icwsgw.agent.http.connection import ParsedResponse
-from icwsgw.core.call_answers import ACCEPTED as NOT_WAITED_FOR
-from icwsgw.core.call_answers import ENDED, SYS_TRANSIENT, TAKEN, Answer
+from icwsgw.core.call_answers import ENDED, IN_PROGRESS, NOT_WAITED_FOR, SYS_TRANSIENT, Answer
 from icwsgw.core.failure_source import cause_of
 from icwsgw.errors import AnswerMalformed, FormatError, HttpError, Rejected
 from icwsgw.ic import cbor
@@ -55,7 +54,7 @@ class OutcomeKind(Enum):
 
 
 class CallOutcome:
-    """The outcome of a relayed call, as far as its answer tells it.
+    """The outcome of a relayed call, as far as its answer shows it.
 
     :ivar label: ``kind`` as metrics count it
     :ivar kind: accepted (nobody waits for the outcome), under way, replied, rejected, or done (executed, and the reply
@@ -63,10 +62,10 @@ class CallOutcome:
     :ivar reply: the reply in Candid if ``kind`` is REPLIED, else None
     :ivar reject: the reject if ``kind`` is REJECTED, else None
     :ivar certified: the reject is the certified outcome of the call; otherwise only this attempt was not accepted
-    :ivar heard: what it means for the call, see :mod:`icwsgw.core.call_answers`
+    :ivar answer: what it means for the call, see :mod:`icwsgw.core.call_answers`
     """
 
-    __slots__ = ("certified", "heard", "kind", "label", "reject", "reply")
+    __slots__ = ("answer", "certified", "kind", "label", "reject", "reply")
 
     def __init__(
         self,
@@ -83,13 +82,13 @@ class CallOutcome:
         self.reject = reject
         self.certified = certified
         if kind is OutcomeKind.UNDER_WAY:
-            self.heard = TAKEN
+            self.answer = IN_PROGRESS
         elif kind is OutcomeKind.ACCEPTED:
-            self.heard = NOT_WAITED_FOR
+            self.answer = NOT_WAITED_FOR
         elif reject is None or certified:
-            self.heard = ENDED
+            self.answer = ENDED
         else:
-            self.heard = Answer(transient=reject.code == SYS_TRANSIENT, arrived=resent)
+            self.answer = Answer(transient=reject.code == SYS_TRANSIENT, arrived=resent)
 
     def __repr__(self) -> str:
         if self.reject is not None:
@@ -107,7 +106,7 @@ _OK = CallOutcome(OutcomeKind.REPLIED, UNIT_OK)
 def call_outcome(body: bytes, resent: bool = False) -> CallOutcome:
     """Parse the body of an answer with status 200 to a call.
 
-    :param resent: the call was sent before and may have been accepted then, whatever this answer says
+    :param resent: the call was sent before and may have been accepted then, whatever this answer shows
     :raises AnswerMalformed: it is not such an answer
     """
     if not body:
@@ -183,14 +182,17 @@ def http_error(answer: ParsedResponse, now_s: float) -> HttpError:
     header = headers.get(b"x-ic-error-cause", b"").decode("latin-1")
     edge_id = _UNPRINTABLE.sub("", headers.get(b"x-request-id", b"").decode("latin-1"))[:_MAX_EDGE_ID]
     text = answer.body[: 10 * _DETAIL].decode("utf-8", "replace") if _is_text(headers) else ""
-    word, message = cause_of(header, text)
-    detail = message if word in message[: len(word) + 10] else f"{word}: {message}" if message else word
+    error_cause, message = cause_of(header, text)
+    if error_cause in message[: len(error_cause) + 10]:
+        detail = message
+    else:
+        detail = f"{error_cause}: {message}" if message else error_cause
     return HttpError(
         answer.status,
         _UNPRINTABLE.sub(" ", detail)[:_DETAIL],
         retry_after(headers.get(b"retry-after"), now_s),
         edge_id,
-        word,
+        error_cause,
         answer.resent,
     )
 
@@ -269,7 +271,7 @@ def _from_status(fields: Mapping[bytes, bytes]) -> CallOutcome:
             None if error_code is None else error_code.decode("ascii"),
         )
         return CallOutcome(OutcomeKind.REJECTED, reject=reject, certified=True)
-    # "received", "processing", or what a later version of the IC may say of a call in progress
+    # "received", "processing", or what a later version of the IC may report of a call in progress
     return DONE if status == b"done" else UNDER_WAY
 
 

@@ -46,7 +46,7 @@ class RootSubnet:
     :param reactor: source of time
     """
 
-    __slots__ = ("_asking", "_failed", "_known", "_reactor", "_read_subnet", "_root_key")
+    __slots__ = ("_failed", "_known", "_reactor", "_read_subnet", "_root_key", "_waiters")
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class RootSubnet:
         self._root_key = root_key
         self._read_subnet = read_subnet
         self._known: OrderedDict[tuple[bytes | None, bytes], bool] = OrderedDict()
-        self._asking: dict[bytes, list[Deferred[bool]]] = {}
+        self._waiters: dict[bytes, list[Deferred[bool]]] = {}
         self._failed: OrderedDict[tuple[bytes | None, bytes], _Failure] = OrderedDict()
 
     def holds(self, canister: Principal) -> bool | None:
         """Whether the root subnet holds a canister; None if that is not known."""
         return self._known.get((self._root_key(), canister.raw))
 
-    def ask(self, canister: Principal) -> Deferred[bool]:
-        """Find out whether the root subnet holds a canister. Concurrent questions about one canister share a request.
+    def look_up(self, canister: Principal) -> Deferred[bool]:
+        """Find out whether the root subnet holds a canister. Concurrent look-ups of one canister share a request.
 
         :returns: whether it does; fails as reading the state does, or did a moment before
         """
@@ -74,20 +74,20 @@ class RootSubnet:
         if known is not None:
             return succeed(known)
         waiter: Deferred[bool] = Deferred()
-        waiters = self._asking.get(canister.raw)
+        waiters = self._waiters.get(canister.raw)
         if waiters is not None:
             waiters.append(waiter)
             return waiter
         failed = self._failed.get((self._root_key(), canister.raw))
         if failed is not None and self._reactor.seconds() < failed.until:
             return fail(failed.error.with_traceback(None))
-        self._asking[canister.raw] = [waiter]
+        self._waiters[canister.raw] = [waiter]
         try:
             reading = self._read_subnet(canister)
         except NotReady:
             reading = fail()
         found = reading.addCallback(self._found, canister)
-        found.addCallbacks(self._tell, self._fail, callbackArgs=(canister,), errbackArgs=(canister,))
+        found.addCallbacks(self._succeed, self._fail, callbackArgs=(canister,), errbackArgs=(canister,))
         return waiter
 
     def check(self, certificate: Certificate, canister: Principal) -> Deferred[Certificate]:
@@ -97,7 +97,7 @@ class RootSubnet:
         """
         if certificate.delegation is not None:
             return succeed(certificate)
-        return self.ask(canister).addCallback(_checked, certificate, canister)
+        return self.look_up(canister).addCallback(_checked, certificate, canister)
 
     def _found(self, certificate: Certificate, canister: Principal) -> bool:
         root_key = self._root_key()
@@ -114,9 +114,9 @@ class RootSubnet:
             self._known.popitem(last=False)
         return holds
 
-    def _tell(self, holds: bool, canister: Principal) -> None:
+    def _succeed(self, holds: bool, canister: Principal) -> None:
         self._failed.pop((self._root_key(), canister.raw), None)
-        for waiter in self._asking.pop(canister.raw, ()):
+        for waiter in self._waiters.pop(canister.raw, ()):
             if not waiter.called:
                 waiter.callback(holds)
 
@@ -128,7 +128,7 @@ class RootSubnet:
         self._failed[key] = _Failure(pause, self._reactor.seconds() + pause, reason.value)
         if len(self._failed) > MAX_CANISTERS:
             self._failed.popitem(last=False)
-        for waiter in self._asking.pop(canister.raw, ()):
+        for waiter in self._waiters.pop(canister.raw, ()):
             if not waiter.called:
                 waiter.errback(reason)
 

@@ -20,7 +20,7 @@ MAX_CANISTERS = 4096
 class Endpoint:
     """One endpoint for one canister.
 
-    :ivar canister: whose subnet it asks
+    :ivar canister: whose subnet it goes to
     :ivar route: the kind of request
     :ivar version: the API version
     :ivar url: for the transport
@@ -54,7 +54,7 @@ class Routes:
         self.status = FixedUrl.of(base.join(b"/api/v2/status"))
 
     def endpoints(self, route: Route, canister: Principal, now: float) -> tuple[Endpoint, ...]:
-        """The endpoints for a request, to be asked one after the other while they answer 404.
+        """The endpoints for a request, to be tried one after the other while they answer 404.
 
         :param now: seconds of the reactor's clock
         :returns: none for a synchronous call to a network that has none

@@ -1,8 +1,8 @@
 """What the agent trusts: the root key, and the node keys that follow from it.
 
-Mainnet's root key is built in. A test network is asked for its key; until it answers the agent is not ready, which is a
-state and no error: :class:`Trust` retries with back-off for as long as it takes. A test network that was created anew
-has another key. When something does not verify there, the agent asks for the key again.
+Mainnet's root key is built in. A test network's key is fetched from it. Until it answers the agent is not ready, which
+is a state and no error: :class:`Trust` retries with back-off for as long as it takes. A test network that was created
+anew has another key. When something does not verify there, the agent fetches the key again.
 
 Node keys (for signatures on queries) come from a certificate for ``/subnet``. They are kept for :data:`NODE_KEYS_AGE`
 seconds for each subnet, and fetched again when a node signs an answer that is not among them, because nodes come and go
@@ -30,7 +30,7 @@ NODE_KEYS_REFETCH = 10.0
 """Seconds between fetches for the sake of an unknown node: anyone on the way can make one up."""
 
 NODE_KEYS_PAUSE, NODE_KEYS_LONGEST_PAUSE = 0.2, 5.0
-"""Seconds after a fetch that failed in which the same canister's keys are not asked for again; doubled each time."""
+"""Seconds after a fetch that failed in which the same canister's keys are not fetched again; doubled each time."""
 
 DOUBT_INTERVAL = 5.0
 """Seconds between looks at the root key of a test network whose answers do not verify."""
@@ -48,17 +48,17 @@ class Trust:
 
     :param reactor: source of time
     :param rng: random numbers in [0, 1), for jitter
-    :param fetch_status: asks the network for its status map
+    :param fetch_status: fetches the network's status map
     :param root_key: the key in DER, if it is known from the start
     :ivar root_key: the key in DER; None while it is not known
     :ivar delegations: delegations that are verified under the root key
-    :ivar last_failure: why the last attempt failed, in words; None if it did not
+    :ivar last_failure: why the last attempt failed, as text; None if it did not
     :ivar fetches: attempts by outcome, "ok" or "failed"
     """
 
     __slots__ = (
-        "_asked",
         "_attempt",
+        "_attempted_at",
         "_contradicted",
         "_fetch_status",
         "_fetches",
@@ -95,7 +95,7 @@ class Trust:
         self._pause = FIRST_PAUSE
         # the network cannot change a key that was given
         self._fetches = root_key is None
-        self._asked = 0.0
+        self._attempted_at = 0.0
         self._contradicted = False
 
     def start(self) -> None:
@@ -152,15 +152,15 @@ class Trust:
             self._contradicted = key != self.root_key
 
     def doubt(self) -> None:
-        """Something did not verify: ask a test network for its key again, because it may have been created anew."""
-        asking = self._attempt is not None or self._retry is not None
-        due = self._reactor.seconds() >= self._asked + DOUBT_INTERVAL
-        if self._fetches and self._running and due and not asking:
+        """Something did not verify: fetch a test network's key again, because it may have been created anew."""
+        pending = self._attempt is not None or self._retry is not None
+        due = self._reactor.seconds() >= self._attempted_at + DOUBT_INTERVAL
+        if self._fetches and self._running and due and not pending:
             self._try()
 
     def _try(self) -> None:
         self._retry = None
-        self._asked = self._reactor.seconds()
+        self._attempted_at = self._reactor.seconds()
         attempt = self._attempt = self._fetch_status()
         attempt.addCallback(self._got_status)
         attempt.addErrback(self._failed)

@@ -2,7 +2,7 @@
 
 The envelope is signed once, and sent again unchanged while the network fails: the IC executes the same call only once.
 The synchronous endpoint mostly answers with a certificate. If it does not (202: not executed within 10 s, or there is
-no synchronous endpoint), ``request_status`` is read until it tells the outcome: after 0.5 s at first, later each
+no synchronous endpoint), ``request_status`` is read until it shows the outcome: after 0.5 s at first, later each
 second, as agents do. Nothing is believed before its certificate is verified.
 """
 
@@ -144,8 +144,8 @@ async def _submit(agent: UpdateAgent, canister: Principal, request: SignedReques
                 return _certificate_in(answer.body)
             raise agent.http_error(answer)
         except (TransportError, HttpError) as error:
-            asked = error.retry_after if isinstance(error, HttpError) else None
-            wait = max(pause, asked or 0.0)
+            requested = error.retry_after if isinstance(error, HttpError) else None
+            wait = max(pause, requested or 0.0)
             if not error.retryable or not deadline.allows(wait):
                 raise
         await deadline.pause(wait)

@@ -98,7 +98,7 @@ class _Entry:
     def __init__(self) -> None:
         self.state = _PRESENT
         self.misses = 0
-        # when the first of the 404s in a row came, and when a missing version was asked last
+        # when the first of the 404s in a row came, and when a missing version was tried last
         self.since = self.looked = 0.0
 
 
@@ -123,7 +123,7 @@ class Versions:
         return self._entries[route][version].state
 
     def uses(self, route: Route) -> int | None:
-        """The version that is asked first; None if all are missing."""
+        """The version that is tried first; None if all are missing."""
         first = self.orders[route][0]
         return None if self._entries[route][first].state is _MISSING else first
 
@@ -133,7 +133,7 @@ class Versions:
         return dict(self._changes)
 
     def order(self, route: Route, now: float) -> tuple[int, ...]:
-        """The versions for a request, to be asked one after the other while they answer 404.
+        """The versions for a request, to be tried one after the other while they answer 404.
 
         :returns: none for a synchronous call to a network that has none; the caller then calls asynchronously
         """

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LOG: Final = logging.getLogger("icwsgw.client")
 
-# Autobahn warns of each connection that fails, which the client tells by itself; a program may still listen.
+# Autobahn warns of each connection that fails, which the client reports by itself; a program may still listen.
 logging.getLogger("autobahn").addHandler(logging.NullHandler())
 
 
@@ -311,7 +311,7 @@ class _AsyncioProtocol(LinkedProtocol, WebSocketClientProtocol):  # type: ignore
 
 
 def error_text(error: BaseException) -> str:
-    """Return what a failed connection says, for people."""
+    """Return why a connection has failed, for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

@@ -14,9 +14,9 @@ from icwsgw.client.driver import LinkEvents
 
 #: Seconds between pings, and until their answers, after which a silent connection is ended.
 PING_INTERVAL, PING_TIMEOUT = 20.0, 20.0
-#: The payload of the driver's pings, which tells their pongs from those of Autobahn's pings.
+#: The payload of the driver's pings, which distinguishes their pongs from those of Autobahn's pings.
 READ_PING: Final = b"read"
-#: Seconds that Autobahn's own limits are later than the machine's, which tell more.
+#: Seconds that Autobahn's own limits are later than the machine's, which give better reasons.
 LATER: Final = 5.0
 _UPGRADE_FAILED: Final = re.compile(r"upgrade failed \[(\d{3})\]: ?([^\"]*)")
 
@@ -45,7 +45,7 @@ class AutobahnLink:
         self.protocol.sendMessage(payload, isBinary=True)
 
     def ping(self) -> None:
-        """Send a ping that asks how far the gateway has read."""
+        """Send a ping, to learn how far the gateway has read."""
         if self.protocol is not None:
             self.protocol.sendPing(READ_PING)
 
@@ -99,7 +99,7 @@ class LinkedProtocol:
             self.link.driver.ponged()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Tell the code of the gateway's close frame; without one Autobahn's own words, with 1006."""
+        """Report the code of the gateway's close frame; without one Autobahn's own reason, with 1006."""
         theirs = self.remoteCloseCode
         if theirs is None:
             self.link.ended(self, 1006, reason or "")

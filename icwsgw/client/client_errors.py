@@ -1,4 +1,4 @@
-"""The errors of the client: each says what happened, and where it is known what to do."""
+"""The errors of the client: each names what happened and, where it is known, what to do."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class ConnectNext(NamedTuple):
 
 
 class AbortNext(NamedTuple):
-    """For the transport: end the second connection, or the attempt to open it, and tell nothing more of it."""
+    """For the transport: end the second connection, or the attempt to open it, and report nothing more of it."""
 
 
 class Promote(NamedTuple):

@@ -1,7 +1,7 @@
 """A client of one canister over any number of connections, without a socket, a clock or randomness of its own.
 
-A transport (:mod:`icwsgw.client.asyncio_client`, :mod:`icwsgw.client.twisted_client`, or another program's) tells the
-machine what happens and does what it returns:
+A transport (:mod:`icwsgw.client.asyncio_client`, :mod:`icwsgw.client.twisted_client`, or another program's) notifies
+the machine of what happens and does what it returns:
 
 * It calls :meth:`~ClientMachine.start`, and opens a connection where a :class:`~icwsgw.client.client_events.Connect`
   is returned.
@@ -155,7 +155,7 @@ class ClientMachine:
         # why this side closes, and whether it connects again afterwards; None: the other side's code decides
         self._ending: tuple[ClientError | None, bool] | None = None
 
-    # -- what the application may ask -----------------------------------------------------------------------------
+    # -- what the application may call -----------------------------------------------------------------------------
 
     @property
     def gateway(self) -> Principal | None:
@@ -170,9 +170,9 @@ class ClientMachine:
     def send(self, content: bytes, *, first: bool = False) -> int:
         """Queue a message; it may wait for the session to open.
 
-        :param first: ahead of those that wait, for example to tell the canister something after a reconnection
+        :param first: ahead of those that wait, for example to send the canister something after a reconnection
         :returns: a handle, which :class:`Acknowledged`, :class:`ClientOpened` and :class:`Ended` name
-        :raises QueueFull: too many wait; :class:`RoomAgain` tells when there is room
+        :raises QueueFull: too many wait; :class:`RoomAgain` follows when there is room
         :raises NotOpen: the client has ended
         """
         if self.state is ClientState.CLOSED or self._stopped:
@@ -186,7 +186,7 @@ class ClientMachine:
         self._handles = handle
         return handle
 
-    # -- what the transport tells ---------------------------------------------------------------------------------
+    # -- what the transport reports ---------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Output]:
         """Begin to connect."""
@@ -283,7 +283,7 @@ class ClientMachine:
     def payload(self, now_ns: int) -> tuple[bytes | None, list[Output]]:
         """Return the next message to send, numbered and signed now.
 
-        :returns: its payload, None: there is none; and what to tell the application
+        :returns: its payload, None: there is none; and the events for the application
         """
         session = self._session
         if session is None or self.state not in (ClientState.OPENING, ClientState.OPEN):

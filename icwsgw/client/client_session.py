@@ -45,7 +45,7 @@ class SessionPhase(Enum):
 
 
 class Greeted(NamedTuple):
-    """The gateway has said its principal; ``ws_open`` can be sent."""
+    """The gateway has sent its principal; ``ws_open`` can be sent."""
 
     gateway: Principal
 

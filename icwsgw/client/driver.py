@@ -5,7 +5,7 @@ sending or stopping, is done after what caused the callback.
 
 A gateway does not read a client that sends faster than its canister executes. What is in the buffers on the way has its
 sequence number already, and a keep-alive would have to wait behind it. So the driver keeps few messages on the way: a
-WebSocket ping follows each, and its pong tells that the gateway has read what was sent before (RFC 6455, 5.5.3).
+WebSocket ping follows each, and its pong shows that the gateway has read what was sent before (RFC 6455, 5.5.3).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_UNREAD_BYTES: Final = 64 << 10
 
 
 class LinkEvents(Protocol):
-    """What a transport tells: the driver, or a part of it."""
+    """What a transport reports to: the driver, or a part of it."""
 
     def connected(self) -> None:
         """Tell that the WebSocket handshake is done."""
@@ -63,7 +63,7 @@ class LinkEvents(Protocol):
 class ClientLink(Protocol):
     """What the driver needs of a transport. There is one connection at a time.
 
-    :ivar driver: is told what happens
+    :ivar driver: is notified of what happens
     """
 
     driver: LinkEvents

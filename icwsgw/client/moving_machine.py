@@ -1,6 +1,6 @@
 """A client that moves: its next session opens at another gateway before this one ends (decision 0072).
 
-The gateway asks for it when it is about to stop. While the client moves, there are two connections: *this* one, which
+The gateway requests it when it is about to stop. While the client moves, there are two connections: *this* one, which
 :class:`~icwsgw.client.client_machine.ClientMachine` knows, and the *next* one:
 
     phase        event      next         effect
@@ -35,7 +35,7 @@ from icwsgw.client.client_errors import MessageInvalid
 from icwsgw.client.client_events import AbortNext, ClientOpened, ConnectNext, Output, Promote
 from icwsgw.client.client_machine import CALL_NONCE, ClientMachine, ClientState
 from icwsgw.client.client_session import CanisterSession, Greeted, SessionOpened
-from icwsgw.core.move_machine import CLIENT_LEAVING, GatewayWord, can_move, gateway_word
+from icwsgw.core.move_machine import CLIENT_LEAVING, GatewayMessage, can_move, read_gateway_message
 
 
 class MovePhase(Enum):
@@ -114,12 +114,12 @@ class MovingClientMachine(ClientMachine):
     def received(self, payload: bytes, now: float, now_ns: int, *, binary: bool = True) -> list[Output]:
         """Tell that a message came."""
         if self.state is ClientState.OPEN and binary:
-            word = gateway_word(payload)
-            if word is GatewayWord.MOVE and self._settings.reconnect:
+            message = read_gateway_message(payload)
+            if message is GatewayMessage.MOVE and self._settings.reconnect:
                 return self._step(MovingEvent.ASKED, now)
-            if word is GatewayWord.RELAYED:
+            if message is GatewayMessage.RELAYED:
                 return self._step(MovingEvent.RELAYED, now)
-            if word is not None:
+            if message is not None:
                 return []
         return self._unless_open(super().received(payload, now, now_ns, binary=binary))
 

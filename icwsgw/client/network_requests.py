@@ -78,7 +78,7 @@ class NetworkRequests:
 
         :raises ClientError: the network cannot be reached, or answers something else
         """
-        answer = self._ask("/api/v2/status", None)
+        answer = self._send("/api/v2/status", None)
         fields = _fields(answer)
         if answer.status != 200 or fields is None:
             raise ClientError(
@@ -166,19 +166,19 @@ class NetworkRequests:
         return outcome.reply
 
     def _outcome(self, canister: Principal, request_id: bytes, identity: Signer, root_key: bytes) -> RequestStatus:
-        """Look once how a call has ended; only who made the call may ask."""
+        """Look once how a call has ended; only its sender may read it."""
         path = (b"request_status", request_id)
         look = read_state_content(identity.principal, [path], time.time_ns() + _TTL_NS)
         return request_status(self._read_state(canister, sign_request(identity, look), root_key), request_id)
 
     def _post(self, versions: Sequence[str], canister: Principal, what: str, request: SignedRequest) -> HttpAnswer:
         for version in versions:
-            answer = self._ask(f"/api/{version}/canister/{canister}/{what}", request.body)
+            answer = self._send(f"/api/{version}/canister/{canister}/{what}", request.body)
             if answer.status != 404:
                 break
         return answer
 
-    def _ask(self, path: str, body: bytes | None) -> HttpAnswer:
+    def _send(self, path: str, body: bytes | None) -> HttpAnswer:
         headers = {} if body is None else {"Content-Type": "application/cbor"}
         request = urllib.request.Request(self.url + path, body, headers)
         try:

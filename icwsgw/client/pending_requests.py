@@ -1,7 +1,7 @@
 """Matches replies with requests: the first message that a request's condition accepts is its reply.
 
-Canisters answer with messages, of which the application says which belongs to which. Requests are asked in the order in
-which they were made. A reply is not given to the application as a message as well.
+Canisters answer with messages, and the application decides which belongs to which request. Requests are checked in the
+order in which they were made. A reply is not given to the application as a message as well.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class Pauses(NamedTuple):
     """The lengths of pauses, in seconds.
 
     :ivar first: the longest first pause
-    :ivar later: the longest first pause where the code asks to connect later
+    :ivar later: the longest first pause where the code means to connect later
     :ivar longest: the longest of all pauses
     :ivar stable: a session that was open for so long resets the pauses
     """

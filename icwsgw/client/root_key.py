@@ -27,7 +27,7 @@ def fetch_root_key(network_url: str, timeout: float = 10.0) -> bytes:
     :param network_url: http:// or https:// URL of the network, for example ``http://127.0.0.1:4943``
     :param timeout: seconds
     :returns: 133 bytes of DER
-    :raises ClientError: the network cannot be reached, or does not tell its root key
+    :raises ClientError: the network cannot be reached, or does not publish its root key
     """
     host = urlsplit(network_url).hostname or ""
     if is_mainnet_host(host):
@@ -45,4 +45,4 @@ def fetch_root_key(network_url: str, timeout: float = 10.0) -> bytes:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ClientError(f"{network_url} cannot be reached: {why}", "Is the network running there?") from error
     except (FormatError, ValueError, KeyError, TypeError) as error:
-        raise ClientError(f"{url} does not tell a root key", "Is this the URL of a network?") from error
+        raise ClientError(f"{url} does not publish a root key", "Is this the URL of a network?") from error

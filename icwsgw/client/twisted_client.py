@@ -113,7 +113,7 @@ class TwistedClient(DrivenClient, Generic[T]):
         :param first: ahead of those that wait
         :returns: a handle that events name
         :raises FormatError: the value does not fit the codec
-        :raises QueueFull: too many wait; :class:`~icwsgw.client.client_events.RoomAgain` tells when there is room
+        :raises QueueFull: too many wait; :class:`~icwsgw.client.client_events.RoomAgain` follows when there is room
         :raises NotOpen: the client has ended
         """
         return self._driver.send(self._codec.encode(value), first=first)

@@ -1,7 +1,7 @@
 """What to do next for a certificate that was ordered by ACME (RFC 8555, section 7.1.6), and how long to wait.
 
-The authority owns the states of orders and authorizations, and reports them when it is asked. These tables say what
-each means for who has ordered. A state that is in no table ends the order: it is asked for again later.
+The authority owns the states of orders and authorizations, and reports them on request. These tables show what
+each means for the client. A state that is in no table ends the order: another one is made later.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ def authorization_step(status: str) -> AuthorizationStep:
     return AUTHORIZATION_STEPS.get(status, AuthorizationStep.FAIL)
 
 
-def poll_pause(asked: int, retry_after: float | None = None) -> float:
-    """Return how long to wait before asking again, in seconds.
+def poll_pause(polls: int, retry_after: float | None = None) -> float:
+    """Return how long to wait before the next poll, in seconds.
 
-    :param asked: how often it was asked already
+    :param polls: how often it was polled already
     :param retry_after: seconds that the authority asks to wait; at most :data:`LONGEST_POLL` of them count, because an
         order is not worth waiting for longer while another can follow
     """
-    pause = min(FIRST_POLL * 2.0 ** min(asked, 16), LONGEST_POLL)
+    pause = min(FIRST_POLL * 2.0 ** min(polls, 16), LONGEST_POLL)
     return min(max(pause, retry_after or 0.0), LONGEST_POLL)

@@ -159,7 +159,7 @@ class PollBackoff(Written):
                 self._holds += 1
             pause = self._pause(self._holds)
             if retry_after:
-                pause = max(pause, _asked(retry_after, self._jitter))
+                pause = max(pause, _requested_pause(retry_after, self._jitter))
             self._hold(now, pause)
             self._asked_until = max(self._asked_until, now + pause)
         elif self.failures > STEADY_FAILURES:
@@ -192,11 +192,11 @@ class PollBackoff(Written):
         self._marked = now
 
     def join(self, now: float, until: float) -> None:
-        """The network has asked all pollers to pause, and this one has not heard of it itself."""
+        """The network has asked all pollers to pause, and this poller's own queries were not answered so."""
         self.host_until = until
         if until > now:
             held = self.held_until
-            self._hold(now, _asked(until - now, self._jitter))
+            self._hold(now, _requested_pause(until - now, self._jitter))
             self.excused = min(self.excused + self.held_until - max(now, held), LONGEST_RETRY_AFTER)
 
     def _pause(self, exponent: int) -> float:
@@ -221,11 +221,11 @@ def retry_pause(attempt: int, jitter: Callable[[], float], retry_after: float | 
     :param retry_after: seconds that the server asked to wait, if it did
     """
     pause = min(RETRY_FIRST * 2.0 ** min(attempt - 1, 16), RETRY_LONGEST) * (0.5 + jitter() / 2)
-    return pause if not retry_after else max(pause, _asked(retry_after, jitter))
+    return pause if not retry_after else max(pause, _requested_pause(retry_after, jitter))
 
 
-def _asked(seconds: float, jitter: Callable[[], float]) -> float:
-    """A pause that was asked for, with up to a quarter (at least up to a second) added: not all may return at once."""
+def _requested_pause(seconds: float, jitter: Callable[[], float]) -> float:
+    """A pause that the server asks for, and up to a quarter (at least up to a second) more: not all return at once."""
     seconds = min(seconds, LONGEST_RETRY_AFTER)
     return seconds + jitter() * max(seconds / 4, 1.0)
 

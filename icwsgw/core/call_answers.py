@@ -1,4 +1,4 @@
-"""What the answer to a call tells about it, and how long to wait before the call is resubmitted.
+"""What the answer to a call shows about it, and how long to wait before the call is resubmitted.
 
 The state machine that uses these values is :mod:`icwsgw.core.client_calls`.
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-#: The reject code that invites to try again, and for how many attempts it is believed.
+#: The reject code that may pass, and for how many attempts it is believed.
 SYS_TRANSIENT = 2
 TRANSIENT_ATTEMPTS = 4
 #: After so many refusals in a row, a call with unknown outcome is not resubmitted any more.
-REFUSED_REPETITIONS = 3
+REFUSED_RESUBMISSIONS = 3
 #: Seconds between two attempts of a call that the network has accepted, before jitter of a quarter either way.
 RESUBMIT_SECONDS = 1.0
 #: The longest such pause, of a ws_open: its pauses are as long as it has taken so far.
@@ -27,24 +27,24 @@ class Answer(NamedTuple):
     """What an attempt has brought, as far as it decides what follows.
 
     :ivar end: the outcome is certified, or the call is ``accepted`` and nobody waits for more
-    :ivar executed: a certificate says that the call was executed
-    :ivar taken: the network has accepted the call; it has no outcome yet
+    :ivar executed: a certificate shows that the call was executed
+    :ivar accepted: the network has accepted the call; it has no outcome yet
     :ivar arrived: the attempt may have arrived
-    :ivar again: the network may accept the same envelope later
-    :ivar transient: the call was rejected with a code that invites to try again
+    :ivar retryable: the network may accept the same envelope later
+    :ivar transient: the call was rejected with a code that may pass
     """
 
     end: bool = False
-    taken: bool = False
+    accepted: bool = False
     arrived: bool = False
-    again: bool = False
+    retryable: bool = False
     transient: bool = False
     executed: bool = False
 
 
-ACCEPTED = Answer(end=True)
+NOT_WAITED_FOR = Answer(end=True)
 ENDED = Answer(end=True, executed=True)
-TAKEN = Answer(taken=True)
+IN_PROGRESS = Answer(accepted=True)
 
 
 def may_have_been_executed(code: int, error_code: str | None) -> bool:
@@ -52,7 +52,7 @@ def may_have_been_executed(code: int, error_code: str | None) -> bool:
 
     A trap (reject code 5, CANISTER_ERROR) rolls the state back, so the next sequence number would be wrong. An explicit
     reject (4, CANISTER_REJECT) keeps what was done before: Motoko's CDK awaits the application's handler, so a trap
-    there becomes such a reject after the sequence number was taken. A call that ended without a reply (IC0506, though
+    there becomes such a reject after the sequence number was used. A call that ended without a reply (IC0506, though
     its code is 5) keeps the state as well. In these cases the client's next message decides: the canister refuses a
     wrong sequence number in a certified answer.
     """

@@ -1,36 +1,36 @@
 """The table of a client's calls: states, events, and effects.
 
-    state         event             next          effects
-    ------------  ----------------  ------------  ----------------------------------------------------------------------
-    IDLE          LAUNCH            WAITING       ENTER
-    WAITING       GRANTED           IN_FLIGHT     SUBMIT
-    WAITING       EXPIRED           IDLE          GIVE_PLACE_BACK, TELL_EXPIRED, NEXT
-    WAITING       EXPIRED_IN_DOUBT  IDLE          GIVE_PLACE_BACK, TELL_EXPIRED_UNKNOWN, NEXT
-    IN_FLIGHT     ENDED             IDLE          TELL_OUTCOME, NEXT
-    IN_FLIGHT     NOT_TAKEN         RETRYING      RETRY
-    IN_FLIGHT     LOST              RETRYING      RETRY
-    IN_FLIGHT     TAKEN             RESUBMITTING  RESUBMIT
-    IN_FLIGHT     DOUBTED           RESUBMITTING  RESUBMIT
-    IN_FLIGHT     REFUSED           IDLE          TELL_FAILED, NEXT
-    IN_FLIGHT     UNRESOLVED        IDLE          TELL_UNKNOWN, NEXT
-    IN_FLIGHT     EXPIRED           IDLE          TELL_EXPIRED, NEXT
-    IN_FLIGHT     EXPIRED_IN_DOUBT  IDLE          TELL_EXPIRED_UNKNOWN, NEXT
-    IN_FLIGHT     SUPERSEDED        IDLE          COUNT_UNKNOWN, NEXT
-    WAITING       SUPERSEDED        IDLE          COUNT_UNKNOWN, FORGET_PLACE, NEXT
-    RETRYING      SUPERSEDED        IDLE          COUNT_UNKNOWN, CANCEL_PAUSE, NEXT
-    RESUBMITTING  SUPERSEDED        IDLE          COUNT_UNKNOWN, CANCEL_PAUSE, NEXT
-    RETRYING      PAUSE_OVER        WAITING       ENTER
-    RESUBMITTING  PAUSE_OVER        WAITING       ENTER
-    IDLE          GIVEN_UP          IDLE          COUNT_ABANDONED
-    WAITING       GIVEN_UP          IDLE          COUNT_ABANDONED, FORGET_PLACE
-    IN_FLIGHT     GIVEN_UP          IDLE          COUNT_ABANDONED, CANCEL_CALL
-    RETRYING      GIVEN_UP          IDLE          COUNT_ABANDONED, CANCEL_PAUSE
-    RESUBMITTING  GIVEN_UP          IDLE          COUNT_ABANDONED, CANCEL_PAUSE
-    IDLE          HANDED_OVER       IDLE          NEXT
-    WAITING       HANDED_OVER       WAITING       ENTER
-    IN_FLIGHT     HANDED_OVER       WAITING       ENTER
-    RETRYING      HANDED_OVER       RETRYING      RETRY
-    RESUBMITTING  HANDED_OVER       RESUBMITTING  RESUBMIT
+    state         event            next          effects
+    ------------  ---------------  ------------  ------------------------------------------
+    IDLE          LAUNCH           WAITING       ENTER
+    WAITING       GRANTED          IN_FLIGHT     SUBMIT
+    WAITING       EXPIRED          IDLE          RELEASE_SLOT, NOTIFY_EXPIRED, NEXT
+    WAITING       EXPIRED_UNKNOWN  IDLE          RELEASE_SLOT, NOTIFY_EXPIRED_UNKNOWN, NEXT
+    IN_FLIGHT     ENDED            IDLE          NOTIFY_OUTCOME, NEXT
+    IN_FLIGHT     NOT_ACCEPTED     RETRYING      RETRY
+    IN_FLIGHT     LOST             RETRYING      RETRY
+    IN_FLIGHT     ACCEPTED         RESUBMITTING  RESUBMIT
+    IN_FLIGHT     REFUSED_UNKNOWN  RESUBMITTING  RESUBMIT
+    IN_FLIGHT     REFUSED          IDLE          NOTIFY_FAILED, NEXT
+    IN_FLIGHT     UNRESOLVED       IDLE          NOTIFY_UNKNOWN, NEXT
+    IN_FLIGHT     EXPIRED          IDLE          NOTIFY_EXPIRED, NEXT
+    IN_FLIGHT     EXPIRED_UNKNOWN  IDLE          NOTIFY_EXPIRED_UNKNOWN, NEXT
+    IN_FLIGHT     SUPERSEDED       IDLE          COUNT_UNKNOWN, NEXT
+    WAITING       SUPERSEDED       IDLE          COUNT_UNKNOWN, LEAVE_QUEUE, NEXT
+    RETRYING      SUPERSEDED       IDLE          COUNT_UNKNOWN, CANCEL_PAUSE, NEXT
+    RESUBMITTING  SUPERSEDED       IDLE          COUNT_UNKNOWN, CANCEL_PAUSE, NEXT
+    RETRYING      PAUSE_OVER       WAITING       ENTER
+    RESUBMITTING  PAUSE_OVER       WAITING       ENTER
+    IDLE          GIVEN_UP         IDLE          COUNT_ABANDONED
+    WAITING       GIVEN_UP         IDLE          COUNT_ABANDONED, LEAVE_QUEUE
+    IN_FLIGHT     GIVEN_UP         IDLE          COUNT_ABANDONED, CANCEL_CALL
+    RETRYING      GIVEN_UP         IDLE          COUNT_ABANDONED, CANCEL_PAUSE
+    RESUBMITTING  GIVEN_UP         IDLE          COUNT_ABANDONED, CANCEL_PAUSE
+    IDLE          HANDED_OVER      IDLE          NEXT
+    WAITING       HANDED_OVER      WAITING       ENTER
+    IN_FLIGHT     HANDED_OVER      WAITING       ENTER
+    RETRYING      HANDED_OVER      RETRYING      RETRY
+    RESUBMITTING  HANDED_OVER      RESUBMITTING  RESUBMIT
 
 The gate decides whether another call may follow (:data:`GATES`): it is SHUT until the canister has spoken to the client
 (OPEN), or until the client has left (LEFT; WITHDRAWN if its ws_open cannot have arrived). The machine that follows the
@@ -66,21 +66,21 @@ class CallEvent(IntEnum):
     """It has its call slot."""
     ENDED = 2
     """Its outcome is known."""
-    NOT_TAKEN = 3
+    NOT_ACCEPTED = 3
     """The attempt was not accepted; a later one may be."""
     LOST = 4
     """The answer was lost; the attempt may have been accepted."""
-    TAKEN = 5
+    ACCEPTED = 5
     """The network has accepted it, and it has no outcome yet."""
-    DOUBTED = 6
-    """An attempt was refused, which tells nothing of an earlier one that may have been accepted."""
+    REFUSED_UNKNOWN = 6
+    """An attempt was refused, which proves nothing about an earlier one that may have been accepted."""
     REFUSED = 7
     """It was refused and will not be executed."""
     UNRESOLVED = 8
     """Attempts were refused so often that its outcome stays unknown."""
     EXPIRED = 9
     """Its envelope has expired, or will before the next attempt; no attempt was accepted."""
-    EXPIRED_IN_DOUBT = 10
+    EXPIRED_UNKNOWN = 10
     """The same, but an attempt may have been accepted."""
     PAUSE_OVER = 11
     """The pause is over."""
@@ -89,35 +89,35 @@ class CallEvent(IntEnum):
     GIVEN_UP = 13
     """The gateway gives it up."""
     HANDED_OVER = 14
-    """This process has taken it over from another one, whose attempt in flight nobody hears of any more."""
+    """This process has taken it over from another one; the answer to an attempt in flight is lost."""
 
 
 class CallEffect(IntEnum):
     """What the relay has to do."""
 
     ENTER = 0
-    """Ask for a call slot."""
+    """Request a call slot."""
     SUBMIT = 1
     """Send the current envelope."""
     RETRY = 2
     """Wait for :attr:`ClientCalls.pause` seconds, then report PAUSE_OVER; count a retry."""
     RESUBMIT = 3
     """The same; count a resubmission."""
-    TELL_OUTCOME = 4
-    """Tell the owner the outcome."""
-    TELL_FAILED = 5
-    """Tell the owner that the call failed."""
-    TELL_UNKNOWN = 6
-    """Tell the owner that the outcome is unknown."""
-    TELL_EXPIRED = 7
-    """Tell the owner that the call failed because it expired."""
-    TELL_EXPIRED_UNKNOWN = 8
-    """Tell the owner that the call expired and its outcome is unknown."""
+    NOTIFY_OUTCOME = 4
+    """Notify the owner of the outcome."""
+    NOTIFY_FAILED = 5
+    """Notify the owner that the call failed."""
+    NOTIFY_UNKNOWN = 6
+    """Notify the owner that the outcome is unknown."""
+    NOTIFY_EXPIRED = 7
+    """Notify the owner that the call failed because it expired."""
+    NOTIFY_EXPIRED_UNKNOWN = 8
+    """Notify the owner that the call expired and its outcome is unknown."""
     NEXT = 9
     """Start the next call: :meth:`ClientCalls.next`."""
-    GIVE_PLACE_BACK = 10
-    """Give back the call slot that it has just got."""
-    FORGET_PLACE = 11
+    RELEASE_SLOT = 10
+    """Release the call slot that it has just got."""
+    LEAVE_QUEUE = 11
     """Stop waiting for a call slot."""
     CANCEL_CALL = 12
     """Cancel the attempt in flight."""
@@ -166,7 +166,7 @@ class OutcomeKnowledge(IntEnum):
     """None of them was accepted."""
     LOST = 1
     """One of them may have been accepted: its answer was lost."""
-    TAKEN = 2
+    ACCEPTED = 2
     """The network has accepted the call, and its outcome is unknown."""
 
 
@@ -176,25 +176,25 @@ S, E, F, G = CallState, CallEvent, CallEffect, SendGate
 TABLE: dict[tuple[CallState, CallEvent], tuple[CallState, Effects]] = {
     (S.IDLE, E.LAUNCH): (S.WAITING, (F.ENTER,)),
     (S.WAITING, E.GRANTED): (S.IN_FLIGHT, (F.SUBMIT,)),
-    (S.WAITING, E.EXPIRED): (S.IDLE, (F.GIVE_PLACE_BACK, F.TELL_EXPIRED, F.NEXT)),
-    (S.WAITING, E.EXPIRED_IN_DOUBT): (S.IDLE, (F.GIVE_PLACE_BACK, F.TELL_EXPIRED_UNKNOWN, F.NEXT)),
-    (S.IN_FLIGHT, E.ENDED): (S.IDLE, (F.TELL_OUTCOME, F.NEXT)),
-    (S.IN_FLIGHT, E.NOT_TAKEN): (S.RETRYING, (F.RETRY,)),
+    (S.WAITING, E.EXPIRED): (S.IDLE, (F.RELEASE_SLOT, F.NOTIFY_EXPIRED, F.NEXT)),
+    (S.WAITING, E.EXPIRED_UNKNOWN): (S.IDLE, (F.RELEASE_SLOT, F.NOTIFY_EXPIRED_UNKNOWN, F.NEXT)),
+    (S.IN_FLIGHT, E.ENDED): (S.IDLE, (F.NOTIFY_OUTCOME, F.NEXT)),
+    (S.IN_FLIGHT, E.NOT_ACCEPTED): (S.RETRYING, (F.RETRY,)),
     (S.IN_FLIGHT, E.LOST): (S.RETRYING, (F.RETRY,)),
-    (S.IN_FLIGHT, E.TAKEN): (S.RESUBMITTING, (F.RESUBMIT,)),
-    (S.IN_FLIGHT, E.DOUBTED): (S.RESUBMITTING, (F.RESUBMIT,)),
-    (S.IN_FLIGHT, E.REFUSED): (S.IDLE, (F.TELL_FAILED, F.NEXT)),
-    (S.IN_FLIGHT, E.UNRESOLVED): (S.IDLE, (F.TELL_UNKNOWN, F.NEXT)),
-    (S.IN_FLIGHT, E.EXPIRED): (S.IDLE, (F.TELL_EXPIRED, F.NEXT)),
-    (S.IN_FLIGHT, E.EXPIRED_IN_DOUBT): (S.IDLE, (F.TELL_EXPIRED_UNKNOWN, F.NEXT)),
+    (S.IN_FLIGHT, E.ACCEPTED): (S.RESUBMITTING, (F.RESUBMIT,)),
+    (S.IN_FLIGHT, E.REFUSED_UNKNOWN): (S.RESUBMITTING, (F.RESUBMIT,)),
+    (S.IN_FLIGHT, E.REFUSED): (S.IDLE, (F.NOTIFY_FAILED, F.NEXT)),
+    (S.IN_FLIGHT, E.UNRESOLVED): (S.IDLE, (F.NOTIFY_UNKNOWN, F.NEXT)),
+    (S.IN_FLIGHT, E.EXPIRED): (S.IDLE, (F.NOTIFY_EXPIRED, F.NEXT)),
+    (S.IN_FLIGHT, E.EXPIRED_UNKNOWN): (S.IDLE, (F.NOTIFY_EXPIRED_UNKNOWN, F.NEXT)),
     (S.IN_FLIGHT, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.NEXT)),
-    (S.WAITING, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.FORGET_PLACE, F.NEXT)),
+    (S.WAITING, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.LEAVE_QUEUE, F.NEXT)),
     (S.RETRYING, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.CANCEL_PAUSE, F.NEXT)),
     (S.RESUBMITTING, E.SUPERSEDED): (S.IDLE, (F.COUNT_UNKNOWN, F.CANCEL_PAUSE, F.NEXT)),
     (S.RETRYING, E.PAUSE_OVER): (S.WAITING, (F.ENTER,)),
     (S.RESUBMITTING, E.PAUSE_OVER): (S.WAITING, (F.ENTER,)),
     (S.IDLE, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED,)),
-    (S.WAITING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.FORGET_PLACE)),
+    (S.WAITING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.LEAVE_QUEUE)),
     (S.IN_FLIGHT, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_CALL)),
     (S.RETRYING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_PAUSE)),
     (S.RESUBMITTING, E.GIVEN_UP): (S.IDLE, (F.COUNT_ABANDONED, F.CANCEL_PAUSE)),

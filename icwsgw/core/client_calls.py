@@ -6,8 +6,8 @@ the earlier attempts (``doubt``) and on the gate. State, gate, doubt and counter
 
 The machine uses neither clock nor network. Its methods get the time and the answers as arguments. They return effects,
 which the relay (:mod:`icwsgw.gateway.calls.relay`) performs in order. The effect NEXT asks for
-:meth:`ClientCalls.next`: the owner hears of the end of a call before the next one starts, because it may drop all that
-waits.
+:meth:`ClientCalls.next`: the owner is notified of the end of a call before the next one starts, because it may drop all
+that waits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
 from icwsgw.core.backoff import LONGEST_RETRY_AFTER, retry_pause
-from icwsgw.core.call_answers import REFUSED_REPETITIONS, TRANSIENT_ATTEMPTS, Answer, resubmit_delay
+from icwsgw.core.call_answers import REFUSED_RESUBMISSIONS, TRANSIENT_ATTEMPTS, Answer, resubmit_delay
 from icwsgw.core.call_table import (
     GATES,
     TABLE,
@@ -87,7 +87,7 @@ class WaitingBytes:
         self.octets = 0
 
 
-class Asked(NamedTuple):
+class RequestedPause(NamedTuple):
     """The network asks to wait before the next attempt.
 
     :ivar seconds: so long
@@ -206,7 +206,7 @@ class ClientCalls(RelayQueue[T]):
 
         A ``ws_open`` that the network has not accepted is given up with everything behind it: executed late, it would
         replace a newer connection of the same client. If no attempt can have arrived, the gate becomes WITHDRAWN, and
-        the canister need not be told that the client has left.
+        no close notice is needed.
         """
         self.gate = GATES.get((self.gate, GateEvent.LEFT), self.gate)
         if self.state is _IDLE and self.queue is None:
@@ -270,11 +270,13 @@ class ClientCalls(RelayQueue[T]):
         self.current = None
         return _ENDED
 
-    def not_ended(self, heard: Answer, now: float, jitter: Callable[[], float], asked: Asked | None = None) -> Effects:
+    def not_ended(
+        self, answer: Answer, now: float, jitter: Callable[[], float], requested: RequestedPause | None = None
+    ) -> Effects:
         """An attempt has ended without the outcome of the call.
 
         :param jitter: gives a random number in [0, 1)
-        :param asked: the network asks to wait, if it does
+        :param requested: how long the network asks to wait, if it does
         """
         current = self.current
         assert current is not None
@@ -282,26 +284,26 @@ class ClientCalls(RelayQueue[T]):
         # ws_open is superfluous if the canister has spoken, or if the client has left before the network accepted it.
         unneeded = opening and (
             self.gate is SendGate.OPEN
-            or (self.gate is SendGate.LEFT and not (heard.taken or self.doubt is OutcomeKnowledge.TAKEN))
+            or (self.gate is SendGate.LEFT and not (answer.accepted or self.doubt is OutcomeKnowledge.ACCEPTED))
         )
-        event = self._judge(heard)
+        event = self._judge(answer)
         if event is CallEvent.REFUSED or event is CallEvent.UNRESOLVED:
             return self._fail(event, now)
         if unneeded:
             return self.step(CallEvent.SUPERSEDED) if self.gate is SendGate.OPEN else self._withdraw()
-        retry_after = asked.seconds if asked is not None else None
-        if event is CallEvent.TAKEN or event is CallEvent.DOUBTED:
-            # The canister's first message tells the outcome sooner. Canisters that never answer would cost a call a
+        retry_after = requested.seconds if requested is not None else None
+        if event is CallEvent.ACCEPTED or event is CallEvent.REFUSED_UNKNOWN:
+            # The canister's first message shows the outcome sooner. Canisters that never answer would cost a call a
             # second each.
-            took = now - self.started if opening and event is CallEvent.TAKEN else 0.0
+            took = now - self.started if opening and event is CallEvent.ACCEPTED else 0.0
             self.pause = resubmit_delay(jitter, retry_after, took)
         else:
             self.pause = retry_pause(self.attempts, jitter, retry_after)
-        if asked is not None:
-            if asked.most < asked.bounded:
+        if requested is not None:
+            if requested.most < requested.bounded:
                 return self._expired(now)
             # The jitter that is added must not make it expire.
-            self.pause = min(self.pause, max(asked.bounded, asked.left - 1.0))
+            self.pause = min(self.pause, max(requested.bounded, requested.left - 1.0))
         return self.step(event)
 
     def step(self, event: CallEvent) -> Effects:
@@ -333,26 +335,26 @@ class ClientCalls(RelayQueue[T]):
 
     # helpers
 
-    def _judge(self, heard: Answer) -> CallEvent:
+    def _judge(self, answer: Answer) -> CallEvent:
         """The event of an attempt that has not brought the outcome."""
-        if heard.taken:
-            self.doubt, self.refused = OutcomeKnowledge.TAKEN, 0
-            return CallEvent.TAKEN
-        if heard.arrived and self.doubt is OutcomeKnowledge.NONE:
+        if answer.accepted:
+            self.doubt, self.refused = OutcomeKnowledge.ACCEPTED, 0
+            return CallEvent.ACCEPTED
+        if answer.arrived and self.doubt is OutcomeKnowledge.NONE:
             self.doubt = OutcomeKnowledge.LOST
-        if heard.again or (heard.transient and self.attempts < TRANSIENT_ATTEMPTS):
-            if self.doubt is OutcomeKnowledge.TAKEN:
-                return CallEvent.TAKEN
-            return CallEvent.LOST if heard.arrived else CallEvent.NOT_TAKEN
+        if answer.retryable or (answer.transient and self.attempts < TRANSIENT_ATTEMPTS):
+            if self.doubt is OutcomeKnowledge.ACCEPTED:
+                return CallEvent.ACCEPTED
+            return CallEvent.LOST if answer.arrived else CallEvent.NOT_ACCEPTED
         if self.doubt is OutcomeKnowledge.NONE:
             return CallEvent.REFUSED
         self.refused += 1
-        return CallEvent.DOUBTED if self.refused < REFUSED_REPETITIONS else CallEvent.UNRESOLVED
+        return CallEvent.REFUSED_UNKNOWN if self.refused < REFUSED_RESUBMISSIONS else CallEvent.UNRESOLVED
 
     @property
     def _may_be_given_up(self) -> bool:
         """Whether a superfluous ``ws_open`` need not be sent again: it is neither in flight nor accepted."""
-        if self.doubt is OutcomeKnowledge.TAKEN and self.gate is not SendGate.OPEN:
+        if self.doubt is OutcomeKnowledge.ACCEPTED and self.gate is not SendGate.OPEN:
             return False
         return self.state in (CallState.WAITING, CallState.RETRYING, CallState.RESUBMITTING)
 
@@ -368,12 +370,12 @@ class ClientCalls(RelayQueue[T]):
         return self.step(CallEvent.GIVEN_UP)
 
     def _expired(self, now: float) -> Effects:
-        return self._fail(CallEvent.EXPIRED if self.doubt is OutcomeKnowledge.NONE else CallEvent.EXPIRED_IN_DOUBT, now)
+        return self._fail(CallEvent.EXPIRED if self.doubt is OutcomeKnowledge.NONE else CallEvent.EXPIRED_UNKNOWN, now)
 
     def _fail(self, event: CallEvent, now: float) -> Effects:
         took = now - self.started
         if took > self.took:
-            # A call that is refused at once does not tell how long calls take.
+            # A call that is refused at once does not show how long calls take.
             self.measured(took)
         return self.step(event)
 

@@ -1,18 +1,18 @@
 """The position of a poller in its canister's queue, and how an answer changes it.
 
 The CDK numbers a gateway's messages from 0; this *nonce* is the tail of each message's key (docs/protocol.md). A poll
-asks for messages "from nonce n on". Answers come from any replica of the subnet: out of order, twice, or from a replica
+gets messages "from nonce n on". Answers come from any replica of the subnet: out of order, twice, or from a replica
 that lags behind. So the cursor delivers by nonce alone:
 
     nonce == next     deliver, next += 1
     nonce <  next     a duplicate: skip it
-    nonce >  next     a gap: deliver nothing beyond it, ask again
+    nonce >  next     a gap: deliver nothing beyond it, poll again
 
 A gap that stays is real: the canister has deleted messages that are older than its acknowledgement interval. The cursor
-skips it after ``GAP_ASKS`` answers over at least ``GAP_SECONDS``, each to a query that was sent when the answer before
-was known, and reports the missing nonces. (Queries that are in flight together may all meet one faulty replica, so they
-count as one piece of evidence.) A cursor that has seen no message yet (``fresh``) begins at the first one that it gets,
-whatever its nonce: older ones are gone.
+skips it after ``GAP_ANSWERS`` answers over at least ``GAP_SECONDS``, each to a query that was sent when the answer
+before was known, and reports the missing nonces. (Queries that are in flight together may all meet one faulty replica,
+so they count as one piece of evidence.) A cursor that has seen no message yet (``fresh``) begins at the first one that
+it gets, whatever its nonce: older ones were deleted.
 
 After a reset of the canister, a replica that lags behind still answers from the queue before it. All messages there are
 older, by the canister's own time, than those of the new queue. So for ``FORMER_SECONDS`` after a reset, an answer is
@@ -32,7 +32,7 @@ from icwsgw.core.messages import message_timestamp
 from icwsgw.core.written_state import Document, Written, read_as
 from icwsgw.ic.ws import nonce_of_key
 
-GAP_ASKS = 3
+GAP_ANSWERS = 3
 GAP_SECONDS = 1.0
 #: Seconds after a reset for which answers from the queue before it are ignored: replicas lag behind by less.
 FORMER_SECONDS = 60.0
@@ -124,7 +124,7 @@ class CursorUpdate:
 class Cursor(Written):
     """The position in one queue.
 
-    :ivar next: the nonce to ask from
+    :ivar next: the nonce to poll from
     :ivar fresh: no message has been seen since the start (or the last restart)
     :ivar last: the last delivered message, None while fresh
     """
@@ -189,11 +189,11 @@ class Cursor(Written):
         self.next = beyond
         self._gap_asks = 0
 
-    def take(self, messages: list[Message], now: float, asked: float) -> CursorUpdate:
+    def take(self, messages: list[Message], now: float, sent: float) -> CursorUpdate:
         """Sort an answer's messages into new, known and out of reach, and move ``next``.
 
         :param now: monotonic seconds
-        :param asked: when the query was sent, monotonic seconds
+        :param sent: when the query was sent, monotonic seconds
         """
         taken = CursorUpdate()
         deliver = taken.deliver
@@ -212,7 +212,7 @@ class Cursor(Written):
             elif not deliver and self._former_until and self._is_former(message[3], now):
                 taken.former = True
                 return taken
-            elif not deliver and self._gap_stays(now, asked):
+            elif not deliver and self._gap_stays(now, sent):
                 taken.lost = (expected, nonce)
                 deliver.append(message)
                 expected = nonce + 1
@@ -243,12 +243,12 @@ class Cursor(Written):
             return False
         return former.is_same(content) or former.is_newer_than(content)
 
-    def _gap_stays(self, now: float, asked: float) -> bool:
+    def _gap_stays(self, now: float, sent: float) -> bool:
         """Count one more answer that begins beyond ``next``; True if the gap is to be skipped now."""
         if self._gap_asks == 0:
             self._gap_since = now
-        elif asked < self._gap_last:
+        elif sent < self._gap_last:
             return False
         self._gap_last = now
         self._gap_asks += 1
-        return self._gap_asks >= GAP_ASKS and now - self._gap_since >= GAP_SECONDS
+        return self._gap_asks >= GAP_ANSWERS and now - self._gap_since >= GAP_SECONDS

@@ -16,8 +16,7 @@
 Sessions end at a steady rate over the whole window, so that the clients do not all reconnect to other gateways in one
 moment (:func:`plan_drain`, decision 0072). When it is the turn of clients that can move, they are asked to
 (:mod:`icwsgw.core.move_machine`); the sessions of those that have not moved in time end. A window of 0 ends all
-sessions at once. EMPTY means that no session is left and every canister has been told with ``ws_close``. GIVE_UP leads
-to it.
+sessions at once. EMPTY means that no session and no close notice is left. GIVE_UP leads to it.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class DrainState(IntEnum):
     SERVING = 0
     """Clients may connect."""
     DRAINING = 1
-    """Sessions end, and canisters are told."""
+    """Sessions end, and close notices are sent."""
     DRAINED = 2
     """Nothing is left to do."""
 
@@ -101,7 +100,7 @@ class DrainEvent(IntEnum):
     DEADLINE = 3
     """The time for everything is over."""
     EMPTY = 4
-    """The last session is gone, and its canister has been told or was given up."""
+    """The last session has ended, and so has its close notice."""
     LATE = 5
     """Clients have not moved in time."""
 
@@ -122,7 +121,7 @@ class DrainEffect(IntEnum):
     STOP_TIMERS = 4
     """Cancel the timers of DEADLINE, NEXT and LATE."""
     REPORT = 5
-    """Tell those who asked for the drain that it is done."""
+    """Notify the callers of the drain that it is done."""
     END_LATE = 6
     """End the sessions of the clients that have not moved in time."""
 
@@ -151,7 +150,7 @@ class DrainMachine:
     :ivar state: where it is
     :ivar group: how many sessions end at a time
     :ivar limit: seconds until DEADLINE, for SET_DEADLINE
-    :ivar moving: seconds that a client gets to move; 0: none is asked
+    :ivar moving: seconds that a client gets to move; 0: no client is asked to
     :ivar pause: seconds between two groups
     """
 

@@ -4,7 +4,7 @@ A limit that refuses new entries would let a few silent ones keep all others out
 entry, and the largest group loses its oldest one. A client that fills the table evicts its own entries; of groups with
 the same size, the one that has had it for longest loses one.
 
-An entry of the table may also be evicted for another limit. Then :meth:`EvictionTable.outnumbers` says whether some
+An entry of the table may also be evicted for another limit. Then :meth:`EvictionTable.outnumbers` shows whether some
 group has more entries than the new entry's group would have. Otherwise a crowd of groups with one entry each would
 evict one another for ever.
 """
@@ -49,7 +49,7 @@ class EvictionTable(Generic[T]):
         """Add an entry.
 
         :param full: evict an entry in any case
-        :return: the evicted entry, which is not told, or None
+        :return: the evicted entry, or None; the caller has to close it
         """
         self._add(member, group)
         if not full and (not self.most or len(self._group_of) <= self.most):

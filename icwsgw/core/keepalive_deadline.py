@@ -52,7 +52,7 @@ class KeepAliveDeadline(Written):
     def verdict(self, now: float) -> float | None:
         """Whether the keep-alive will be too late.
 
-        :return: seconds until this should be asked again; 0: it will be too late; None: none is owed
+        :return: seconds until the next check; 0: it will be too late; None: none is owed
         """
         if self.due is None:
             return None

@@ -1,17 +1,17 @@
 """Whether an open connection is still alive, and what is due at it, as a state machine.
 
     state   event       next    effects
-    ------  ----------  ------  ------------------------
+    ------  ----------  ------  ---------------------
     QUIET   NOT_OPENED  ENDED   CLOSE_NOT_OPENED
     QUIET   INCOMPLETE  ENDED   CLOSE_INCOMPLETE
-    QUIET   HEARD       QUIET   WAIT_INTERVAL
+    QUIET   RECEIVED    QUIET   WAIT_INTERVAL
     QUIET   NOT_READ    QUIET   WAIT_INTERVAL
     QUIET   NO_PINGS    QUIET   WAIT_INTERVAL
     QUIET   OPENS_SOON  QUIET   WAIT_INTERVAL
     QUIET   SILENT      PINGED  PING, WAIT_PONG
     PINGED  NOT_OPENED  ENDED   CLOSE_NOT_OPENED
     PINGED  INCOMPLETE  ENDED   CLOSE_INCOMPLETE
-    PINGED  HEARD       QUIET   WAIT_REST
+    PINGED  RECEIVED    QUIET   WAIT_REST
     PINGED  NOT_READ    QUIET   WAIT_REST
     PINGED  OPENS_SOON  ENDED   REPORT_NO_PONG, ABORT
     PINGED  SILENT      ENDED   REPORT_NO_PONG, ABORT
@@ -53,10 +53,10 @@ class LivenessEvent(IntEnum):
     """The session has not been opened in time."""
     INCOMPLETE = 1
     """A part of a message came too long ago, and the message is still not whole."""
-    HEARD = 2
+    RECEIVED = 2
     """Something has come since the last visit."""
     NOT_READ = 3
-    """The gateway does not read the socket, so that nothing can be heard."""
+    """The gateway does not read the socket, so that nothing can arrive."""
     NO_PINGS = 4
     """Nothing has come, and pings are off."""
     OPENS_SOON = 5
@@ -69,13 +69,13 @@ class LivenessEffect(IntEnum):
     """What the connection has to do."""
 
     WAIT_INTERVAL = 0
-    """Ask for a visit after the ping interval."""
+    """Plan a visit after the ping interval."""
     WAIT_REST = 1
-    """Ask for a visit after the rest of the ping interval, of which the time for the pong is over."""
+    """Plan a visit after the rest of the ping interval, of which the time for the pong is over."""
     PING = 2
     """Send a ping."""
     WAIT_PONG = 3
-    """Ask for a visit when the pong is due."""
+    """Plan a visit when the pong is due."""
     CLOSE_NOT_OPENED = 4
     """Close the session with 4107."""
     CLOSE_INCOMPLETE = 5
@@ -92,14 +92,14 @@ S, E, F = LivenessState, LivenessEvent, LivenessEffect
 TABLE: dict[tuple[LivenessState, LivenessEvent], tuple[LivenessState, LivenessEffects]] = {
     (S.QUIET, E.NOT_OPENED): (S.ENDED, (F.CLOSE_NOT_OPENED,)),
     (S.QUIET, E.INCOMPLETE): (S.ENDED, (F.CLOSE_INCOMPLETE,)),
-    (S.QUIET, E.HEARD): (S.QUIET, (F.WAIT_INTERVAL,)),
+    (S.QUIET, E.RECEIVED): (S.QUIET, (F.WAIT_INTERVAL,)),
     (S.QUIET, E.NOT_READ): (S.QUIET, (F.WAIT_INTERVAL,)),
     (S.QUIET, E.NO_PINGS): (S.QUIET, (F.WAIT_INTERVAL,)),
     (S.QUIET, E.OPENS_SOON): (S.QUIET, (F.WAIT_INTERVAL,)),
     (S.QUIET, E.SILENT): (S.PINGED, (F.PING, F.WAIT_PONG)),
     (S.PINGED, E.NOT_OPENED): (S.ENDED, (F.CLOSE_NOT_OPENED,)),
     (S.PINGED, E.INCOMPLETE): (S.ENDED, (F.CLOSE_INCOMPLETE,)),
-    (S.PINGED, E.HEARD): (S.QUIET, (F.WAIT_REST,)),
+    (S.PINGED, E.RECEIVED): (S.QUIET, (F.WAIT_REST,)),
     (S.PINGED, E.NOT_READ): (S.QUIET, (F.WAIT_REST,)),
     (S.PINGED, E.OPENS_SOON): (S.ENDED, (F.REPORT_NO_PONG, F.ABORT)),
     (S.PINGED, E.SILENT): (S.ENDED, (F.REPORT_NO_PONG, F.ABORT)),
@@ -144,22 +144,22 @@ class LivenessDeadlines(NamedTuple):
     message_timeout: float
 
     def event(
-        self, now: float, opens_by: float, partial: PartialMessage | None, heard: bool, is_read: bool
+        self, now: float, opens_by: float, partial: PartialMessage | None, received: bool, is_read: bool
     ) -> LivenessEvent:
         """What a visit finds.
 
         :param now: seconds of the reactor's clock
         :param opens_by: when the session has to be open; infinite: it is
         :param partial: the message of which a part has come; None: there is none, or the gateway does not read on
-        :param heard: something has come since the last visit
+        :param received: something has come since the last visit
         :param is_read: the gateway reads the socket
         """
         if now >= opens_by:
             return LivenessEvent.NOT_OPENED
         if partial is not None and now - partial.since > self.message_timeout:
             return LivenessEvent.INCOMPLETE
-        if heard:
-            return LivenessEvent.HEARD
+        if received:
+            return LivenessEvent.RECEIVED
         if not is_read:
             return LivenessEvent.NOT_READ
         if not self.ping_interval:

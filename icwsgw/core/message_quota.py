@@ -1,9 +1,9 @@
-"""The quota of one canister's clients together: messages and bytes a second, and whose turn it is beyond it.
+"""The quota of one canister's clients together: messages and bytes a second, and who is served next beyond it.
 
 A message is counted when it has come, so the quota may owe tokens. While it does, a client that sends a message is
-held: its socket is not read, and TCP slows it down. Held clients are let go one after the other, as many as there are
-tokens. While some are held, each one that sends goes to the end of the line. So the clients of a canister take turns,
-the message of a client that is not held passes, and nothing is dropped.
+held: its socket is not read, and TCP slows it down. Held clients are released one after the other, as many as there are
+tokens for messages, and all of them once no bytes are owed. While some are held, each one that sends goes to the end of
+the line. So the clients of a canister are served round-robin, and nothing is dropped.
 
 A client adds at most one read to the debt before it is held.
 """
@@ -29,7 +29,7 @@ class MessageQuota(Generic[W]):
     :param messages: the limit on messages; None: there is none
     :param octets: the limit on their bytes; None: there is none
     :param now: seconds of one clock, as in all methods
-    :ivar held: the clients that are held, the first to be let go first
+    :ivar held: the clients that are held, the first to be released first
     """
 
     __slots__ = ("_bytes", "_messages", "held")
@@ -68,7 +68,7 @@ class MessageQuota(Generic[W]):
         if self._messages is not None and self._messages.spend(1, now) < 0:
             limit = "messages"
         if self.held and not limit:
-            # Others wait for their turn: this one has had it.
+            # Others wait to be served: this one was.
             limit = "bytes" if self._messages is None else "messages"
         return limit
 
@@ -83,8 +83,8 @@ class MessageQuota(Generic[W]):
         """A client has left."""
         self.held.pop(client, None)
 
-    def let_go(self, now: float) -> list[W]:
-        """Remove the clients that may send again from the line and return them: one for each token."""
+    def release(self, now: float) -> list[W]:
+        """Remove the clients that may send again from the line and return them: one for each token for messages."""
         room = float(len(self.held))
         if self._bytes is not None and self._bytes.refill(now) < 1 - _ROUNDING:
             room = 0.0
@@ -93,7 +93,7 @@ class MessageQuota(Generic[W]):
         return [self.held.popitem(last=False)[0] for _ in range(int(room + _ROUNDING))]
 
     def pause(self, now: float) -> float | None:
-        """Seconds until the first client of the line may be let go; None: nobody is held."""
+        """Seconds until the first client of the line may be released; None: none is held."""
         if not self.held:
             return None
         pause = RESUME_SECONDS

@@ -234,7 +234,7 @@ def message_timestamp(content: bytes) -> int | None:
 def message_place(content: bytes) -> tuple[int | None, int | None]:
     """A message's sequence number, from 1, and the canister's timestamp, ns since 1970.
 
-    :return: None in place of what the content does not tell
+    :return: None in place of what the content does not have
     """
     try:
         message = loads_known(content, _CONTENT, max_items=MAX_CONTENT_ITEMS, max_skipped=MAX_CLIENT_SKIPPED)

@@ -1,7 +1,7 @@
 """A client that opens a session at another gateway before its session here ends: a table, and the messages.
 
-Before a gateway stops it asks its clients to move, instead of closing them (decision 0072). Only clients that have said
-in their first message that they understand the question are asked; others are closed with 4100.
+Before a gateway stops it asks its clients to move, instead of closing them (decision 0072). Only clients whose first
+message declares that they understand the request get it; others are closed with 4100.
 
     state    event    next     effects
     -------  -------  -------  ------------
@@ -36,9 +36,9 @@ class MoveState(IntEnum):
     ABSENT = 0
     """The client does not know how to move."""
     STAYING = 1
-    """It would, and was not asked."""
+    """It can move, and was not asked to."""
     ASKED = 2
-    """It was asked."""
+    """It was asked to move."""
     LEAVING = 3
     """It sends nothing more, and its calls are under way."""
     RELAYED = 4
@@ -86,7 +86,7 @@ _MAX_BYTES: Final = 256
 _ONE_ENTRY: Final = cbor.SELF_DESCRIBE + b"\xa1"
 
 
-class GatewayWord(Enum):
+class GatewayMessage(Enum):
     """A message of the gateway itself."""
 
     MOVE = "move"
@@ -106,16 +106,16 @@ def move_request(seconds: float) -> bytes:
 
 
 def understands_moving(payload: bytes) -> bool:
-    """Whether a client's first message, which has been decoded before, says that the client can move."""
-    # The SDK does not say so; its envelopes are not decoded again.
+    """Whether a client's first message, which has been decoded before, declares that the client can move."""
+    # The SDK does not declare it; its envelopes are not decoded again.
     if _MOVES not in payload:
         return False
-    return _says(payload, "moves")
+    return _declares(payload, "moves")
 
 
 def is_leaving(payload: bytes) -> bool:
     """Whether a message of a client is its last one; False for what is no such message."""
-    return len(payload) <= _MAX_BYTES and _says(payload, "leaving")
+    return len(payload) <= _MAX_BYTES and _declares(payload, "leaving")
 
 
 def can_move(opening: bytes) -> bytes:
@@ -128,8 +128,8 @@ def can_move(opening: bytes) -> bytes:
     return cbor.SELF_DESCRIBE + b"\xa2" + opening[len(_ONE_ENTRY) :] + _MOVES
 
 
-def gateway_word(payload: bytes) -> GatewayWord | None:
-    """What the gateway itself says to a client whose session is open; None if the message is the canister's.
+def read_gateway_message(payload: bytes) -> GatewayMessage | None:
+    """The message of the gateway itself to a client whose session is open; None if the message is the canister's.
 
     A canister's message has no tag, is longer, and has a key.
     """
@@ -142,11 +142,11 @@ def gateway_word(payload: bytes) -> GatewayWord | None:
     if type(message) is not dict or "key" in message:
         return None
     if type(message.get("move")) is dict:
-        return GatewayWord.MOVE
-    return GatewayWord.RELAYED if message.get("relayed") is True else GatewayWord.UNKNOWN
+        return GatewayMessage.MOVE
+    return GatewayMessage.RELAYED if message.get("relayed") is True else GatewayMessage.UNKNOWN
 
 
-def _says(payload: bytes, name: str) -> bool:
+def _declares(payload: bytes, name: str) -> bool:
     try:
         message = cbor.loads(payload)
     except FormatError:

@@ -65,7 +65,7 @@ MANY_WITNESSES = 12
 JUMP_NS = 5 * SECOND_NS
 """If the difference between wall clock and monotonic clock changes by more than this, the wall clock was set."""
 
-_NOBODY_KNOWS = 1 << 80
+_UNBOUNDED_NS = 1 << 80
 
 _REFUSAL = re.compile(r"ingress_expiry not within expected range", re.IGNORECASE)
 _MINIMUM = re.compile(
@@ -150,7 +150,7 @@ class NetworkTime(Written):
         self._against: tuple[int, int] | None = None
         self._against_count = 0
         self._taken: tuple[int, int] | None = None
-        self._low_ns, self._high_ns = -_NOBODY_KNOWS, _NOBODY_KNOWS
+        self._low_ns, self._high_ns = -_UNBOUNDED_NS, _UNBOUNDED_NS
 
     def read(self, document: Mapping[str, Any]) -> None:
         """Take the evidence of a document in place of one's own, unless the document has none.
@@ -212,17 +212,17 @@ class NetworkTime(Written):
         """
         self._look_at_clock(seconds, wall_ns)
         self._base_ns = wall_ns - int(seconds * SECOND_NS)
-        told = time_ns - wall_ns
-        interval = (told - kind.below_ns, told + kind.above_ns)
+        measured_ns = time_ns - wall_ns
+        interval = (measured_ns - kind.below_ns, measured_ns + kind.above_ns)
         if _within(self.skew_ns, interval):
-            self._agrees(kind, told, interval)
+            self._agrees(kind, measured_ns, interval)
         elif kind is Evidence.DATE:
-            self._rivals(told, interval)
+            self._rivals(measured_ns, interval)
         elif kind.judges:
-            self._judged(kind, told, interval)
+            self._judged(kind, measured_ns, interval)
         self._enclose()
 
-    def _agrees(self, kind: Evidence, told: int, interval: tuple[int, int]) -> None:
+    def _agrees(self, kind: Evidence, measured_ns: int, interval: tuple[int, int]) -> None:
         if kind in (Evidence.ACCEPTED, Evidence.REFUSED):
             self._taken = interval
         if kind is Evidence.DATE:
@@ -234,19 +234,19 @@ class NetworkTime(Written):
                 self._refuted_ns = self.rival_ns
                 self.rival_ns, self._rival_count = None, 0
         if kind is Evidence.DATE or kind is Evidence.REFUSED:
-            self.measured_ns = told
+            self.measured_ns = measured_ns
         if self._support is None or interval[1] - interval[0] <= self._support[1] - self._support[0]:
             self._support = interval
 
-    def _rivals(self, told: int, interval: tuple[int, int]) -> None:
+    def _rivals(self, measured_ns: int, interval: tuple[int, int]) -> None:
         if self._refuted_ns is not None and _within(self._refuted_ns, interval):
             return
         if self.rival_ns is None or not _within(self.rival_ns, interval):
             self._rival_count = 0
-        self.rival_ns = told
+        self.rival_ns = measured_ns
         self._rival_count = min(self._rival_count + 1, WITNESSES)
 
-    def _judged(self, kind: Evidence, told: int, interval: tuple[int, int]) -> None:
+    def _judged(self, kind: Evidence, measured_ns: int, interval: tuple[int, int]) -> None:
         before = self._against
         if before is None or not _overlap(before, interval):
             self._against, self._against_count = interval, 1
@@ -257,15 +257,15 @@ class NetworkTime(Written):
         witnesses = self._against_count
         if rival is not None and _within(rival, interval):
             witnesses += self._rival_count
-            told = rival
+            measured_ns = rival
         proven = kind is Evidence.CERTIFIED and self.skew_ns < interval[0]
         # A replica has confirmed this machine's clock, so the clock is probably right, unless that replica's is wrong.
         doubtful = self._taken is not None and not _overlap(self._taken, interval)
         if proven or witnesses >= (MANY_WITNESSES if doubtful else WITNESSES):
             self._forget()
             # A skew within one step is measurement error: this machine's clock counts as right.
-            self.skew_ns = told if abs(told) > STEP_NS else 0
-            self.measured_ns = told
+            self.skew_ns = measured_ns if abs(measured_ns) > STEP_NS else 0
+            self.measured_ns = measured_ns
             self._support = interval
 
     def _enclose(self) -> None:
@@ -297,7 +297,7 @@ def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def refuses_expiry(text: str) -> bool:
-    """Whether a replica's error text says that it refused a request because of its expiry."""
+    """Whether a replica's error text shows that it refused a request because of its expiry."""
     return _REFUSAL.search(text) is not None
 
 

@@ -19,9 +19,8 @@ DONE       the first nonce that fits                  the cursor moves there: ID
 ========== =========================================  ==================================================================
 
 An empty page fits: it means that all messages up to the end of the queue were in oversize pages. A replica that refuses
-every page for a while looks the same, and the cursor would move beyond the end of the queue; CONFIRMING tells it. A
-search that finds
-no page within :data:`FARTHEST` nonces restarts: then the failure does not come from an oversize page.
+every page for a while looks the same, and the cursor would move beyond the end of the queue; CONFIRMING detects it. A
+search that finds no page within :data:`FARTHEST` nonces restarts: the failure does not come from an oversize page.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ class OversizeSearch(Written):
         return None
 
     def _sought(self, nonce: int, expected: int, now: float, sent: float) -> int | None:
-        """The page that the search asked for is too large."""
+        """The page at the search's own nonce is too large."""
         if self._confirming:
             # Not a query that was in flight when the first refusal came.
             if sent < self._known:

@@ -2,7 +2,7 @@
 
 :class:`Polling` holds the state of one poller: the cursor, the reset detector, the send window, the reorder buffer, the
 search for the end of oversize pages, and the queries in flight. :mod:`icwsgw.gateway.polling.poller` sends what
-:meth:`Polling.choose` gives and performs what the tables say.
+:meth:`Polling.choose` gives and performs what the tables require.
 
 What follows an answer to an ordinary query (:data:`FOLLOW`; the first row that applies):
 
@@ -94,7 +94,7 @@ class Judged(IntEnum):
     """Nothing is proven."""
 
 
-#: Keys: what the evidence says; the position is an earlier poller's; the answer has messages.
+#: Keys: the evidence; the position is an earlier poller's; the answer has messages.
 JUDGED: dict[tuple[ResetState, bool, bool], Judged] = {
     **{(ResetState.SAME, resumed, some): Judged.CONTINUE for resumed in (False, True) for some in (False, True)},
     **{(ResetState.UNSURE, resumed, some): Judged.NOTHING for resumed in (False, True) for some in (False, True)},
@@ -155,7 +155,7 @@ class Polling(Generic[T]):
         }
 
     def read(self, document: Mapping[str, Any]) -> None:
-        """Take the state of a document. Nothing has been asked yet.
+        """Take the state of a document. No query has been sent yet.
 
         :raises FormatError: a value is of the wrong kind
         """

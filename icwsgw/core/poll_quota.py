@@ -2,10 +2,10 @@
 
 Polls need a token each. Messages are counted when they are delivered. Without tokens for them, the canister is polled
 later, and only as many messages are taken from an answer as there are tokens for. The canister keeps the others, and
-the next poll asks for them again. So nothing is lost, and no client is closed.
+the next poll gets them again. So nothing is lost, and no client is closed.
 
 A page of messages is transferred whole, however few of its messages are taken. So a poller that has used up its tokens
-waits for a part of the burst before it asks again.
+waits for a part of the burst before it polls again.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class PollQuota:
             most = min(most, 1)
         return most
 
-    def asked(self, now: float) -> None:
+    def sent(self, now: float) -> None:
         """Count a query that is sent."""
         if self._polls is not None:
             self._polls.spend(1, now)

@@ -1,8 +1,8 @@
 """How many polls of one queue are in flight, and from which nonces.
 
 A canister answers with one page of messages at most (50 unless its owner chose another number), so a single poll at a
-time moves page / round-trip-time messages a second. Asking beyond the end of a queue does no harm. So while the queue
-is long, the window asks from n, n + page, n + 2 page ... at once (decision 0004).
+time moves page / round-trip-time messages a second. Polling beyond the end of a queue does no harm. So while the queue
+is long, the window polls from n, n + page, n + 2 page ... at once (decision 0004).
 
 Reading begins with as many polls as the pages that were needed last time, so a queue that fills at a steady rate is
 read in one round trip without superfluous polls. If it is longer, each further full page doubles the number in flight,
@@ -57,12 +57,12 @@ class PollWindow(Written):
         """Note an answer that moved the cursor or found the end of the queue.
 
         :param count: number of messages in it
-        :param end: whether the canister says that the queue ends here; None if it says nothing
+        :param end: whether the queue ends here, by the canister's answer; None: the answer does not show it
         :param useful: a message of it has reached a client
         :return: whether more is waiting
         """
         if end is None or not count:
-            # An empty answer is the end, whatever the canister says: otherwise it would be asked for again without a
+            # An empty answer is the end, whatever the canister claims: otherwise it would be polled again without a
             # pause.
             end = count < self.page
         if not end:

@@ -1,4 +1,4 @@
-"""When to ask an authority (ACME) for certificates: renewals, and pauses after failures. All times are arguments.
+"""When to request certificates from an authority (ACME): renewals, and pauses after failures. All times are arguments.
 
 A certificate is renewed when two thirds of its lifetime are over, as Let's Encrypt advises, at a time of its own: up to
 a twentieth of the lifetime earlier, which follows from its name and dates. So a fleet does not renew at once, and a
@@ -72,7 +72,7 @@ class NameState:
     def renewed(cls, dates: Dates, now: float) -> NameState:
         """Return the state after a certificate came.
 
-        No other is asked for before a third of what is left of its lifetime has passed, whatever dates the authority
+        No other is requested before a third of what is left of its lifetime has passed, whatever dates the authority
         gives it.
         """
         return cls(not_before=now + min(max(dates.not_after - now, 0.0) / 3, LONGEST_PAUSE))
@@ -102,7 +102,7 @@ def renewal_time(name: str, dates: Dates) -> float:
 
 
 def attempt_time(name: str, dates: Dates | None, state: NameState, now: float) -> float:
-    """Return when to ask for a certificate of a name, seconds since 1970; ``now`` or earlier: now.
+    """Return when to request a certificate of a name, seconds since 1970; ``now`` or earlier: now.
 
     :param dates: of the certificate that there is; None: there is none
     """

@@ -1,7 +1,7 @@
 """Reorder buffer for poll answers, which arrive out of order if several polls are in flight.
 
 Messages are delivered in the order of their nonces, so an answer that begins beyond the cursor waits for the messages
-before it. It is not asked for again meanwhile. An answer that does not fit is dropped and asked for again later.
+before it. No query is sent for it again meanwhile. An answer that does not fit is dropped and polled again later.
 
 So is an answer whose first message is older than the last delivered one: the canister was reset, and the replica lags
 behind and still has the queue from before. The new queue has another message with that nonce, which would be taken for
@@ -20,7 +20,7 @@ MAX_BYTES = 16 << 20
 class ReorderBuffer:
     """The answers of one queue that wait for earlier ones.
 
-    :ivar kept: by the nonce of the first message: the answer, when it was asked for, and its bytes
+    :ivar kept: by the nonce of the first message: the answer, when its query was sent, and its bytes
     :ivar size: bytes of all answers
     """
 
@@ -30,10 +30,10 @@ class ReorderBuffer:
         self.kept: dict[int, tuple[Batch, float, int]] = {}
         self.size = 0
 
-    def put(self, batch: Batch, asked: float, last: LastMessage | None = None) -> None:
+    def put(self, batch: Batch, sent: float, last: LastMessage | None = None) -> None:
         """Keep an answer that has messages, unless it is kept already, does not fit or is older than ``last``.
 
-        :param asked: seconds when the query was sent
+        :param sent: seconds when the query was sent
         :param last: the last delivered message
         """
         if last is not None and last.is_newer_than(batch.messages[0][3]):
@@ -41,7 +41,7 @@ class ReorderBuffer:
         first = nonce_of_key(batch.messages[0][2])
         size = len(batch.cert) + len(batch.tree) + sum(len(message[3]) for message in batch.messages)
         if first not in self.kept and self.size + size <= MAX_BYTES:
-            self.kept[first] = batch, asked, size
+            self.kept[first] = batch, sent, size
             self.size += size
 
     def take(self, number: int) -> tuple[Batch, float] | None:
@@ -49,9 +49,9 @@ class ReorderBuffer:
         first = min(self.kept, default=None)
         if first is None or first > number:
             return None
-        batch, asked, size = self.kept.pop(first)
+        batch, sent, size = self.kept.pop(first)
         self.size -= size
-        return batch, asked
+        return batch, sent
 
     def clear(self) -> None:
         """Drop all answers."""

@@ -5,16 +5,16 @@ canister's first message to a connection is the connection's *time*. :data:`HERE
 process when the canister has accepted one of them. :data:`ELSEWHERE` compares a connection of this process with one
 that another process has announced:
 
-    the other's time  sign                     here          elsewhere
-    ----------------  -----------------------  ------------  ---------------
-    LATER             any                      OTHER_LIVES   OTHER_LIVES
-    EARLIER           any                      THIS_LIVES    TELL_OUR_TIME
-    SAME              NONE                     UNDECIDED     UNDECIDED
-    SAME              CONFIRMED                UNDECIDED     THIS_LIVES
-    SAME              DISMISSED                THIS_LIVES    OTHER_LIVES
-    UNTOLD            any                      THIS_LIVES    -
-    UNTOLD_LATER      any                      -             OTHER_LIVES
-    UNTOLD_EARLIER    any                      -             NOTHING
+    the other's time  sign       here         elsewhere
+    ----------------  ---------  -----------  -------------
+    LATER             any        OTHER_STAYS  OTHER_STAYS
+    EARLIER           any        THIS_STAYS   ANNOUNCE_TIME
+    SAME              NONE       UNDECIDED    UNDECIDED
+    SAME              CONFIRMED  UNDECIDED    THIS_STAYS
+    SAME              DISMISSED  THIS_STAYS   OTHER_STAYS
+    NO_TIME           any        THIS_STAYS   -
+    NO_TIME_LATER     any        -            OTHER_STAYS
+    NO_TIME_EARLIER   any        -            NOTHING
 
 In the first table, the sign belongs to the other connection; a CONFIRMED one wins as soon as both are undecided. In
 the second, it belongs to the connection of this process. Connections with the same time stay undecided until the
@@ -48,11 +48,11 @@ class Order(IntEnum):
     EARLIER = 0
     SAME = 1
     LATER = 2
-    UNTOLD = 3
+    NO_TIME = 3
     """At least one connection has no time; both are in this process, which accepted the other one earlier."""
-    UNTOLD_LATER = 4
+    NO_TIME_LATER = 4
     """At least one connection has no time; the supervisor received the other's announcement later."""
-    UNTOLD_EARLIER = 5
+    NO_TIME_EARLIER = 5
     """At least one connection has no time; the supervisor received the other's announcement earlier."""
 
 
@@ -70,11 +70,11 @@ class Sign(IntEnum):
 class Verdict(IntEnum):
     """The result of a comparison."""
 
-    THIS_LIVES = 0
-    OTHER_LIVES = 1
+    THIS_STAYS = 0
+    OTHER_STAYS = 1
     UNDECIDED = 2
     """Wait for a sign."""
-    TELL_OUR_TIME = 3
+    ANNOUNCE_TIME = 3
     """Announce this connection's time: the other process did not know it when it announced its own."""
     NOTHING = 4
 
@@ -85,7 +85,7 @@ class ReplacementEffect(IntEnum):
     REPLACE = 0
     """End the connection as replaced."""
     WATCH = 1
-    """Report the canister's next messages to the connection (:meth:`Replacement.heard`)."""
+    """Report the canister's next messages to the connection (:meth:`Replacement.received`)."""
     UNWATCH = 2
     """Stop reporting them."""
     ANNOUNCE = 3
@@ -97,17 +97,17 @@ class ReplacementEffect(IntEnum):
 O, V, N = Order, Verdict, Sign  # noqa: E741
 _SAME = ((O.SAME, N.NONE), (O.SAME, N.CONFIRMED), (O.SAME, N.DISMISSED))
 HERE: dict[tuple[Order, Sign], Verdict] = {
-    **{(O.LATER, sign): V.OTHER_LIVES for sign in Sign},
-    **{(O.EARLIER, sign): V.THIS_LIVES for sign in Sign},
-    **{(O.UNTOLD, sign): V.THIS_LIVES for sign in Sign},
-    **dict(zip(_SAME, (V.UNDECIDED, V.UNDECIDED, V.THIS_LIVES), strict=True)),
+    **{(O.LATER, sign): V.OTHER_STAYS for sign in Sign},
+    **{(O.EARLIER, sign): V.THIS_STAYS for sign in Sign},
+    **{(O.NO_TIME, sign): V.THIS_STAYS for sign in Sign},
+    **dict(zip(_SAME, (V.UNDECIDED, V.UNDECIDED, V.THIS_STAYS), strict=True)),
 }
 ELSEWHERE: dict[tuple[Order, Sign], Verdict] = {
-    **{(O.LATER, sign): V.OTHER_LIVES for sign in Sign},
-    **{(O.EARLIER, sign): V.TELL_OUR_TIME for sign in Sign},
-    **{(O.UNTOLD_LATER, sign): V.OTHER_LIVES for sign in Sign},
-    **{(O.UNTOLD_EARLIER, sign): V.NOTHING for sign in Sign},
-    **dict(zip(_SAME, (V.UNDECIDED, V.THIS_LIVES, V.OTHER_LIVES), strict=True)),
+    **{(O.LATER, sign): V.OTHER_STAYS for sign in Sign},
+    **{(O.EARLIER, sign): V.ANNOUNCE_TIME for sign in Sign},
+    **{(O.NO_TIME_LATER, sign): V.OTHER_STAYS for sign in Sign},
+    **{(O.NO_TIME_EARLIER, sign): V.NOTHING for sign in Sign},
+    **dict(zip(_SAME, (V.UNDECIDED, V.THIS_STAYS, V.OTHER_STAYS), strict=True)),
 }
 del O, V, N
 
@@ -216,9 +216,9 @@ class Replacement(Generic[T]):
             if other is this:
                 continue
             verdict = HERE[_order(mine, other.opened_at_ns), _sign(other)]
-            if verdict is Verdict.OTHER_LIVES:
+            if verdict is Verdict.OTHER_STAYS:
                 steps.append((ReplacementEffect.REPLACE, this, 0))
-            elif verdict is Verdict.THIS_LIVES:
+            elif verdict is Verdict.THIS_STAYS:
                 steps.append((ReplacementEffect.REPLACE, other, 0))
             else:
                 steps += (*self._leave_open(key, other), *self._leave_open(key, this))
@@ -242,13 +242,13 @@ class Replacement(Generic[T]):
             if mine and at_ns:
                 order = _order(mine, at_ns)
             else:
-                order = Order.UNTOLD_LATER if later else Order.UNTOLD_EARLIER
+                order = Order.NO_TIME_LATER if later else Order.NO_TIME_EARLIER
             verdict = ELSEWHERE[order, _sign(ours)]
-            if verdict is Verdict.OTHER_LIVES:
+            if verdict is Verdict.OTHER_STAYS:
                 steps.append((ReplacementEffect.REPLACE, ours, 0))
-            elif verdict is Verdict.THIS_LIVES:
+            elif verdict is Verdict.THIS_STAYS:
                 steps += self.known(key, ours, living)
-            elif verdict is Verdict.TELL_OUR_TIME:
+            elif verdict is Verdict.ANNOUNCE_TIME:
                 steps.append((ReplacementEffect.ANNOUNCE, None, mine))
             elif verdict is Verdict.UNDECIDED and (watched := self._leave_open(key, ours)):
                 # The other process may have received our announcement before its own connection was accepted.
@@ -273,7 +273,7 @@ class Replacement(Generic[T]):
             if (ours.opened_at_ns <= at_ns if ours.opened_at_ns else later)
         ]
 
-    def heard(self, key: Key, this: T, time_ns: int | None, living: Iterable[T]) -> list[Step[T]]:
+    def received(self, key: Key, this: T, time_ns: int | None, living: Iterable[T]) -> list[Step[T]]:
         """Return the steps after the canister has sent another message to an undecided connection.
 
         :param time_ns: the canister's timestamp of the message, ns since 1970; a message of the same block proves
@@ -315,7 +315,7 @@ class Replacement(Generic[T]):
                 steps.append((ReplacementEffect.REPLACE, other, 0))
         return [*steps, (ReplacementEffect.ANNOUNCE_LEFT, None, others.at_ns)]
 
-    def gone(self, key: Key, this: T) -> list[Step[T]]:
+    def left(self, key: Key, this: T) -> list[Step[T]]:
         """Return the steps after a connection has ended by a ``ws_close`` to a canister that knew it.
 
         If the connection was undecided, the ``ws_close`` shows that the canister had replaced its rivals.
@@ -359,7 +359,7 @@ def _order(mine: int, theirs: int) -> Order:
         return Order.LATER
     if theirs < mine:
         return Order.EARLIER
-    return Order.SAME if mine else Order.UNTOLD
+    return Order.SAME if mine else Order.NO_TIME
 
 
 def _sign(connection: ReplaceableConnection) -> Sign:

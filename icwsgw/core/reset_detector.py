@@ -1,9 +1,9 @@
 """Detects canister resets (upgrade or reinstall).
 
 A canister that is upgraded or reinstalled loses the CDK's state: its queue begins again at nonce 0 while the poller
-asks from n. Its answers are then empty for ever or, once the new queue has grown beyond n, continue as if nothing had
-happened. The certificate does not tell, since it is always fresh, and an empty answer proves nothing, since a replica
-may lag behind the one that gave the last message. So a *probe* asks from the *anchor*, a delivered message. When it
+polls from n. Its answers are then empty for ever or, once the new queue has grown beyond n, continue as if nothing had
+happened. The certificate, which is always fresh, does not show it, and an empty answer proves nothing, since a replica
+may lag behind the one that gave the last message. So a *probe* polls from the *anchor*, a delivered message. When it
 finds the anchor in place, the newest delivered message of the same answer becomes the anchor. Not simply the last
 delivered one, which may be from another replica: from a new queue, of which the probed replica does not know yet.
 
@@ -12,7 +12,7 @@ delivered one, which may be from another replica: from a new queue, of which the
     an older message there            nothing: a replica that lags behind still has the queue before the last reset. If
                                       probes show this for ``OLDER_SECONDS`` and never the anchor, it is a reset: the
                                       canister's clock has gone back
-    nothing from the anchor on        look at the start (ask from 0): messages there that are newer than the anchor
+    nothing from the anchor on        look at the start (poll from 0): messages there that are newer than the anchor
                                       prove a reset; if they have no time, those to a client that waits for its first
                                       message do (a client key that is used again has old ones as well). If the
                                       start is empty too, time decides: while a gateway has clients the CDK never
@@ -100,7 +100,7 @@ class ResetDetector(Written):
         """Judge the answer to a probe.
 
         :param anchor: the anchor when the probe was sent
-        :param messages: the answer, asked from ``anchor.nonce``
+        :param messages: the answer, polled from ``anchor.nonce``
         """
         if not messages:
             if self._absent == 0:

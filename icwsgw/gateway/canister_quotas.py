@@ -116,12 +116,12 @@ class HeldClients:
     def _plan(self, now: float) -> None:
         pause = self.message_quota.pause(now)
         if self._timer is None and pause is not None:
-            self._timer = self._context.clock.callLater(pause, self._let_go)
+            self._timer = self._context.clock.callLater(pause, self._release)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._timer = None
         now = self._context.clock.seconds()
-        for session in self.message_quota.let_go(now):
+        for session in self.message_quota.release(now):
             _read_on(session)
         self._plan(now)
 
@@ -288,7 +288,7 @@ class CanisterQuotas:
             del self._uses[raw]
 
 
-#: What a poller's quota says is exceeded, in words.
+#: What a poller's quota says is exceeded, as text.
 _DOWN = {"messages": "messages down", "bytes": "bytes down", "polls": "polls"}
 
 

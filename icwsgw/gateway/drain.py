@@ -50,7 +50,7 @@ class Drain(DrainMachine):
     :param gateway: what shuts down
     """
 
-    __slots__ = ("_asked", "_deadline", "_due", "_gateway", "_late", "_next", "_waiting")
+    __slots__ = ("_asked_to_move", "_deadline", "_due", "_gateway", "_late", "_next", "_waiting")
 
     def __init__(self, gateway: DrainedGateway) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Drain(DrainMachine):
         self._next: Timer | None = None
         self._late: Timer | None = None
         # clients that were asked to move, and until when
-        self._asked: deque[tuple[float, list[ClientSession]]] = deque()
+        self._asked_to_move: deque[tuple[float, list[ClientSession]]] = deque()
         # when the next group of sessions is due, so that a busy event loop does not stretch the window
         self._due = 0.0
         self._waiting: list[Deferred[None]] = []
@@ -143,8 +143,8 @@ class Drain(DrainMachine):
 
         for_each_session(list(islice(self._remaining(), self.group)), end)
         if asked:
-            self._asked.append((clock.seconds() + self.moving, asked))
-            self._watch_asked()
+            self._asked_to_move.append((clock.seconds() + self.moving, asked))
+            self._watch_moves()
         if self.state is _DRAINING and next(self._remaining(), None) is not None:
             self._due += self.pause
             wait = max(0.0, self._due - clock.seconds())
@@ -155,17 +155,17 @@ class Drain(DrainMachine):
         sessions = self._gateway.registry.sessions
         return (session for session in sessions if session.move < MoveState.ASKED or not self.moving)
 
-    def _watch_asked(self) -> None:
+    def _watch_moves(self) -> None:
         clock = self._gateway.context.clock
-        if self._late is None and self._asked:
-            wait = max(0.0, self._asked[0][0] - clock.seconds())
+        if self._late is None and self._asked_to_move:
+            wait = max(0.0, self._asked_to_move[0][0] - clock.seconds())
             self._late = clock.callLater(wait, self._happens, DrainEvent.LATE)
 
     def _end_late(self) -> None:
         now = self._gateway.context.clock.seconds()
-        while self._asked and self._asked[0][0] <= now:
-            for_each_session(self._asked.popleft()[1], lambda session: session.end(*DRAINING))
-        self._watch_asked()
+        while self._asked_to_move and self._asked_to_move[0][0] <= now:
+            for_each_session(self._asked_to_move.popleft()[1], lambda session: session.end(*DRAINING))
+        self._watch_moves()
 
     def _happens(self, event: DrainEvent) -> None:
         if event is DrainEvent.NEXT:
@@ -192,4 +192,4 @@ class Drain(DrainMachine):
             if timer is not None:
                 timer.cancel()
         self._next = self._deadline = self._late = None
-        self._asked.clear()
+        self._asked_to_move.clear()

@@ -2,7 +2,7 @@
 
 A developer who looks for a mistake looks after the fact. Ends are kept for ten minutes, in a limited number: when it is
 reached, the address that has the most loses its oldest, so that a crowd does not push out the end that somebody looks
-for. What an end says about its client follows ``--log-clients``, as the log does; the rest is not kept.
+for. What an end shows of its client follows ``--log-clients``, as the log does; the rest is not kept.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class EndRecord(NamedTuple):
 
     :ivar at: when, in seconds of the system's monotonic clock
     :ivar id: the session's id; None: the connection was refused before it had one
-    :ivar principal: the client's; None: it had said none, or ``--log-clients`` hides it, as ``peer`` and ``origin``
+    :ivar principal: the client's; None: it had sent none, or ``--log-clients`` hides it, as ``peer`` and ``origin``
     :ivar state: the state before the end, as operators see it; ``refused`` for a connection
     :ivar code: the close code; None for a connection
     :ivar status: the HTTP status that a refused connection was answered with, or None
     :ivar by: who ended it, ``client`` or ``gateway``
-    :ivar reason: in the words of who ended it, of at most :data:`MAX_REASON` characters
+    :ivar reason: as text, of at most :data:`MAX_REASON` characters
     :ivar hint: what to do about it; empty for nothing
     """
 
@@ -63,7 +63,7 @@ def refused_connection(at: float, who: Mapping[str, str], status: int | None, re
     :param at: when, in seconds of the system's monotonic clock
     :param who: its ``peer``, if that may be kept
     :param status: of the HTTP answer, or None
-    :param reason: in words
+    :param reason: as text
     :param hint: what to do about it; empty for nothing
     """
     return EndRecord(
@@ -165,7 +165,7 @@ def end_row(record: EndRecord, now: float, now_ns: int) -> dict[str, Any]:
 
 
 def shown_fields(details: str, fields: Mapping[str, str]) -> Mapping[str, str]:
-    """Return what may be kept of the fields that say who a client is.
+    """Return what may be kept of the fields that identify a client.
 
     :param details: the value of ``--log-clients``
     :param fields: ``peer``, ``client``, ``origin``

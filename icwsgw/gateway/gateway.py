@@ -52,8 +52,8 @@ class Gateway:
     :ivar replays: every ``ws_open`` that was relayed, while it is valid
     :ivar prefix, serial: the beginning of session ids, and the number of the last one
     :ivar draining: no session is opened any more
-    :ivar announce: tells other processes, as (canister, principal, time in ns, left): the canister has accepted a
-        connection of the principal, at this time of the canister (0 if it told none); or, with ``left``, it knew a
+    :ivar announce: notifies other processes, with (canister, principal, time in ns, left): the canister has accepted a
+        connection of the principal, at this time of the canister (0 if it has none); or, with ``left``, it knew a
         connection that has left before its first message and was opened by this time
     """
 
@@ -248,19 +248,19 @@ class Gateway:
         self.replacements.accepted_elsewhere(canister, sender, at_ns, later)
 
     def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        """A connection of another process has left unheard; see :meth:`Replacements.left_elsewhere`."""
+        """A connection of another process has left too early; see :meth:`Replacements.left_elsewhere`."""
         self.replacements.left_elsewhere(canister, sender, at_ns, later)
 
     def _announce(self, canister: bytes, sender: bytes, at_ns: int, left: bool) -> None:
         if self.announce is not None:
             self.announce(canister, sender, at_ns, left)
 
-    def tell(self, session: ClientSession) -> None:
+    def send_close_notice(self, session: ClientSession) -> None:
         """Send the close notice of a client that has left, unless its ``ws_open`` cannot have arrived."""
         if session.relay is not None and session.relay.withdrawn:
             self.finished(session)
             return
-        self._tell(session, self.replacements.others(session, self.context.network_ns()))
+        self._enqueue_close_notice(session, self.replacements.others(session, self.context.network_ns()))
 
     def resume_close_notice(
         self, session: ClientSession, notice: Mapping[str, Any], find: Callable[[str], ClientSession | None]
@@ -271,7 +271,7 @@ class Gateway:
         :param find: gives the session with an id
         :raises FormatError: the document is invalid
         """
-        self._tell(session, Others.from_document(notice.get("others", {}), find), notice)
+        self._enqueue_close_notice(session, Others.from_document(notice.get("others", {}), find), notice)
 
     def notices(self) -> dict[str, dict[str, Any]]:
         """The close notices that are under way as plain values, by session id."""
@@ -285,7 +285,7 @@ class Gateway:
         self.close_notices.forget()
         self._others.clear()
 
-    def _tell(
+    def _enqueue_close_notice(
         self, session: ClientSession, others: Others[ClientSession], before: Mapping[str, Any] | None = None
     ) -> None:
         assert session.poller is not None
@@ -296,19 +296,19 @@ class Gateway:
             session.poller.canister,
             session.identity_index,
             session.client_key,
-            partial(self._told, session),
+            partial(self._notice_ended, session),
             session.id,
             partial(self.replacements.answered, session, others=others),
             before,
         )
 
-    def _told(self, session: ClientSession) -> None:
+    def _notice_ended(self, session: ClientSession) -> None:
         self._others.pop(session, None)
-        self.replacements.gone(session)
+        self.replacements.left(session)
         self.finished(session)
 
     def finished(self, session: ClientSession) -> None:
-        """A session is over, and its canister has been told."""
+        """A session is over, and so is its close notice."""
         self.replacements.forget(session)
         if session in self.registry.sessions or session in self.registry.ending:
             self.identity_assignment.leave(session.identity_index)
@@ -321,15 +321,15 @@ class Gateway:
     # the end
 
     def drain(self, window: float | None) -> Deferred[None]:
-        """Close all sessions over ``window`` seconds, and tell their canisters.
+        """Close all sessions over ``window`` seconds, and send close notices.
 
         :param window: seconds; None: as many as the network needs, and as ``--drain-timeout`` leaves
-        :return: fires when all canisters have been told, or given up after another ``window`` seconds (at least five)
+        :return: fires when all close notices have ended, or are given up after ``window`` more seconds, at least five
         """
         return self._drain.begin(window)
 
     def skip_drain_window(self) -> None:
-        """Close all sessions of a drain at once, and give their canisters two seconds."""
+        """Close all sessions of a drain at once, and give their close notices two seconds."""
         self._drain.speed_up()
 
 

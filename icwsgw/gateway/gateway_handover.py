@@ -279,7 +279,7 @@ def _forget_all(sessions: Iterable[ClientSession], gateway: Gateway) -> None:
         try:
             _forget(session, gateway)
         except Exception:
-            # Whatever is left of it must not tell its canister that it has ended.
+            # What is left of it must not send a close notice.
             session.state, session.relay, session.stream = State.CLOSED, None, None
             _log.failure("letting go of a session failed", session=session.id)
 

@@ -97,16 +97,16 @@ class InboundMessages:
     def _out_of_turn(self, number: int, envelope: ClientEnvelope) -> None:
         sequence_buffer = self._sequence_buffer
         held = len(sequence_buffer)
-        gone = sequence_buffer.take(number, envelope, len(envelope.body))
-        let_go = held - len(sequence_buffer)
-        if let_go > 0:
-            self._context.metrics.relay_out_of_turn.inc("came" if gone[0] is envelope else "missed", let_go)
+        ready = sequence_buffer.take(number, envelope, len(envelope.body))
+        released = held - len(sequence_buffer)
+        if released > 0:
+            self._context.metrics.relay_out_of_turn.inc("came" if ready[0] is envelope else "missed", released)
         if sequence_buffer.held and not held:
             self._holding = self._context.clock.callLater(HOLD_SECONDS, self._held_long_enough)
         elif held and not sequence_buffer.held and self._holding is not None:
             self._holding.cancel()
             self._holding = None
-        for one in gone:
+        for one in ready:
             self._relay.send(one)
 
     def _held_long_enough(self) -> None:
@@ -120,10 +120,10 @@ class InboundMessages:
         holding, self._holding = self._holding, None
         if holding is not None and holding.active():
             holding.cancel()
-        gone = self._sequence_buffer.release()
-        if gone:
-            self._context.metrics.relay_out_of_turn.inc("missed", len(gone))
-        for one in gone:
+        released = self._sequence_buffer.release()
+        if released:
+            self._context.metrics.relay_out_of_turn.inc("missed", len(released))
+        for one in released:
             self._relay.send(one)
 
     # the handover to another process

@@ -76,12 +76,12 @@ class RootSubnetInterface(Protocol):
     def holds(self, canister: Principal) -> bool | None:
         """Whether a canister is on the root subnet; None if that is unknown."""
 
-    def ask(self, canister: Principal) -> Deferred[bool]:
+    def look_up(self, canister: Principal) -> Deferred[bool]:
         """Find out whether a canister is on the root subnet."""
 
 
 class CertificateSource(Protocol):
-    """What is asked of :class:`icwsgw.agent.delegation_replacer.DelegationReplacer`."""
+    """What the pollers use of :class:`icwsgw.agent.delegation_replacer.DelegationReplacer`."""
 
     def look(self, canister: Principal, certificate: bytes, again: Callable[[], None]) -> bytes | None:
         """Give the certificate as clients can verify it, or None while that is being found out."""

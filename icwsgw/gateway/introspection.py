@@ -1,6 +1,6 @@
 """Rows about sessions and canisters for the admin API and the status page, as plain JSON values.
 
-Nothing is counted for them: rows are made from what sessions, relays and pollers hold anyway, when somebody asks.
+Nothing is counted for them: rows are made from what sessions, relays and pollers hold anyway, on request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from icwsgw.observe.peers import host_of_peer
 #: The row of a session or a canister.
 Row = dict[str, Any]
 
-#: Maximum number of characters of an error, which may be a canister's words.
+#: Maximum number of characters of an error, which may be a canister's text.
 MAX_ERROR = 200
 
 
@@ -95,7 +95,7 @@ def _last_sent(session: ClientSession) -> float:
 def find_sessions(
     gateway: Gateway, canister: Principal | None = None, only: SessionFilter = ALL_SESSIONS
 ) -> Iterator[ClientSession]:
-    """Yield sessions, including closed ones whose canister has not been told yet.
+    """Yield sessions, including closed ones whose close notice has not ended yet.
 
     :param canister: only sessions at this canister
     :param only: which of them

@@ -44,7 +44,7 @@ def ask_to_move(session: MovingSession, seconds: float) -> bool:
     return _step(session, MoveEvent.ASK, seconds)
 
 
-def says_it_leaves(session: MovingSession, payload: bytes) -> bool:
+def accept_leaving(session: MovingSession, payload: bytes) -> bool:
     """Whether a message that is no envelope is the last one of a client that moves; then its calls are finished."""
     return session.move is MoveState.ASKED and is_leaving(payload) and _step(session, MoveEvent.LEAVING)
 

@@ -57,7 +57,7 @@ def why_not_open(cause: int, state: State) -> str:
 
 
 class OpeningRelay(Protocol):
-    """:class:`icwsgw.gateway.calls.relay.Relay`, as far as it tells why ``ws_open`` takes its time."""
+    """:class:`icwsgw.gateway.calls.relay.Relay`, as far as it shows why ``ws_open`` takes its time."""
 
     last_error: IcwsError
 
@@ -85,7 +85,7 @@ def why_overdue(opened: Opened, relay: OpeningRelay | None, poller: OpeningPolle
 
 
 def who(client: Client, key: tuple[bytes, int] | None) -> dict[str, str]:
-    """The fields of the log that say who a client is: its address, its principal, the web page that it came from.
+    """The fields of the log that identify a client: its address, its principal, the web page that it came from.
 
     :param key: (raw principal, nonce); None before a valid ``ws_open``
     """
@@ -111,7 +111,7 @@ def wrong_expiry(now_ns: int, expiry_ns: int) -> str | None:
 
 
 def _refused_expiry(envelope: ClientEnvelope, error: IcwsError) -> str | None:
-    """As :func:`wrong_expiry` for an envelope that a replica has refused: by the replica's clock, or as it says."""
+    """As :func:`wrong_expiry` for an envelope that a replica has refused: by its clock, or by its text."""
     refusal = error.detail if isinstance(error, HttpError) else error.message if isinstance(error, Rejected) else ""
     if not refuses_expiry(refusal):
         return None
@@ -133,7 +133,7 @@ def reason_of(envelope: ClientEnvelope, error: IcwsError) -> tuple[CloseCode, st
 
 
 def _plain(error: IcwsError) -> str:
-    """An error for a client: what the IC or the canister said."""
+    """An error for a client: what the IC or the canister has answered."""
     if isinstance(error, Rejected):
         code = f" {error.error_code}" if error.error_code else ""
         # the client knows its canister, and a close frame has little room

@@ -41,7 +41,7 @@ class Registry:
     """Sessions and pollers.
 
     :ivar sessions: all sessions whose client is connected
-    :ivar ending: sessions whose client has left and whose canister has not been told yet
+    :ivar ending: sessions whose client has left and whose close notice has not ended yet
     :ivar unanswered: those of them whose ws_open has not been answered, the oldest first
     :ivar pollers: by raw principal of the canister and number of the identity
     :ivar quotas: the quotas of canisters

@@ -1,9 +1,9 @@
-"""Decides which of several connections of one principal to one canister lives (decision 0015).
+"""Decides which of several connections of one principal to one canister stays open (decision 0015).
 
 The CDK keeps one connection for each principal, the one whose ``ws_open`` the canister executed last. Under one
-identity of the gateway, the canister's queue tells which one that is: first messages arrive in the order of execution.
+identity of the gateway, the canister's queue shows which one that is: first messages arrive in the order of execution.
 Other identities have other queues, and other processes have other identities; there the canister's timestamps on the
-first messages tell. All calls of one block have the same time. If two first messages have the same timestamp, both
+first messages decide. All calls of one block have the same time. If two first messages have the same timestamp, both
 connections stay *undecided* until the canister shows which one it knows:
 
 - it sends one of them another message, at the latest with the next acknowledgement,
@@ -13,7 +13,7 @@ connections stay *undecided* until the canister shows which one it knows:
 
 No connection misses a message before that: the canister's first message to the principal decides.
 
-A connection may leave before its first message. Then only the answer to its ``ws_close`` tells whether it was the
+A connection may leave before its first message. Then only the answer to its ``ws_close`` shows whether it was the
 newest: if the canister knew it, connections that were opened before it are over, even if their own first messages are
 still to come.
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from icwsgw.gateway.registry import Registry
     from icwsgw.gateway.session import ClientSession
 
-#: Tells other processes: canister, principal, time in ns or 0, whether the connection has left.
+#: Notifies other processes: canister, principal, time in ns or 0, whether the connection has left.
 Announce = Callable[[bytes, bytes, int, bool], None]
 
 
@@ -44,7 +44,7 @@ class Replacements:
 
     :param registry: the index of sessions
     :param identities: number of the gateway's identities
-    :param announce: tells other processes, see :attr:`icwsgw.gateway.gateway.Gateway.announce`
+    :param announce: notifies other processes, see :attr:`icwsgw.gateway.gateway.Gateway.announce`
     :ivar machine: the decisions, and what is undecided
     """
 
@@ -90,11 +90,11 @@ class Replacements:
 
     # what the canister shows
 
-    def heard(self, session: ClientSession, content: bytes) -> None:
+    def received(self, session: ClientSession, content: bytes) -> None:
         """The canister has sent another message to an undecided connection."""
         key = _key(session)
         _, time_ns = message_place(content)
-        self._perform(key, self.machine.heard(key, session, time_ns, self._senders(key)))
+        self._perform(key, self.machine.received(key, session, time_ns, self._senders(key)))
 
     def known(self, session: ClientSession) -> None:
         """A later block has shown that the canister knows this connection."""
@@ -117,16 +117,16 @@ class Replacements:
     def answered(self, session: ClientSession, known: bool | None, others: Others[ClientSession]) -> None:
         """A ``ws_close`` has ended; see :meth:`Replacement.answered`."""
         if known is not False and session.opened >= Opened.SPOKE:
-            return  # it has removed the connection that it knew, which tells nothing about others
+            return  # it has removed the connection that it knew, which proves nothing about others
         key = _key(session)
         self._perform(key, self.machine.answered(key, session, known, others))
 
-    def gone(self, session: ClientSession) -> None:
+    def left(self, session: ClientSession) -> None:
         """The close notice of a connection has ended; if the canister knew it, undecided others are over."""
         if not self.machine.undecided or session.client_key is None or session.poller is None:
             return
         key = _key(session)
-        self._perform(key, self.machine.gone(key, session))
+        self._perform(key, self.machine.left(key, session))
 
     def forget(self, session: ClientSession) -> None:
         """A session is over."""
@@ -149,7 +149,7 @@ class Replacements:
             elif poller is None:
                 continue
             elif effect is ReplacementEffect.WATCH:
-                poller.undecided[session] = self.heard
+                poller.undecided[session] = self.received
             else:
                 poller.undecided.pop(session, None)
 

@@ -19,7 +19,7 @@ from icwsgw.errors import CanisterRefused, FormatError, IcwsError
 from icwsgw.gateway.calls.relay import Relay, RelayOwner
 from icwsgw.gateway.inbound_messages import InboundMessages, InboundMessagesOwner
 from icwsgw.gateway.interfaces import Client, Context
-from icwsgw.gateway.moving import says_it_leaves
+from icwsgw.gateway.moving import accept_leaving
 from icwsgw.gateway.opening import Refusal, admit_opening
 from icwsgw.gateway.reasons import REPLACED, reason_of, why_overdue, wrong_expiry
 from icwsgw.gateway.session_owners import SessionGateway, SessionPoller
@@ -143,7 +143,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             try:
                 envelope = parse_client_frame(payload)
             except FormatError as error:
-                if self.move and says_it_leaves(self, payload):
+                if self.move and accept_leaving(self, payload):
                     return
                 raise Refusal(CloseCode.UNDECODABLE, f"not an envelope of the client or SDK: {error}") from None
             earliest, latest = context.network.time.enclosed_ns(context.clock.seconds(), context.now_ns())
@@ -162,7 +162,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         """The client's connection has ended.
 
         :param code: the client's close code, or 1006 if it sent none
-        :param reason: what the client says, for the log
+        :param reason: why the client's connection ended, for the log
         """
         if not self.cause:
             self.cause = code
@@ -221,12 +221,12 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self.end(CloseCode.MESSAGES_MISSED, "a message of the canister could not be read, please reconnect")
         return True
 
-    def canister_gone(self) -> None:
+    def canister_reset(self) -> None:
         """The canister was reset, so it does not know this client any more."""
         if self.state is State.CLOSED:
             return
         self.cause = CloseCode.CANISTER_RESET
-        self._step(Event.CANISTER_GONE, "the canister was reset (upgraded or reinstalled), please reconnect")
+        self._step(Event.CANISTER_RESET, "the canister was reset (upgraded or reinstalled), please reconnect")
 
     def end(self, code: CloseCode, text: str) -> None:
         """End the session; the client gets ``code`` and ``text``."""
@@ -252,7 +252,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         poller, stream = self.poller, self.stream
         if stream is not None and stream.watch is not None:
             stream.executed(envelope)
-        if outcome.heard.executed:
+        if outcome.answer.executed:
             if is_open:
                 self._opened_with(outcome.reply)
             elif outcome.reply is not None:
@@ -263,11 +263,11 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             if poller is not None:
                 poller.wake()
         elif is_open and poller is not None:
-            # It was accepted, and the canister's messages will tell the rest.
+            # It was accepted, and the canister's messages will show the outcome.
             poller.wake()
 
     def _opened_with(self, reply: bytes | None) -> None:
-        """``ws_open`` was executed; if its reply cannot be decoded, the canister's first message tells the outcome."""
+        """``ws_open`` was executed; if its reply cannot be decoded, the canister's first message shows the outcome."""
         try:
             if reply is None:
                 raise FormatError("it is forgotten")
@@ -291,7 +291,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             self.relay.drop()
             if self.state is State.CLOSED:
                 # The canister would refuse the rest of what the client sent before it left.
-                self._tell()
+                self._all_sent()
         if self.state is not State.OPEN:
             return
         _log.info("the canister refused a message", error=error, canister=self.canister_text(), session=self.id)
@@ -309,7 +309,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         if envelope.method_name == "ws_open":
             self._opening_uncertain(*reason_of(envelope, error))
             return
-        self._undecided("a message may not have reached its canister, nobody can tell", error)
+        self._undecided("it is unknown whether a message has reached its canister", error)
 
     def _undecided(self, what: str, error: IcwsError) -> None:
         """Continue: if this message was not executed, the canister refuses the next one."""
@@ -408,7 +408,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         self._step(Event.OPEN_REFUSED if is_open else Event.END, text)
 
     def _opening_uncertain(self, code: CloseCode, text: str) -> None:
-        """Nobody can tell whether ``ws_open`` was executed; if it was, the canister's first message is queued."""
+        """It is unknown whether ``ws_open`` was executed; if it was, the canister's first message is queued."""
         if self.state is State.SETUP:
             self._step(Event.OPEN_UNCERTAIN, text, code)
         if self.poller is not None:
@@ -462,17 +462,17 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
                 self._gateway.unregister(self)
             elif effect is Effect.CLOSE:
                 self.client.close(self.cause, close_reason(text, self.id))
-            elif effect is Effect.TELL:
+            elif effect is Effect.QUEUE_CLOSE_NOTICE:
                 assert self.relay is not None
                 if self.stream is not None:
                     self.stream.finish()
-                self.relay.finish(self._tell)
+                self.relay.finish(self._all_sent)
         # An effect may have ended the session in a step of its own: an envelope may be found expired at once.
         if after is State.CLOSED and before is not State.CLOSED:
-            self._closed(before, text, Effect.TELL in effects, event is Event.CLIENT_LEFT)
+            self._closed(before, text, Effect.QUEUE_CLOSE_NOTICE in effects, event is Event.CLIENT_LEFT)
 
-    def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
-        if not tells:
+    def _closed(self, before: State, text: str, notice: bool, left: bool) -> None:
+        if not notice:
             if self.relay is not None:
                 self.relay.drop()
             if self.stream is not None:
@@ -485,9 +485,9 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         """The group of the client's address, by which limits count it."""
         return peer_group(self.client.peer)
 
-    def _tell(self) -> None:
+    def _all_sent(self) -> None:
         """Everything that the client sent is done: send the close notice."""
-        self._gateway.tell(self)
+        self._gateway.send_close_notice(self)
 
     def canister_text(self) -> str | None:
         """The canister's id, also if the client may not open a session with it; None before ``ws_open``."""

@@ -41,7 +41,7 @@ SESSION: Fields = {
 
 
 class AbsentPoller:
-    """The poller of a session that has ended: it says which canister the session was with, and does nothing."""
+    """The poller of a session that has ended: it names the canister of the session, and does nothing."""
 
     def __init__(self, canister: Principal, identity_index: int) -> None:
         self.canister = canister
@@ -130,7 +130,7 @@ def take_over(session: ClientSession, gateway: Gateway, document: Mapping[str, A
 
 
 def update(session: ClientSession, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Bring a session that was taken over, and has not gone on yet, to a later state.
+    """Bring a session that was taken over, and has not continued yet, to a later state.
 
     :param before: the document that it was made from
     :return: whether that was possible; otherwise nothing has changed, and the session has to be made anew
@@ -172,9 +172,9 @@ def resume(session: ClientSession, gateway: Gateway) -> None:
         return
     if ended and relay.idle:
         # Its close notice was under way.
-        gateway.tell(session)
+        gateway.send_close_notice(session)
     else:
-        relay.resume(lambda: gateway.tell(session))
+        relay.resume(lambda: gateway.send_close_notice(session))
 
 
 def detach(session: ClientSession) -> None:

@@ -111,8 +111,8 @@ class SessionGateway(Protocol[S]):
     def accepted(self, session: S) -> None:
         """The canister has accepted the client."""
 
-    def tell(self, session: S) -> None:
-        """Tell the canister that the client has left."""
+    def send_close_notice(self, session: S) -> None:
+        """Send the canister a close notice: the client has left."""
 
     def finished(self, session: S) -> None:
         """Nothing of the session is left to do."""

@@ -48,7 +48,7 @@ def report_end(session: EndedSession, before: State, text: str, left: bool) -> N
     """Count and log the end of a session.
 
     :param before: the state in which it has ended
-    :param text: the reason that the client was told
+    :param text: the reason in the close frame
     :param left: the client has ended it
     """
     cause = int(session.cause or CloseCode.INTERNAL)

@@ -1,7 +1,7 @@
 """Observers that make spans of a relay's calls and of a poller's polls.
 
 A relay and a poller have an observer or None. It is None where nobody collects spans, and for a session that is not
-sampled: a message then costs a few comparisons. :mod:`icwsgw.observe.tracing` says which spans there are.
+sampled: a message then costs a few comparisons. :mod:`icwsgw.observe.tracing` lists the spans.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class PollSpans:
         return [*spans, relaying]
 
     def done(self, poll: InFlightPoll) -> None:
-        """End the span of a poll, if there is one. A poll without messages gets one here if those are asked for."""
+        """End the span of a poll, if there is one. A poll without messages gets one here if those are traced."""
         trace = self._keep(poll) if self._traces.idle_polls else poll.trace
         if trace is not None:
             trace.ended()

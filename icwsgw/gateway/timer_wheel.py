@@ -36,7 +36,7 @@ class Watched(Protocol):
 
 
 class TimerWheel:
-    """Visits registered objects, each about a second after the time that it asked for at the latest."""
+    """Visits registered objects, each at most about a second after its time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -254,7 +254,7 @@ def verify_delegation(
 
 
 def root_ranges_cover(certificate: Certificate, root_key_der: bytes, canister_id: Principal) -> bool | None:
-    """Return whether a certificate says that a canister is the root subnet's; None where it does not tell.
+    """Return whether a certificate says that a canister is the root subnet's; None where it does not show it.
 
     Answers to read_state of ``/subnet`` show the root subnet's ranges; a data certificate and the status of a request
     do not (dfinity/agent-rs, ``fetch_subnet_by_canister``).

@@ -89,7 +89,7 @@ def request_status(certificate: Certificate, request_id: bytes) -> RequestStatus
     if found is ABSENT:
         return RequestStatus("unknown")
     if found is UNKNOWN:
-        raise CertificateInvalid("the certificate does not tell the request's status")
+        raise CertificateInvalid("the certificate does not show the request's status")
     status = _text(found.value)
     if status == "replied":
         return RequestStatus(status, reply=_field(certificate, (*root, b"reply")))

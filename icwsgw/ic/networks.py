@@ -73,7 +73,7 @@ def network_of(url: str, root_key: str) -> Network:
     :param url: its URL
     :param root_key: ``mainnet``, ``fetch``, ``auto`` (``mainnet`` for mainnet's host names, otherwise ``fetch``), or a
         key as :func:`key_of` reads it, usually in hex
-    :raises FormatError: not one of these words, and not a valid key
+    :raises FormatError: not one of these names, and not a valid key
     """
     if root_key == AUTO:
         root_key = MAINNET if is_mainnet_host(_host(url)) else FETCH

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from icwsgw.agent.http.connection import ParsedResponse
-from icwsgw.agent.network_time_observer import ASK_INTERVAL, NOTE_INTERVAL, NetworkTimeObserver
+from icwsgw.agent.network_time_observer import NOTE_INTERVAL, READ_INTERVAL, NetworkTimeObserver
 from icwsgw.core.network_time import WITNESSES
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import CertificateInvalid, HttpError, SignatureInvalid
@@ -138,7 +138,7 @@ def test_answers_that_a_cache_has_kept_tell_no_time() -> None:
     assert rig.polls(5) == ["ok"] * 5
     assert rig.agent.time.rival_ns is None
     assert rig.agent.clock_skew_ns is None
-    assert rig.agent.heard is not None
+    assert rig.agent.last_answer is not None
 
 
 def test_the_answer_to_a_get_tells_no_time() -> None:
@@ -147,7 +147,7 @@ def test_the_answer_to_a_get_tells_no_time() -> None:
         rig.clock.advance(NOTE_INTERVAL)
         result_of(rig.agent.status())
     assert not rig.agent.time.eager
-    assert rig.agent.heard == rig.clock.seconds()
+    assert rig.agent.last_answer == rig.clock.seconds()
 
 
 def test_one_answer_in_ten_seconds_is_looked_at_unless_something_contradicts() -> None:
@@ -191,7 +191,7 @@ def test_a_question_that_fails_at_once_is_not_asked_again_with_each_answer() -> 
         clock.advance(0.05)
     assert observer.time.disputed
     assert 4 <= len(asked) <= 6
-    assert all(later - earlier >= ASK_INTERVAL for earlier, later in pairwise(asked))
+    assert all(later - earlier >= READ_INTERVAL for earlier, later in pairwise(asked))
 
 
 def test_stopping_gives_the_question_up() -> None:

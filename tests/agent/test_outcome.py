@@ -75,13 +75,13 @@ def test_certified_reject() -> None:
 def test_not_at_its_end(fields) -> None:
     outcome = call_outcome(answer(fields))
     assert outcome is UNDER_WAY
-    assert outcome.heard.taken
-    assert not outcome.heard.end
+    assert outcome.answer.accepted
+    assert not outcome.answer.end
 
 
 def test_executed_and_forgotten() -> None:
     outcome = call_outcome(answer({b"status": b"done"}))
-    assert (outcome.kind, outcome.reply, outcome.heard.executed) == (OutcomeKind.DONE, None, True)
+    assert (outcome.kind, outcome.reply, outcome.answer.executed) == (OutcomeKind.DONE, None, True)
 
 
 def test_a_certificate_that_does_not_know_the_request() -> None:
@@ -106,8 +106,8 @@ def test_empty_says_nothing_of_the_end() -> None:
     [({"reject_code": 2, "reject_message": "busy"}, True), ({"reject_code": 3, "reject_message": "gone"}, False)],
 )
 def test_a_reject_before_execution_ends_nothing(body, transient) -> None:
-    heard = call_outcome(cbor.dumps(body)).heard
-    assert (heard.end, heard.executed, heard.transient) == (False, False, transient)
+    answer = call_outcome(cbor.dumps(body)).answer
+    assert (answer.end, answer.executed, answer.transient) == (False, False, transient)
 
 
 @pytest.mark.parametrize(
@@ -214,16 +214,16 @@ def test_the_networks_word_for_the_cause_is_read_from_header_and_body() -> None:
 
     body = b"error: forbidden\ndetails: Request is forbidden according to currently active policy, it might work later."
     forbidden = error(403, body)
-    assert (forbidden.word, forbidden.forbidden, forbidden.retryable) == ("forbidden", True, True)
+    assert (forbidden.error_cause, forbidden.forbidden, forbidden.retryable) == ("forbidden", True, True)
     assert forbidden.detail.startswith("error: forbidden details: Request is forbidden")
     wrong = error(403, b"Failed to authenticate request due to: Invalid signature")
-    assert (wrong.word, wrong.forbidden, wrong.retryable) == ("", False, False)
+    assert (wrong.error_cause, wrong.forbidden, wrong.retryable) == ("", False, False)
     assert error(503, b"down", **{"x-ic-error-cause": "none"}).detail == "down"
     assert error(503, b"down", **{"x-ic-error-cause": "replica_error"}).detail == "replica_error: down"
     # ic-gateway's own, which is no text/plain
     json = b'{\n  "error_type": "subnet_updating",\n  "description": "It upgrades.",\n  "details": null\n}'
     updating = error(503, json, **{"content-type": "application/json"})
-    assert (updating.word, updating.detail) == ("subnet_updating", "subnet_updating: It upgrades.")
+    assert (updating.error_cause, updating.detail) == ("subnet_updating", "subnet_updating: It upgrades.")
 
 
 def test_the_reply_of_a_query() -> None:

@@ -32,7 +32,7 @@ SUBNET = Principal(b"\x09")
 
 
 class Status:
-    """Asked for the status; a test answers."""
+    """RequestedPause for the status; a test answers."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

@@ -39,7 +39,7 @@ def test_every_state_is_reached_and_left_and_whatever_ends_a_call_goes_on() -> N
 
 def test_what_leaves_a_state_ends_what_the_state_has_under_way() -> None:
     cancels = {
-        CallState.WAITING: {CallEffect.FORGET_PLACE, CallEffect.GIVE_PLACE_BACK, CallEffect.SUBMIT},
+        CallState.WAITING: {CallEffect.LEAVE_QUEUE, CallEffect.RELEASE_SLOT, CallEffect.SUBMIT},
         CallState.RETRYING: {CallEffect.CANCEL_PAUSE, CallEffect.ENTER},
         CallState.RESUBMITTING: {CallEffect.CANCEL_PAUSE, CallEffect.ENTER},
     }

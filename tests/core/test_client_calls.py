@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.core.backoff import LONGEST_RETRY_AFTER
-from icwsgw.core.call_answers import ENDED, REFUSED_REPETITIONS, TAKEN, TRANSIENT_ATTEMPTS, Answer
+from icwsgw.core.call_answers import ENDED, IN_PROGRESS, REFUSED_RESUBMISSIONS, TRANSIENT_ATTEMPTS, Answer
 from icwsgw.core.call_table import TABLE, CallEffect, CallEvent, CallState, Effects, OutcomeKnowledge, SendGate
-from icwsgw.core.client_calls import MIN_LIFE_NS, Asked, ClientCalls, WaitingBytes
+from icwsgw.core.client_calls import MIN_LIFE_NS, ClientCalls, RequestedPause, WaitingBytes
 from icwsgw.ic.network_limits import MAX_INGRESS_TTL_NS
 from tests.support.machine_script import MachineScript
 
-LOST = Answer(arrived=True, again=True)
-BUSY = Answer(again=True)
+LOST = Answer(arrived=True, retryable=True)
+BUSY = Answer(retryable=True)
 REFUSED = Answer()
 TRANSIENT = Answer(transient=True)
 
@@ -68,9 +68,9 @@ class Script(MachineScript):
     def gets_a_place(self, network_ns: int = 0) -> Script:
         return self._note(lambda: self.calls.granted(self.now, network_ns))
 
-    def hears(self, *heard: Answer, asked: Asked | None = None) -> Script:
+    def hears(self, *answers: Answer, requested: RequestedPause | None = None) -> Script:
         """Attempts end so, one after the other; the pauses between them end, and places are there."""
-        for one in heard:
+        for one in answers:
             if self.calls.state in (CallState.RETRYING, CallState.RESUBMITTING):
                 self._note(lambda: self.calls.step(CallEvent.PAUSE_OVER))
             if self.calls.state is CallState.WAITING:
@@ -78,7 +78,7 @@ class Script(MachineScript):
             if one.end:
                 self._note(lambda: self.calls.ended(self.now))
             else:
-                self._note(lambda one=one: self.calls.not_ended(one, self.now, lambda: 0.5, asked))
+                self._note(lambda one=one: self.calls.not_ended(one, self.now, lambda: 0.5, requested))
         return self
 
     def spoken_to(self) -> Script:
@@ -128,15 +128,15 @@ def in_flight() -> Script:
 def test_messages_wait_at_the_gate_until_the_canister_has_spoken() -> None:
     script = Script().opens().sends("a", "b").shows("ENTER open")
     script.gets_a_place().shows("SUBMIT open")
-    script.hears(ENDED).shows("TELL_OUTCOME open").is_in(CallState.IDLE, SendGate.SHUT)
+    script.hears(ENDED).shows("NOTIFY_OUTCOME open").is_in(CallState.IDLE, SendGate.SHUT)
     script.spoken_to().shows("ENTER a").is_in(CallState.WAITING, SendGate.OPEN)
-    script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ENTER b")
+    script.hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ENTER b")
 
 
 def test_the_canister_may_speak_before_the_answer_to_ws_open_comes() -> None:
     script = Script().opens().gets_a_place().sends("a").discards_effects()
     script.spoken_to().shows().is_in(CallState.IN_FLIGHT, SendGate.OPEN)
-    script.hears(ENDED).shows("TELL_OUTCOME open", "ENTER a")
+    script.hears(ENDED).shows("NOTIFY_OUTCOME open", "ENTER a")
 
 
 def test_a_message_of_an_idle_client_starts_at_once() -> None:
@@ -146,7 +146,7 @@ def test_a_message_of_an_idle_client_starts_at_once() -> None:
 def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
     """The owner may drop what waits: a message after one that was refused would have the wrong number."""
     calls = in_flight().sends("b").calls
-    assert calls.not_ended(REFUSED, 0.0, lambda: 0.5)[-2:] == (CallEffect.TELL_FAILED, CallEffect.NEXT)
+    assert calls.not_ended(REFUSED, 0.0, lambda: 0.5)[-2:] == (CallEffect.NOTIFY_FAILED, CallEffect.NEXT)
     calls.drop()
     assert calls.next(0.0, Bounds()) == ()
 
@@ -157,22 +157,22 @@ def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
 @pytest.mark.parametrize(
     ("heard", "effects"),
     [
-        ([ENDED], ["TELL_OUTCOME"]),
-        ([BUSY, ENDED], ["RETRY", "TELL_OUTCOME"]),
-        ([LOST, TAKEN, TAKEN, ENDED], ["RETRY", "RESUBMIT", "RESUBMIT", "TELL_OUTCOME"]),
-        ([REFUSED], ["TELL_FAILED"]),
-        ([BUSY, REFUSED], ["RETRY", "TELL_FAILED"]),
+        ([ENDED], ["NOTIFY_OUTCOME"]),
+        ([BUSY, ENDED], ["RETRY", "NOTIFY_OUTCOME"]),
+        ([LOST, IN_PROGRESS, IN_PROGRESS, ENDED], ["RETRY", "RESUBMIT", "RESUBMIT", "NOTIFY_OUTCOME"]),
+        ([REFUSED], ["NOTIFY_FAILED"]),
+        ([BUSY, REFUSED], ["RETRY", "NOTIFY_FAILED"]),
         # a refusal of a repetition says nothing of the first attempt
-        ([LOST, REFUSED, ENDED], ["RETRY", "RESUBMIT", "TELL_OUTCOME"]),
-        ([TAKEN, REFUSED, REFUSED, REFUSED], ["RESUBMIT", "RESUBMIT", "RESUBMIT", "TELL_UNKNOWN"]),
-        ([TAKEN, REFUSED, TAKEN, REFUSED, ENDED], ["RESUBMIT"] * 4 + ["TELL_OUTCOME"]),
+        ([LOST, REFUSED, ENDED], ["RETRY", "RESUBMIT", "NOTIFY_OUTCOME"]),
+        ([IN_PROGRESS, REFUSED, REFUSED, REFUSED], ["RESUBMIT", "RESUBMIT", "RESUBMIT", "NOTIFY_UNKNOWN"]),
+        ([IN_PROGRESS, REFUSED, IN_PROGRESS, REFUSED, ENDED], ["RESUBMIT"] * 4 + ["NOTIFY_OUTCOME"]),
         # four in all, but not three in a row
-        ([TAKEN, REFUSED, REFUSED, TAKEN, REFUSED, REFUSED, ENDED], ["RESUBMIT"] * 6 + ["TELL_OUTCOME"]),
+        ([IN_PROGRESS, REFUSED, REFUSED, IN_PROGRESS, REFUSED, REFUSED, ENDED], ["RESUBMIT"] * 6 + ["NOTIFY_OUTCOME"]),
         # the network that has it may be busy when asked for its end
-        ([TAKEN, BUSY, LOST, ENDED], ["RESUBMIT", "RESUBMIT", "RESUBMIT", "TELL_OUTCOME"]),
-        ([Answer(arrived=True), ENDED], ["RESUBMIT", "TELL_OUTCOME"]),
+        ([IN_PROGRESS, BUSY, LOST, ENDED], ["RESUBMIT", "RESUBMIT", "RESUBMIT", "NOTIFY_OUTCOME"]),
+        ([Answer(arrived=True), ENDED], ["RESUBMIT", "NOTIFY_OUTCOME"]),
         # a reject that invites to try again is believed a few times
-        ([TRANSIENT] * TRANSIENT_ATTEMPTS, ["RETRY"] * (TRANSIENT_ATTEMPTS - 1) + ["TELL_FAILED"]),
+        ([TRANSIENT] * TRANSIENT_ATTEMPTS, ["RETRY"] * (TRANSIENT_ATTEMPTS - 1) + ["NOTIFY_FAILED"]),
     ],
 )
 def test_what_attempts_mean(heard: list[Answer], effects: list[str]) -> None:
@@ -183,24 +183,24 @@ def test_what_attempts_mean(heard: list[Answer], effects: list[str]) -> None:
 
 
 def test_the_next_call_knows_nothing_of_the_doubts_about_the_last() -> None:
-    script = in_flight().sends("b").hears(TAKEN, REFUSED, ENDED).is_in(CallState.WAITING, SendGate.OPEN)
+    script = in_flight().sends("b").hears(IN_PROGRESS, REFUSED, ENDED).is_in(CallState.WAITING, SendGate.OPEN)
     assert (script.calls.attempts, script.calls.refused) == (0, 0)
-    script.discards_effects().hears(REFUSED).shows("SUBMIT b", "TELL_FAILED b")
+    script.discards_effects().hears(REFUSED).shows("SUBMIT b", "NOTIFY_FAILED b")
 
 
 def test_pauses_grow_between_retries_and_stay_at_a_second_between_repetitions() -> None:
     script = in_flight()
     pauses = []
-    for heard in (BUSY, BUSY, BUSY, TAKEN, TAKEN):
+    for heard in (BUSY, BUSY, BUSY, IN_PROGRESS, IN_PROGRESS):
         script.hears(heard)
         pauses.append(round(script.calls.pause, 3))
     assert pauses == [0.075, 0.15, 0.3, 1.0, 1.0]
 
 
 def test_repetitions_of_ws_open_are_as_far_apart_as_it_has_taken() -> None:
-    script = Script().opens().hears(TAKEN)
+    script = Script().opens().hears(IN_PROGRESS)
     assert script.calls.pause == 1.0
-    script.after(4.0).hears(TAKEN)
+    script.after(4.0).hears(IN_PROGRESS)
     assert script.calls.pause == 4.0
     # only while the network says that it has the call
     script.hears(REFUSED)
@@ -213,10 +213,10 @@ def test_repetitions_of_ws_open_are_as_far_apart_as_it_has_taken() -> None:
 @pytest.mark.parametrize(
     ("before", "effects", "doubt"),
     [
-        ([], ["TELL_EXPIRED a"], OutcomeKnowledge.NONE),
-        ([BUSY], ["TELL_EXPIRED a"], OutcomeKnowledge.NONE),
-        ([LOST], ["TELL_EXPIRED_UNKNOWN a"], OutcomeKnowledge.LOST),
-        ([TAKEN], ["TELL_EXPIRED_UNKNOWN a"], OutcomeKnowledge.TAKEN),
+        ([], ["NOTIFY_EXPIRED a"], OutcomeKnowledge.NONE),
+        ([BUSY], ["NOTIFY_EXPIRED a"], OutcomeKnowledge.NONE),
+        ([LOST], ["NOTIFY_EXPIRED_UNKNOWN a"], OutcomeKnowledge.LOST),
+        ([IN_PROGRESS], ["NOTIFY_EXPIRED_UNKNOWN a"], OutcomeKnowledge.ACCEPTED),
     ],
 )
 def test_a_call_that_expires_while_it_waits_gives_its_place_back(
@@ -226,7 +226,7 @@ def test_a_call_that_expires_while_it_waits_gives_its_place_back(
     if before:
         assert script.calls.step(CallEvent.PAUSE_OVER) == (CallEffect.ENTER,)
     script.discards_effects().gets_a_place(network_ns=1000 * 10**9 - MIN_LIFE_NS + 1)
-    script.shows("GIVE_PLACE_BACK a", *effects).is_in(CallState.IDLE, SendGate.OPEN, doubt)
+    script.shows("RELEASE_SLOT a", *effects).is_in(CallState.IDLE, SendGate.OPEN, doubt)
 
 
 def test_a_call_leaves_with_the_least_life_that_it_needs() -> None:
@@ -238,7 +238,7 @@ def test_no_call_is_tried_for_longer_than_an_envelope_may_live_whatever_the_time
     script.calls.step(CallEvent.PAUSE_OVER)
     script.after(MAX_INGRESS_TTL_NS / 1e9).discards_effects().gets_a_place().shows("SUBMIT a")
     script.hears(BUSY).calls.step(CallEvent.PAUSE_OVER)
-    script.after(0.1).discards_effects().gets_a_place().shows("GIVE_PLACE_BACK a", "TELL_EXPIRED a")
+    script.after(0.1).discards_effects().gets_a_place().shows("RELEASE_SLOT a", "NOTIFY_EXPIRED a")
 
 
 def test_a_call_that_has_not_been_sent_may_have_waited_for_long() -> None:
@@ -246,29 +246,29 @@ def test_a_call_that_has_not_been_sent_may_have_waited_for_long() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "first", "effect"),
+    ("requested", "first", "effect"),
     [
-        (Asked(30.0, 40.0, 40.0), BUSY, "RETRY a"),
-        (Asked(30.0, 20.0, 30.0), BUSY, "RETRY a"),
-        (Asked(30.0, 20.0, 29.9), BUSY, "TELL_EXPIRED a"),
-        (Asked(30.0, 20.0, 29.9), LOST, "TELL_EXPIRED_UNKNOWN a"),
+        (RequestedPause(30.0, 40.0, 40.0), BUSY, "RETRY a"),
+        (RequestedPause(30.0, 20.0, 30.0), BUSY, "RETRY a"),
+        (RequestedPause(30.0, 20.0, 29.9), BUSY, "NOTIFY_EXPIRED a"),
+        (RequestedPause(30.0, 20.0, 29.9), LOST, "NOTIFY_EXPIRED_UNKNOWN a"),
         # nobody waits for longer than this, however long the network asks to
-        (Asked(900.0, LONGEST_RETRY_AFTER, LONGEST_RETRY_AFTER), BUSY, "RETRY a"),
+        (RequestedPause(900.0, LONGEST_RETRY_AFTER, LONGEST_RETRY_AFTER), BUSY, "RETRY a"),
     ],
 )
 def test_a_call_that_expires_before_it_may_be_sent_again_is_given_up_at_once(
-    asked: Asked, first: Answer, effect: str
+    requested: RequestedPause, first: Answer, effect: str
 ) -> None:
-    in_flight().hears(first, asked=asked).shows(effect)
+    in_flight().hears(first, requested=requested).shows(effect)
 
 
 def test_a_repetition_waits_as_long_as_the_network_asks() -> None:
-    script = in_flight().hears(TAKEN, asked=Asked(20.0, 200.0, 200.0))
+    script = in_flight().hears(IN_PROGRESS, requested=RequestedPause(20.0, 200.0, 200.0))
     assert script.calls.pause == 20.0
 
 
 def test_jitter_does_not_let_an_envelope_expire() -> None:
-    script = in_flight().hears(BUSY, asked=Asked(30.0, 31.5, 31.5))
+    script = in_flight().hears(BUSY, requested=RequestedPause(30.0, 31.5, 31.5))
     assert script.calls.pause == 30.5
 
 
@@ -278,10 +278,10 @@ def test_jitter_does_not_let_an_envelope_expire() -> None:
 @pytest.mark.parametrize(
     ("before", "effects"),
     [
-        ([], ["COUNT_UNKNOWN open", "FORGET_PLACE open"]),
+        ([], ["COUNT_UNKNOWN open", "LEAVE_QUEUE open"]),
         ([BUSY], ["COUNT_UNKNOWN open", "CANCEL_PAUSE open"]),
         ([LOST], ["COUNT_UNKNOWN open", "CANCEL_PAUSE open"]),
-        ([TAKEN], ["COUNT_UNKNOWN open", "CANCEL_PAUSE open"]),
+        ([IN_PROGRESS], ["COUNT_UNKNOWN open", "CANCEL_PAUSE open"]),
     ],
 )
 def test_ws_open_is_not_sent_again_when_the_canister_has_spoken(before: list[Answer], effects: list[str]) -> None:
@@ -292,7 +292,7 @@ def test_ws_open_is_not_sent_again_when_the_canister_has_spoken(before: list[Ans
     assert script.calls.current.name == "a"
 
 
-@pytest.mark.parametrize("heard", [BUSY, LOST, TAKEN])
+@pytest.mark.parametrize("heard", [BUSY, LOST, IN_PROGRESS])
 def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: Answer) -> None:
     script = Script().opens().gets_a_place().sends("a").spoken_to().discards_effects()
     script.hears(heard).shows("COUNT_UNKNOWN open", "ENTER a")
@@ -301,7 +301,7 @@ def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: 
 @pytest.mark.parametrize(
     ("before", "effects", "gate"),
     [
-        ([], ["COUNT_ABANDONED", "FORGET_PLACE"], SendGate.WITHDRAWN),
+        ([], ["COUNT_ABANDONED", "LEAVE_QUEUE"], SendGate.WITHDRAWN),
         ([BUSY], ["COUNT_ABANDONED", "CANCEL_PAUSE"], SendGate.WITHDRAWN),
         ([LOST], ["COUNT_ABANDONED", "CANCEL_PAUSE"], SendGate.LEFT),
     ],
@@ -323,12 +323,12 @@ def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Answ
 
 
 def test_ws_open_that_the_network_has_is_waited_for_when_its_client_has_left() -> None:
-    script = Script().opens().sends("a").hears(TAKEN).discards_effects().leaves().shows()
-    script.is_in(CallState.RESUBMITTING, SendGate.LEFT, OutcomeKnowledge.TAKEN)
+    script = Script().opens().sends("a").hears(IN_PROGRESS).discards_effects().leaves().shows()
+    script.is_in(CallState.RESUBMITTING, SendGate.LEFT, OutcomeKnowledge.ACCEPTED)
     script.hears(BUSY, ENDED).shows(
-        *("ENTER open", "SUBMIT open", "RESUBMIT open", "ENTER open", "SUBMIT open", "TELL_OUTCOME open", "ENTER a")
+        *("ENTER open", "SUBMIT open", "RESUBMIT open", "ENTER open", "SUBMIT open", "NOTIFY_OUTCOME open", "ENTER a")
     )
-    script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ALL_SENT")
+    script.hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ALL_SENT")
 
 
 def test_a_message_is_never_unneeded() -> None:
@@ -340,7 +340,9 @@ def test_a_message_is_never_unneeded() -> None:
 
 def test_all_is_sent_is_told_once_and_after_the_last_call() -> None:
     script = in_flight().sends("b").leaves().shows()
-    script.hears(ENDED).shows("TELL_OUTCOME a", "ENTER b").hears(ENDED).shows("SUBMIT b", "TELL_OUTCOME b", "ALL_SENT")
+    script.hears(ENDED).shows("NOTIFY_OUTCOME a", "ENTER b").hears(ENDED).shows(
+        "SUBMIT b", "NOTIFY_OUTCOME b", "ALL_SENT"
+    )
     assert script.calls.next(0.0, script.bounds) == ()
 
 
@@ -350,17 +352,17 @@ def test_an_idle_client_has_nothing_left_to_send() -> None:
 
 def test_what_waits_for_the_canister_to_speak_is_sent_when_the_client_leaves() -> None:
     script = Script().opens().hears(ENDED).sends("a").discards_effects().leaves().shows("ENTER a")
-    script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ALL_SENT")
+    script.hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ALL_SENT")
 
 
 @pytest.mark.parametrize(
     ("script", "effects"),
     [
         (opened, []),
-        (lambda: opened().sends("a"), ["FORGET_PLACE"]),
+        (lambda: opened().sends("a"), ["LEAVE_QUEUE"]),
         (in_flight, ["CANCEL_CALL"]),
         (lambda: in_flight().hears(BUSY), ["CANCEL_PAUSE"]),
-        (lambda: in_flight().hears(TAKEN), ["CANCEL_PAUSE"]),
+        (lambda: in_flight().hears(IN_PROGRESS), ["CANCEL_PAUSE"]),
     ],
 )
 def test_what_is_dropped_leaves_nothing_under_way(script: object, effects: list[str]) -> None:
@@ -396,14 +398,14 @@ def test_as_much_as_may_wait_in_all_is_not_too_much() -> None:
     waiting.octets = 4998
     script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").discards_effects()
     assert waiting.octets == 5000
-    script.sends("d").shows("FULL a").hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "DRAINED b", "ENTER b")
+    script.sends("d").shows("FULL a").hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "DRAINED b", "ENTER b")
 
 
 def test_when_too_much_waits_in_all_each_may_have_one_message_that_waits() -> None:
     waiting = WaitingBytes()
     waiting.octets = 10_000
     script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a").discards_effects()
-    script.sends("b").shows("FULL a").hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "DRAINED b", "ENTER b")
+    script.sends("b").shows("FULL a").hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "DRAINED b", "ENTER b")
     assert waiting.octets == 10_000
 
 
@@ -411,12 +413,12 @@ def test_two_that_wait_are_one_too_many_while_too_much_waits_in_all() -> None:
     waiting = WaitingBytes()
     waiting.octets = 10_000
     script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").discards_effects()
-    script.hears(ENDED).shows("SUBMIT a", "TELL_OUTCOME a", "ENTER b")
-    script.hears(ENDED).shows("SUBMIT b", "TELL_OUTCOME b", "DRAINED c", "ENTER c")
+    script.hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ENTER b")
+    script.hears(ENDED).shows("SUBMIT b", "NOTIFY_OUTCOME b", "DRAINED c", "ENTER c")
 
 
 def test_how_long_calls_take_is_counted_from_their_turn() -> None:
-    script = opened().sends("a").after(1.0).hears(TAKEN).after(2.0).hears(ENDED)
+    script = opened().sends("a").after(1.0).hears(IN_PROGRESS).after(2.0).hears(ENDED)
     assert script.calls.took == 3.0
     # a refusal at once says nothing of it; one that has taken longer does
     script.sends("b").hears(REFUSED)
@@ -466,7 +468,14 @@ _WORDS = ["send", "spoke", "left", "place", "ended", "lost", "busy", "refused", 
 def test_order_and_account_hold_and_all_can_be_written_down(words: list[str]) -> None:
     script = Script().opens("0")
     calls = script.calls
-    answers = {"lost": LOST, "busy": BUSY, "refused": REFUSED, "taken": TAKEN, "transient": TRANSIENT, "ended": ENDED}
+    answers = {
+        "lost": LOST,
+        "busy": BUSY,
+        "refused": REFUSED,
+        "taken": IN_PROGRESS,
+        "transient": TRANSIENT,
+        "ended": ENDED,
+    }
     sent = 0
     for word in words:
         copy: ClientCalls[Envelope] = ClientCalls(WaitingBytes())
@@ -494,7 +503,7 @@ def test_order_and_account_hold_and_all_can_be_written_down(words: list[str]) ->
                 assert script.effects == copy.not_ended(heard, script.now, lambda: 0.5)
         assert calls.waiting.octets == calls.octets == sum(len(one.body) for one in calls.queue or ())
         assert (calls.current is None) is (calls.state is CallState.IDLE)
-        assert calls.refused <= REFUSED_REPETITIONS
+        assert calls.refused <= REFUSED_RESUBMISSIONS
         if calls.state is CallState.IDLE and calls.gate:
             assert calls.queue is None, "nothing waits for nothing"
     posted = [int(one.split()[1]) for one in script.recorded if one.startswith("SUBMIT")]
@@ -529,9 +538,9 @@ def test_a_call_that_waits_waits_again() -> None:
 
 
 def test_a_pause_begins_again() -> None:
-    script = opened().sends("1").gets_a_place().hears(TAKEN)
+    script = opened().sends("1").gets_a_place().hears(IN_PROGRESS)
     after = handed_over(script).shows("RESUBMIT")
-    assert (after.calls.state, after.calls.doubt) == (CallState.RESUBMITTING, OutcomeKnowledge.TAKEN)
+    assert (after.calls.state, after.calls.doubt) == (CallState.RESUBMITTING, OutcomeKnowledge.ACCEPTED)
     assert after.calls.pause == script.calls.pause > 0
 
 

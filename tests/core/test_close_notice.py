@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from icwsgw.core import close_notice
 from icwsgw.core.close_notice import (
-    FOUND_OUT_SECONDS,
     MAX_RETRY_SECONDS,
+    OBSOLETE_SECONDS,
     TABLE,
     CloseNotice,
     NoticeEffect,
@@ -20,7 +20,7 @@ from icwsgw.core.close_notice import (
 )
 from tests.support.machine_script import MachineScript
 
-TOLD = (NoticeEffect.TELL_KNOWN, NoticeEffect.TELL_NOT_KNOWN, NoticeEffect.TELL_UNCERTAIN)
+TOLD = (NoticeEffect.NOTIFY_KNOWN, NoticeEffect.NOTIFY_NOT_KNOWN, NoticeEffect.NOTIFY_UNCERTAIN)
 
 
 class Script(MachineScript):
@@ -31,7 +31,7 @@ class Script(MachineScript):
         self.notice = CloseNotice(self.now)
 
     def gets_a_place(self) -> Script:
-        return self.note(self.notice.has_place(self.now))
+        return self.note(self.notice.slot_granted(self.now))
 
     def happens(self, *events: NoticeEvent) -> Script:
         for event in events:
@@ -52,10 +52,10 @@ def in_flight() -> Script:
 @pytest.mark.parametrize(
     ("event", "effects"),
     [
-        (NoticeEvent.REMOVED, ["TELL_KNOWN", "END"]),
-        (NoticeEvent.UNREADABLE, ["TELL_UNCERTAIN", "END"]),
-        (NoticeEvent.REJECTED, ["REPORT_REJECTED", "TELL_UNCERTAIN", "END"]),
-        (NoticeEvent.FAILED, ["REPORT_FAILED", "TELL_UNCERTAIN", "END"]),
+        (NoticeEvent.REMOVED, ["NOTIFY_KNOWN", "END"]),
+        (NoticeEvent.UNREADABLE, ["NOTIFY_UNCERTAIN", "END"]),
+        (NoticeEvent.REJECTED, ["REPORT_REJECTED", "NOTIFY_UNCERTAIN", "END"]),
+        (NoticeEvent.FAILED, ["REPORT_FAILED", "NOTIFY_UNCERTAIN", "END"]),
     ],
 )
 def test_what_the_canister_says_is_the_end(event: NoticeEvent, effects: list[str]) -> None:
@@ -64,10 +64,10 @@ def test_what_the_canister_says_is_the_end(event: NoticeEvent, effects: list[str
 
 
 def test_a_canister_that_did_not_know_the_client_is_believed_at_the_first_attempt_alone() -> None:
-    in_flight().is_refused().shows("REPORT_NOT_NEEDED", "TELL_NOT_KNOWN", "END")
+    in_flight().is_refused().shows("REPORT_NOT_NEEDED", "NOTIFY_NOT_KNOWN", "END")
     # an earlier attempt may have been what removed the client
     again = in_flight().fails().happens(NoticeEvent.PAUSE_OVER).gets_a_place().shows("RETRY", "ENTER", "SEND")
-    again.is_refused().shows("REPORT_NOT_NEEDED", "TELL_UNCERTAIN", "END")
+    again.is_refused().shows("REPORT_NOT_NEEDED", "NOTIFY_UNCERTAIN", "END")
 
 
 def test_what_may_pass_is_tried_again_until_the_time_is_up() -> None:
@@ -79,13 +79,13 @@ def test_what_may_pass_is_tried_again_until_the_time_is_up() -> None:
     assert pauses == [0.075, 0.15, 0.3]
     script.after(MAX_RETRY_SECONDS - 0.1).fails().shows("RETRY")
     script.happens(NoticeEvent.PAUSE_OVER).gets_a_place().after(0.1).shows("ENTER", "SEND")
-    script.fails().shows("REPORT_FAILED", "TELL_UNCERTAIN", "END")
+    script.fails().shows("REPORT_FAILED", "NOTIFY_UNCERTAIN", "END")
 
 
 def test_a_transient_reject_ends_as_a_reject_when_the_time_is_up() -> None:
     script = in_flight().fails(NoticeEvent.REJECTED).shows("RETRY")
     script.happens(NoticeEvent.PAUSE_OVER).gets_a_place().after(MAX_RETRY_SECONDS).shows("ENTER", "SEND")
-    script.fails(NoticeEvent.REJECTED).shows("REPORT_REJECTED", "TELL_UNCERTAIN", "END")
+    script.fails(NoticeEvent.REJECTED).shows("REPORT_REJECTED", "NOTIFY_UNCERTAIN", "END")
 
 
 def test_it_pauses_for_as_long_as_the_network_asks_to() -> None:
@@ -96,8 +96,8 @@ def test_it_pauses_for_as_long_as_the_network_asks_to() -> None:
 @pytest.mark.parametrize(
     ("waited", "effects"),
     [
-        (FOUND_OUT_SECONDS - 0.1, ["SEND"]),
-        (FOUND_OUT_SECONDS, ["GIVE_PLACE_BACK", "REPORT_GIVEN_UP", "TELL_UNCERTAIN", "END"]),
+        (OBSOLETE_SECONDS - 0.1, ["SEND"]),
+        (OBSOLETE_SECONDS, ["RELEASE_SLOT", "REPORT_GIVEN_UP", "NOTIFY_UNCERTAIN", "END"]),
     ],
 )
 def test_a_place_that_comes_when_the_canister_has_found_out_is_given_back(waited: float, effects: list[str]) -> None:
@@ -106,10 +106,10 @@ def test_a_place_that_comes_when_the_canister_has_found_out_is_given_back(waited
 
 def test_what_is_given_up_leaves_nothing_behind() -> None:
     give_up = NoticeEvent.GIVEN_UP
-    Script().happens(give_up).shows("FORGET_PLACE", "TELL_UNCERTAIN", "END")
-    in_flight().fails().shows("RETRY").happens(give_up).shows("CANCEL", "TELL_UNCERTAIN", "END")
+    Script().happens(give_up).shows("LEAVE_QUEUE", "NOTIFY_UNCERTAIN", "END")
+    in_flight().fails().shows("RETRY").happens(give_up).shows("CANCEL", "NOTIFY_UNCERTAIN", "END")
     # it is over before its call is cancelled, which reports a failure of the attempt
-    in_flight().happens(give_up).shows("TELL_UNCERTAIN", "END", "CANCEL").fails().happens(
+    in_flight().happens(give_up).shows("NOTIFY_UNCERTAIN", "END", "CANCEL").fails().happens(
         NoticeEvent.FAILED
     ).is_refused().shows()
 
@@ -133,7 +133,7 @@ def test_only_one_that_waits_can_get_a_place(state: NoticeState) -> None:
     notice = CloseNotice(0.0)
     notice.state = state
     with pytest.raises(LookupError, match=f"GRANTED in {state.name}"):
-        notice.has_place(0.0)
+        notice.slot_granted(0.0)
 
 
 def test_each_way_to_the_end_ends_it_once_and_can_be_given_up() -> None:

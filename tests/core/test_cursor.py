@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from icwsgw.core.cursor import (
     FORMER_SECONDS,
     FRESH_SECONDS,
-    GAP_ASKS,
+    GAP_ANSWERS,
     GAP_SECONDS,
     KEEP_BYTES,
     Cursor,
@@ -86,7 +86,7 @@ def test_a_gap_stops_the_delivery_until_it_is_filled() -> None:
 def test_a_gap_that_stays_is_given_up_after_a_while_and_reported() -> None:
     cursor = Cursor()
     take(cursor, page(0), 0)
-    for attempt in range(GAP_ASKS + 2):
+    for attempt in range(GAP_ANSWERS + 2):
         assert take(cursor, page(5, 6), attempt * 0.01).missing == (1, 5)
     taken = take(cursor, page(5, 6), GAP_SECONDS)
     assert (nonces(taken.deliver), taken.lost, taken.missing) == ([5, 6], (1, 5), None)
@@ -104,11 +104,11 @@ def test_a_gap_is_timed_from_the_first_answer_that_had_it() -> None:
 def test_what_is_skipped_is_no_gap_and_a_gap_behind_it_is_a_new_one() -> None:
     cursor = Cursor()
     take(cursor, page(0), 0)
-    for attempt in range(GAP_ASKS - 1):
+    for attempt in range(GAP_ANSWERS - 1):
         assert take(cursor, page(9), attempt).missing == (1, 9)
     cursor.skip(4)
     assert cursor.next == 4
-    for attempt in range(GAP_ASKS - 1):
+    for attempt in range(GAP_ANSWERS - 1):
         assert take(cursor, page(9), 10 + attempt).missing == (4, 9)
     assert nonces(take(cursor, page(4, 5), 20).deliver) == [4, 5]
 

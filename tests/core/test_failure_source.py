@@ -39,9 +39,12 @@ SUBNET_UPDATING = json.dumps(
     ensure_ascii=False,
 )
 
+#: deeper than Python's parser of JSON goes
+NESTED = '{"error_type":' + "[" * 1980
+
 
 @pytest.mark.parametrize(
-    ("header", "body", "word", "said"),
+    ("header", "body", "error_cause", "said"),
     [
         ("", NO_HEALTHY_NODES, "no_healthy_nodes", NO_HEALTHY_NODES),
         ("no_healthy_nodes", NO_HEALTHY_NODES, "no_healthy_nodes", NO_HEALTHY_NODES),
@@ -56,15 +59,16 @@ SUBNET_UPDATING = json.dumps(
         ("", '{"error_type": ["x"]}', "", '{"error_type": ["x"]}'),
         ("", "[1, 2]", "", "[1, 2]"),
         ("", "{" * 2000, "", "{" * 2000),
+        pytest.param("", NESTED, "", NESTED, id="nested"),
     ],
 )
-def test_the_word_for_the_cause(header: str, body: str, word: str, said: str) -> None:
-    assert cause_of(header, body) == (word, said)
+def test_the_error_cause(header: str, body: str, error_cause: str, said: str) -> None:
+    assert cause_of(header, body) == (error_cause, said)
 
 
-def test_the_json_of_ic_gateway_becomes_words() -> None:
-    word, said = cause_of("", SUBNET_UPDATING)
-    assert word == "subnet_updating"
+def test_the_json_of_ic_gateway_becomes_text() -> None:
+    error_cause, said = cause_of("", SUBNET_UPDATING)
+    assert error_cause == "subnet_updating"
     assert said.startswith("subnet_updating: The protocol currently upgrades this part")
 
 
@@ -78,14 +82,14 @@ EXPIRY = "Invalid request expiry: Specified ingress_expiry not within expected r
         ConnectionLost("x"),
         RequestTimeout("x"),
         NotReady("x"),
-        HttpError(503, word="no_healthy_nodes"),
-        HttpError(503, word="subnet_updating"),
+        HttpError(503, error_cause="no_healthy_nodes"),
+        HttpError(503, error_cause="subnet_updating"),
         HttpError(503, "Certified state unavailable. Please try again."),
         HttpError(500),
         HttpError(502),
         HttpError(504),
-        HttpError(429, word="rate_limited"),
-        HttpError(403, word="forbidden"),
+        HttpError(429, error_cause="rate_limited"),
+        HttpError(403, error_cause="forbidden"),
         HttpError(404),
         HttpError(408),
         HttpError(307),
@@ -110,9 +114,9 @@ def test_the_networks_silence(error: Exception) -> None:
         CanisterRefused("x"),
         CertificateInvalid("x"),
         FormatError("x"),
-        HttpError(400, word="canister_not_found"),
-        HttpError(404, word="canister_not_found"),
-        HttpError(451, word="denylisted"),
+        HttpError(400, error_cause="canister_not_found"),
+        HttpError(404, error_cause="canister_not_found"),
+        HttpError(451, error_cause="denylisted"),
         HttpError(400, "malformed"),
         ZeroDivisionError("ours"),
         None,

@@ -34,7 +34,7 @@ class Script(MachineScript):
         super().__init__(now=1000.0)
         self.opens_by = opens_by
         self.state = LivenessState.QUIET
-        self.heard = False
+        self.received = False
         self.is_read = True
         self.messages = 0
         self.partial: PartialMessage | None = None
@@ -42,7 +42,7 @@ class Script(MachineScript):
         self.next: float | None = self.deadlines.wait(LivenessEffect.WAIT_INTERVAL, self.now, opens_by)
 
     def hears(self) -> Script:
-        self.heard = True
+        self.received = True
         return self
 
     def begins_a_message(self) -> Script:
@@ -67,8 +67,8 @@ class Script(MachineScript):
         assert self.next is not None
         self.now += self.next
         self.partial = PartialMessage.seen(self.partial, self.messages, self.now) if self.in_message else None
-        event = self.deadlines.event(self.now, self.opens_by, self.partial, self.heard, self.is_read)
-        self.heard = False
+        event = self.deadlines.event(self.now, self.opens_by, self.partial, self.received, self.is_read)
+        self.received = False
         self.state, effects = step(self.state, event)
         self.next = None
         for effect in effects:
@@ -175,7 +175,7 @@ def test_a_partial_message_is_the_same_until_a_whole_one_comes() -> None:
 
 def test_a_message_has_its_time_to_the_end() -> None:
     deadlines, partial = LivenessDeadlines(25.0, 10.0, 30.0), PartialMessage(0, 100.0)
-    assert deadlines.event(130.0, inf, partial, True, True) is LivenessEvent.HEARD
+    assert deadlines.event(130.0, inf, partial, True, True) is LivenessEvent.RECEIVED
     assert deadlines.event(130.1, inf, partial, True, True) is LivenessEvent.INCOMPLETE
 
 

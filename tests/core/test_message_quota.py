@@ -23,8 +23,8 @@ def test_a_burst_passes_and_the_message_after_it_holds_its_client() -> None:
     assert (limited.hold("a"), limited.hold("a")) == (True, False)
     # it owes a message, so that one token takes two
     assert limited.pause(0.0) == 0.2
-    assert limited.let_go(0.19) == []
-    assert limited.let_go(0.2) == ["a"]
+    assert limited.release(0.19) == []
+    assert limited.release(0.2) == ["a"]
     assert limited.pause(0.2) is None
 
 
@@ -33,13 +33,13 @@ def test_bytes_are_limited_too_and_a_debt_is_paid_before_anybody_goes_on() -> No
     assert limited.came(2000, 0.0) == ""
     assert limited.came(5000, 0.0) == "bytes"
     limited.hold("a")
-    assert limited.let_go(5.0) == []
+    assert limited.release(5.0) == []
     assert limited.pause(5.0) == RESUME_SECONDS
-    assert limited.let_go(5.01) == ["a"]
+    assert limited.release(5.01) == ["a"]
     assert quota(10, 1000).came(2001, 0.0) == "bytes"
     slow = quota(None, 1)
     assert (slow.came(2, 0.0), slow.came(1, 0.0), slow.hold("a")) == ("", "bytes", True)
-    assert (slow.let_go(1.5), slow.let_go(2.0)) == ([], ["a"])
+    assert (slow.release(1.5), slow.release(2.0)) == ([], ["a"])
 
 
 def test_the_pause_is_shorter_when_some_of_it_has_passed() -> None:
@@ -63,9 +63,9 @@ def test_no_more_clients_are_let_go_than_there_are_tokens_the_first_held_first()
         if limited.came(1, 0.0):
             limited.hold(str(number))
     assert list(limited.held) == ["20", "21", "22", "23", "24"]
-    assert limited.let_go(0.7) == ["20", "21"]
+    assert limited.release(0.7) == ["20", "21"]
     limited.forget("22")
-    assert limited.let_go(0.8) == ["23", "24"]
+    assert limited.release(0.8) == ["23", "24"]
 
 
 def test_another_limit_keeps_what_is_owed_and_none_ends_it() -> None:
@@ -74,8 +74,8 @@ def test_another_limit_keeps_what_is_owed_and_none_ends_it() -> None:
         limited.came(1, 0.0)
     limited.hold("a")
     limited.change(Rate(100, 200), None, 0.0)
-    assert limited.let_go(0.1) == []
-    assert limited.let_go(0.12) == ["a"]
+    assert limited.release(0.1) == []
+    assert limited.release(0.12) == ["a"]
     limited.change(None, Rate(1, 2), 0.2)
     assert limited.came(1002, 0.2) == "bytes"
     limited.change(None, Rate(1000, 2000), 0.2)
@@ -96,7 +96,7 @@ def test_in_any_time_no_more_comes_than_the_rate_the_burst_and_a_read_of_each_cl
     now, came = 0.0, 0
     for client, later in reads:
         now += later
-        for freed in limited.let_go(now):
+        for freed in limited.release(now):
             assert freed not in limited.held
         if client in limited.held:
             continue
@@ -115,7 +115,7 @@ def test_a_client_that_sends_more_at_once_gets_no_more_turns_than_the_others(cli
     now = 0.0
     for _ in range(400):
         now += 0.05
-        limited.let_go(now)
+        limited.release(now)
         for client in turns:
             if client in limited.held:
                 continue
@@ -151,5 +151,5 @@ def test_while_one_is_held_each_that_sends_is_held_for_the_limit(
     limited.hold("first")
     # nothing is owed any more, but the first one has not been let go yet
     assert limited.came(1, 1.0) == limit
-    limited.let_go(1.0)
+    limited.release(1.0)
     assert limited.came(1, 1.0) == ""

@@ -15,13 +15,13 @@ from icwsgw.core.move_machine import (
     CALLS_RELAYED,
     CLIENT_LEAVING,
     TABLE,
-    GatewayWord,
+    GatewayMessage,
     MoveEvent,
     MoveState,
     can_move,
-    gateway_word,
     is_leaving,
     move_request,
+    read_gateway_message,
     understands_moving,
 )
 from icwsgw.errors import FormatError
@@ -111,7 +111,7 @@ def padded(message: dict[str, object], size: int) -> bytes:
 def test_a_message_of_256_bytes_is_read_and_a_longer_one_is_not() -> None:
     for size, read in ((256, True), (257, False)):
         assert is_leaving(padded({"leaving": True}, size)) is read
-        assert gateway_word(padded({"relayed": True}, size)) is (GatewayWord.RELAYED if read else None)
+        assert read_gateway_message(padded({"relayed": True}, size)) is (GatewayMessage.RELAYED if read else None)
 
 
 def test_the_first_message_of_a_client_that_can_move() -> None:
@@ -128,13 +128,13 @@ def test_another_message_cannot_become_one(message: bytes) -> None:
 @pytest.mark.parametrize(
     ("message", "word"),
     [
-        (move_request(9), GatewayWord.MOVE),
-        (tagged({"soon": True, "move": {"seconds": 1, "why": "x"}}), GatewayWord.MOVE),
-        (CALLS_RELAYED, GatewayWord.RELAYED),
-        (tagged({"move": 5}), GatewayWord.UNKNOWN),
-        (tagged({"relayed": False}), GatewayWord.UNKNOWN),
-        (tagged({"relayed": 1}), GatewayWord.UNKNOWN),
-        (tagged({}), GatewayWord.UNKNOWN),
+        (move_request(9), GatewayMessage.MOVE),
+        (tagged({"soon": True, "move": {"seconds": 1, "why": "x"}}), GatewayMessage.MOVE),
+        (CALLS_RELAYED, GatewayMessage.RELAYED),
+        (tagged({"move": 5}), GatewayMessage.UNKNOWN),
+        (tagged({"relayed": False}), GatewayMessage.UNKNOWN),
+        (tagged({"relayed": 1}), GatewayMessage.UNKNOWN),
+        (tagged({}), GatewayMessage.UNKNOWN),
         (tagged({"key": "a", "relayed": True}), None),
         (tagged(["relayed"]), None),
         (cbor2.dumps({"relayed": True}), None),
@@ -143,12 +143,12 @@ def test_another_message_cannot_become_one(message: bytes) -> None:
         (b"", None),
     ],
 )
-def test_what_the_gateway_itself_says(message: bytes, word: GatewayWord | None) -> None:
-    assert gateway_word(message) is word
+def test_what_the_gateway_itself_says(message: bytes, word: GatewayMessage | None) -> None:
+    assert read_gateway_message(message) is word
 
 
 @given(st.binary(max_size=64))
 def test_nothing_that_comes_breaks_it(payload: bytes) -> None:
     assert not is_leaving(payload) or cbor2.loads(payload)["leaving"] is True
     assert not understands_moving(payload) or cbor2.loads(payload)["moves"] is True
-    assert gateway_word(payload) in {None, *GatewayWord}
+    assert read_gateway_message(payload) in {None, *GatewayMessage}

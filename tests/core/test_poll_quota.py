@@ -21,7 +21,7 @@ def quota(polls: float | None = None, messages: float | None = None, octets: flo
 
 def test_without_limits_everything_goes() -> None:
     limited = quota()
-    limited.asked(0.0)
+    limited.sent(0.0)
     limited.delivered(1000, 1 << 30, 0.0)
     assert (limited.exceeded(0.0), limited.queries(9), limited.room(0.0)) == ("", UNLIMITED, (UNLIMITED, UNLIMITED))
 
@@ -31,7 +31,7 @@ def test_each_poll_takes_a_token() -> None:
     assert limited.queries(0) == 2
     for _ in range(2):
         assert limited.exceeded(0.0) == ""
-        limited.asked(0.0)
+        limited.sent(0.0)
     assert limited.exceeded(0.99) == "polls"
     assert (limited.exceeded(1.0), limited.queries(0)) == ("", 1)
 
@@ -64,7 +64,7 @@ def owing() -> PollQuota:
     """A quota of 2 polls, 4 messages and 8 bytes a second that has used up its bursts, and 16 of each more."""
     limited = quota(2, 4, 8)
     for _ in range(20):
-        limited.asked(0.0)
+        limited.sent(0.0)
     limited.delivered(24, 32, 0.0)
     return limited
 
@@ -110,7 +110,7 @@ def test_polls_and_deliveries_keep_within_their_rates(messages: int, polls: int,
         now += tick
         if limited.exceeded(now):
             continue
-        limited.asked(now)
+        limited.sent(now)
         asked += 1
         got = min(page, limited.room(now)[0])
         limited.delivered(got, 0, now)

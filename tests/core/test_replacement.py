@@ -68,7 +68,7 @@ class Script(MachineScript):
         return self
 
     def hears(self, name: str, at_ns: int | None) -> Script:
-        return self._note(self.machine.heard(KEY, self.all[name], at_ns, self.living))
+        return self._note(self.machine.received(KEY, self.all[name], at_ns, self.living))
 
     def is_answered(self, name: str, known: bool | None, at_ns: int = 0) -> Script:
         """The ws_close of a connection that left has ended."""
@@ -81,7 +81,7 @@ class Script(MachineScript):
         return self._note(self.machine.answered(KEY, self.all[name], known, others))
 
     def is_gone(self, name: str) -> Script:
-        return self._note(self.machine.gone(KEY, self.all[name]))
+        return self._note(self.machine.left(KEY, self.all[name]))
 
     def is_over(self, name: str) -> Script:
         self.machine.forget(KEY, self.all[name])
@@ -294,18 +294,18 @@ def test_a_wrong_time_of_other_connections_is_named() -> None:
 
 def test_the_tables_decide_every_case() -> None:
     told = (Order.EARLIER, Order.SAME, Order.LATER)
-    assert set(HERE) == set(itertools.product((*told, Order.UNTOLD), Sign))
-    assert set(ELSEWHERE) == set(itertools.product((*told, Order.UNTOLD_LATER, Order.UNTOLD_EARLIER), Sign))
+    assert set(HERE) == set(itertools.product((*told, Order.NO_TIME), Sign))
+    assert set(ELSEWHERE) == set(itertools.product((*told, Order.NO_TIME_LATER, Order.NO_TIME_EARLIER), Sign))
     assert set(HERE.values()) | set(ELSEWHERE.values()) == set(Verdict)
 
 
 def test_two_processes_agree_on_different_times() -> None:
     """One of both lives, whichever hears of the other: where the times differ, signs do not count."""
     for sign in Sign:
-        assert HERE[Order.LATER, sign] is ELSEWHERE[Order.LATER, sign] is Verdict.OTHER_LIVES
+        assert HERE[Order.LATER, sign] is ELSEWHERE[Order.LATER, sign] is Verdict.OTHER_STAYS
         assert (HERE[Order.EARLIER, sign], ELSEWHERE[Order.EARLIER, sign]) == (
-            Verdict.THIS_LIVES,
-            Verdict.TELL_OUR_TIME,
+            Verdict.THIS_STAYS,
+            Verdict.ANNOUNCE_TIME,
         )
 
 

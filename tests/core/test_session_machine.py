@@ -9,7 +9,7 @@ import pytest
 from icwsgw.core import session_machine
 from icwsgw.core.session_machine import LABELS, TABLE, Effect, Event, State, step
 
-ENDS = {Event.CLIENT_LEFT, Event.END, Event.CANISTER_GONE}
+ENDS = {Event.CLIENT_LEFT, Event.END, Event.CANISTER_RESET}
 POSSIBLE = {
     State.INIT: {Event.ENVELOPE, Event.CLIENT_LEFT, Event.END},
     State.SETUP: {Event.CANISTER_SPOKE, Event.OPEN_UNCERTAIN, Event.OPEN_REFUSED, *ENDS},
@@ -36,11 +36,11 @@ def test_nothing_in_the_table_is_impossible() -> None:
     assert dict.fromkeys(TABLE) == {(state, event): None for state, events in POSSIBLE.items() for event in events}
 
 
-def test_a_canister_is_told_exactly_when_it_may_know_the_client() -> None:
+def test_a_close_notice_follows_exactly_when_the_canister_may_know_the_client() -> None:
     for (state, event), (following, effects) in TABLE.items():
-        told = Effect.TELL in effects
+        notified = Effect.QUEUE_CLOSE_NOTICE in effects
         knows = state >= State.SETUP and event in (Event.CLIENT_LEFT, Event.END)
-        assert told == (following is State.CLOSED and knows), (state, event)
+        assert notified == (following is State.CLOSED and knows), (state, event)
 
 
 def test_only_a_registered_session_is_unregistered() -> None:

@@ -319,7 +319,7 @@ SCRIPTS: dict[type, Script] = {
     CloseNotice: Script(
         lambda now: CloseNotice(now),
         [
-            tried(lambda m, now, n: m.has_place(now)),
+            tried(lambda m, now, n: m.slot_granted(now)),
             tried(lambda m, now, n: (m.failed(NoticeEvent.FAILED, now, JITTER, n or None), m.pause)),
             tried(lambda m, now, n: m.step(NoticeEvent.PAUSE_OVER)),
             tried(lambda m, now, n: m.refused()),
@@ -346,7 +346,7 @@ SCRIPTS: dict[type, Script] = {
         poll_quota,
         [
             lambda m, now, n: (m.exceeded(now), m.queries(n), m.room(now)),
-            lambda m, now, n: m.asked(now),
+            lambda m, now, n: m.sent(now),
             lambda m, now, n: m.delivered(n, 10 * n, now),
         ],
     ),
@@ -442,14 +442,14 @@ def test_what_is_undecided_stays_undecided(happenings: list[tuple[int, int, int,
                 this.state, this.opened, this.opened_at_ns = State.OPEN, Opened.SPOKE, 100 + time
                 steps = machine.accepted(key, this, [*living, this])
             elif which == 1:
-                steps = machine.heard(key, this, 101 + time, living) if this.state is State.OPEN else []
+                steps = machine.received(key, this, 101 + time, living) if this.state is State.OPEN else []
             elif which == 2:
                 steps = machine.accepted_elsewhere(key, 100 + time, later, living)
             elif which == 3:
                 waiting = [each for each in crowd if each.state is State.SETUP]
                 steps = machine.left_elsewhere(100 + time, later, living, waiting)
             elif which == 4:
-                steps = machine.gone(key, this)
+                steps = machine.left(key, this)
             else:
                 machine.forget(key, this)
                 this.state, steps = State.SETUP, []

@@ -327,7 +327,7 @@ class Harness:
         self.port: int = self.service._listeners[0].port.getHost().port
         # the root key, and whether the network answers
         self.turn()
-        while not self.service.agent.ready or self.service.agent.heard is None:
+        while not self.service.agent.ready or self.service.agent.last_answer is None:
             assert self.network.answer() == "status"
             self.turn()
 

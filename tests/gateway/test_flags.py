@@ -27,7 +27,7 @@ IMPLIED: dict[str, dict[str, str]] = {
         "after_wait": "State.UNCERTAIN and State.DISMISSED",
     },
     "Drain": {"_deadline": "DrainState.DRAINING", "_next": "DrainState.DRAINING, and sessions are left"},
-    "PollTimer": {"_rest": "Pulse.RESTING", "held": "the canister has a quota"},
+    "PollTimer": {"_rest": "TickState.PAUSED", "held": "the canister has a quota"},
     "Relay": {"_under_way": "CallState.IN_FLIGHT, RETRYING and RESUBMITTING"},
     "InboundMessages": {"_holding": "messages are held", "_looking": "a keep-alive is owed"},
 }

@@ -11,7 +11,7 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.drain_machine import MOVE_SECONDS
 from icwsgw.core.messages import frame, payload_of
 from icwsgw.core.move_machine import CALLS_RELAYED, CLIENT_LEAVING, MoveState
-from icwsgw.gateway.moving import ask_to_move, says_it_leaves
+from icwsgw.gateway.moving import accept_leaving, ask_to_move
 from icwsgw.gateway.session_handover import session_document, take_over
 from tests.gateway.test_session import Connection, World
 from tests.support.fake_network import NOW_NS, REPLIED_OK, replied_err
@@ -211,7 +211,7 @@ def test_asking_twice_does_nothing() -> None:
     world = MovingWorld().open()
     assert ask_to_move(world.session, 5.0)
     assert not ask_to_move(world.session, 5.0)
-    assert says_it_leaves(world.session, CLIENT_LEAVING)
-    assert not says_it_leaves(world.session, CLIENT_LEAVING)
+    assert accept_leaving(world.session, CLIENT_LEAVING)
+    assert not accept_leaving(world.session, CLIENT_LEAVING)
     assert world.connection.frames[-1] == frame(CALLS_RELAYED)
     assert world.now_ns() == NOW_NS

@@ -50,10 +50,10 @@ def test_of_several_with_one_time_the_one_that_is_spoken_to_later_lives(known: i
     world = Rivals(70, 70, 70)
     assert world.living == [0, 1, 2]
     session = world.pairs[known][1]
-    world.gateway.replacements.heard(session, content(70))
-    world.gateway.replacements.heard(session, b"not a message of the CDK")
+    world.gateway.replacements.received(session, content(70))
+    world.gateway.replacements.received(session, b"not a message of the CDK")
     assert world.living == [0, 1, 2], "what the same block sent tells nothing"
-    world.gateway.replacements.heard(session, content(71))
+    world.gateway.replacements.received(session, content(71))
     assert world.living == [known]
     assert world.heard[-1] == 71, "whoever has 70 is the older one"
     assert len(world.gateway.replacements) == 0
@@ -87,7 +87,7 @@ def test_the_sign_in_one_process_decides_in_the_other(here: bool) -> None:
     one.elsewhere(70)
     other.elsewhere(70)
     told, hears = (one, other) if here else (other, one)
-    told.gateway.replacements.heard(told.pairs[0][1], content(90))
+    told.gateway.replacements.received(told.pairs[0][1], content(90))
     hears.elsewhere(told.heard[-1], later=False)
     assert (told.living, hears.living) == ([0], [])
 
@@ -109,7 +109,7 @@ def test_a_newer_one_ends_all_of_which_nothing_was_decided() -> None:
 def test_when_the_known_one_leaves_the_others_are_told_here_and_elsewhere() -> None:
     world = Rivals(70, 70)
     left = world.pairs[0][1]
-    world.gateway.replacements.gone(left)
+    world.gateway.replacements.left(left)
     assert world.living == [0], "itself is not what it ends"
     assert world.heard[-1] == 71
     assert len(world.gateway.replacements) == 0
@@ -119,7 +119,7 @@ def test_when_the_dropped_one_leaves_the_other_stays() -> None:
     world = Rivals(70, 70)
     left = world.pairs[0][1]
     world.gateway.replacements.answered(left, False, [])  # type: ignore[arg-type]
-    world.gateway.replacements.gone(left)
+    world.gateway.replacements.left(left)
     assert world.living == [0, 1]
 
 

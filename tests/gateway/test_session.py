@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.agent.outcome import ACCEPTED, DONE, CallOutcome, OutcomeKind
-from icwsgw.core.call_answers import REFUSED_REPETITIONS, RESUBMIT_SECONDS
+from icwsgw.core.call_answers import REFUSED_RESUBMISSIONS, RESUBMIT_SECONDS
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.messages import frame, handshake
 from icwsgw.core.session_machine import Opened, State
@@ -217,11 +217,11 @@ def test_a_message_that_may_have_been_executed_ends_nothing(refusal: Any) -> Non
     world.receive(world.sdk.message_payload(b"2", world.now_ns()))
     world.network.calls[-1].answer(ConnectionLost("lost"))
     world.clock.advance(5)
-    for _ in range(REFUSED_REPETITIONS):
+    for _ in range(REFUSED_RESUBMISSIONS):
         world.network.calls[-1].answer(refusal)
         world.clock.advance(RESUBMIT_SECONDS)
     assert world.connection.closed == []
-    assert world.methods() == ["ws_open", *["ws_message"] * (2 + REFUSED_REPETITIONS)]
+    assert world.methods() == ["ws_open", *["ws_message"] * (2 + REFUSED_RESUBMISSIONS)]
     assert world.network.calls[-1].body != world.network.calls[-2].body
     assert world.context.metrics.relays.values["unknown"] == 1
 
@@ -243,8 +243,8 @@ DOUBTS = [
     (DONE,),
     # with Motoko's CDK a trap of the application's on_open comes so, after the client was taken
     (rejected(4, "trapped", certified=True),),
-    (ConnectionLost("lost"), *[HttpError(400, "stale")] * REFUSED_REPETITIONS),
-    (HttpError(502), *[rejected(5, "stopped")] * REFUSED_REPETITIONS),
+    (ConnectionLost("lost"), *[HttpError(400, "stale")] * REFUSED_RESUBMISSIONS),
+    (HttpError(502), *[rejected(5, "stopped")] * REFUSED_RESUBMISSIONS),
 ]
 
 
@@ -353,7 +353,7 @@ def test_after_the_end_nothing_comes_and_nothing_goes() -> None:
     world.session.end(CloseCode.INTERNAL, "again")
     world.session.deliver([b"late"])
     world.receive(world.sdk.message_payload(b"late", world.now_ns()))
-    world.session.canister_gone()
+    world.session.canister_reset()
     world.session.left(1000)
     assert len(world.connection.closed) == 1
     assert len(world.connection.frames) == frames
@@ -413,7 +413,7 @@ def test_what_is_held_when_the_canister_is_reset_never_leaves() -> None:
     world = World().open()
     world.sdk.message_payload(b"the one that is missing", world.now_ns())
     world.receive(world.sdk.message_payload(b"ahead of its turn", world.now_ns()))
-    world.session.canister_gone()
+    world.session.canister_reset()
     world.clock.advance(5)
     assert world.methods() == ["ws_open"]
     assert world.connection.closed[0][0] == CloseCode.CANISTER_RESET

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from icwsgw.core.cursor import FORMER_SECONDS, FRESH_SECONDS, GAP_ASKS, GAP_SECONDS, CursorUpdate, Message
+from icwsgw.core.cursor import FORMER_SECONDS, FRESH_SECONDS, GAP_ANSWERS, GAP_SECONDS, CursorUpdate, Message
 from icwsgw.core.oversize_search import REFUSALS, SECONDS, too_large
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
 from icwsgw.ic.ws import Batch, nonce_of_key
@@ -143,7 +143,7 @@ class WatchedPoller(SimPoller):
         former = None if first is None else self._is_former(first, now)
         if taken.lost is not None:
             self._gap.add(taken.lost[0], poll.sent, now)
-            why = self._gap.missing_evidence(taken.lost[0], GAP_ASKS, GAP_SECONDS)
+            why = self._gap.missing_evidence(taken.lost[0], GAP_ANSWERS, GAP_SECONDS)
             if why:
                 self.truth.fail(f"{self.canister.text[:5]}: the gap {taken.lost} was believed, but {why}")
         elif taken.missing is not None and not taken.deliver and not former:

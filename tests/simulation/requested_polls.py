@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from icwsgw.gateway.polling.poll_timer import PollTimer, Pulse
+from icwsgw.gateway.polling.poll_timer import PollTimer, TickState
 
 if TYPE_CHECKING:
     from tests.simulation.truth import Truth
@@ -26,7 +26,7 @@ class WatchedTimer(PollTimer):
         now = self._clock.seconds()
         wished = [now + delay, *([] if self._wake is None else [self._wake.getTime()])]
         super().wake_in(delay, cause)
-        if self._pulse is Pulse.STOPPED:
+        if self._state is TickState.STOPPED:
             return
         late = float("inf") if self._wake is None else self._wake.getTime() - min(wished)
         if late > EPSILON:

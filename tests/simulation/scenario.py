@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Collection
 from typing import Any
 
-from icwsgw.core.close_notice import FOUND_OUT_SECONDS
+from icwsgw.core.close_notice import OBSOLETE_SECONDS
 from icwsgw.devnet.faults import InjectedFault
 from tests.simulation.accounts import Accounts, Deadlines
 from tests.simulation.bystander import Bystander
@@ -259,8 +259,8 @@ class Scenario:
         """Run until canisters have been told of all who left, or were tried to be told for as long as that may take."""
         plan = self.world.plan
         most = max((len(process.gateway.registry.ending) for process in processes), default=0)
-        # a canister may have half of the slots, and has found out by itself after FOUND_OUT_SECONDS
-        in_line = min(plan.slowest_call * most / max(1, plan.calls // 2), FOUND_OUT_SECONDS)
+        # a canister may have half of the slots, and has found out by itself after OBSOLETE_SECONDS
+        in_line = min(plan.slowest_call * most / max(1, plan.calls // 2), OBSOLETE_SECONDS)
         self.world.run(
             CLOSE_NOTICE_SECONDS + in_line, lambda: all(process.empty or process.dead for process in processes)
         )

@@ -174,7 +174,7 @@ class PollerMachine(RuleBasedStateMachine):
         def end(self, code: int, text: str) -> None:
             raise AssertionError((code, text))
 
-        def canister_gone(self) -> None:
+        def canister_reset(self) -> None:
             raise AssertionError("it was not reset")
 
     PAGE = 4
@@ -313,7 +313,7 @@ class SessionMachine(RuleBasedStateMachine):
     def reset(self, which: int) -> None:
         client = self.pick(which)
         if client is not None and client[1].state is not State.INIT and client[1].state is not State.CLOSED:
-            client[1].canister_gone()
+            client[1].canister_reset()
 
     @rule(
         which=st.integers(0, 5),

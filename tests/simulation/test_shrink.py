@@ -87,7 +87,7 @@ def test_a_step_left_out_changes_no_other() -> None:
 
 def test_an_error_planted_in_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is cut off is forgotten and no canister is told: a client that comes, and is cut."""
-    tell = Gateway.tell
+    tell = Gateway.send_close_notice
 
     def forgetful(gateway: Gateway, session: Any) -> None:
         if session.cause == 1006:

@@ -384,20 +384,20 @@ class SimAgent(IcAgent):
                 call.again = "it had been refused for good"
             elif call.outcomes == ["transient"] * MOST_TRANSIENT:
                 call.again = f"it had been refused {MOST_TRANSIENT} times"
-        if not isinstance(result, CallOutcome) or not result.heard.end or result.reply != UNIT_OK:
+        if not isinstance(result, CallOutcome) or not result.answer.end or result.reply != UNIT_OK:
             self.bad.add((call.method, call.key))
             reject = result.reject if isinstance(result, CallOutcome) and result.certified else None
             # where the canister may have kept what it did, nothing is known to have failed
             if reject is None or (reject.code != 4 and reject.error_code != "IC0506"):
                 self.refusals.add((call.method, call.key))
         if isinstance(result, CallOutcome):
-            if result.heard.end and result.reject is not None and not result.certified:
+            if result.answer.end and result.reject is not None and not result.certified:
                 self._world.truth.fail(f"a {call.method} is over by a reject that nobody has certified: {result!r}")
-            if result.heard.end:
+            if result.answer.end:
                 call.done = True
                 if call.key is not None and call.method != "ws_close":
                     self._world.truth.durations[call.key].append(now - call.first)
-            elif result.heard.taken:
+            elif result.answer.accepted:
                 call.taken = True
                 call.not_before, call.why = now + 0.75, "since the network has it"
             else:
@@ -468,7 +468,7 @@ def _in_a_word(result: Any) -> str:
     if isinstance(result, CallOutcome):
         if result.reject is None or result.certified:
             return "taken" if result.kind is OutcomeKind.UNDER_WAY else "ended"
-        if result.heard.arrived:
+        if result.answer.arrived:
             # it had been sent twice, and the first may have been taken
             return "unsure"
         return "transient" if result.reject.code == 2 else "refused"

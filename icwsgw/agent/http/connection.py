@@ -120,16 +120,16 @@ class Exchange:
             error = RequestTimeout(f"no whole answer from {self.pool.name} in time")
             if self.connection.silent:
                 self.pool.timed_out(self.connection)
-        self._let_go()
+        self._detach()
         self.fail(error)
 
     def _cancelled(self, deferred: Deferred[ParsedResponse]) -> None:
         # the Deferred itself fails with CancelledError after this
         self.deferred = None
         self.pool.deadlines.discard(self)
-        self._let_go()
+        self._detach()
 
-    def _let_go(self) -> None:
+    def _detach(self) -> None:
         connection = self.connection
         if connection is None:
             self.pool.forget(self)
@@ -228,7 +228,7 @@ class HttpConnection:
         self._handshaken = True
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Parse what has come; what nobody has asked for (usually a 408 before the server closes) ends it."""
+        """Parse what has come; what comes without a request (usually a 408 before the server closes) ends it."""
         try:
             response = self._parser.feed(data)
         except AnswerMalformed as error:

@@ -89,8 +89,8 @@ class HostPool:
         "_counts",
         "_endpoint",
         "_factory",
-        "_heard",
         "_idle",
+        "_last_received",
         "_making",
         "_max_connections",
         "_max_waiting",
@@ -133,7 +133,7 @@ class HostPool:
         self._making = False
         self.silence = silence
         # when the last response came, and how many requests have timed out without a byte since then
-        self._heard = reactor.seconds()
+        self._last_received = reactor.seconds()
         self._unanswered = 0
         self.heads = HeadCache()
         self.emptied: Deferred[None] | None = None
@@ -197,7 +197,7 @@ class HostPool:
         elif self._closed:
             connection.close()
         else:
-            connection.idle_since = self._heard = self._reactor.seconds()
+            connection.idle_since = self._last_received = self._reactor.seconds()
             connection.maybe_stale = True
             self._unanswered = 0
             self._idle.append(connection)
@@ -209,7 +209,7 @@ class HostPool:
         connections count as dead, because a middlebox may have forgotten them. Their requests are sent again on new
         connections.
         """
-        if self._heard > connection.idle_since:
+        if self._last_received > connection.idle_since:
             return
         self._unanswered += 1
         if self._unanswered >= 2:

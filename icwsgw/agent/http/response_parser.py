@@ -24,7 +24,7 @@ CLOSE, INVALID and the end of the connection lead to CLOSED from any state. As w
 gives the parser what comes (:meth:`ResponseParser.feed`), performs what the state asks for, and does not decide
 anything about HTTP itself: IDLE means that the connection may carry another request, MUST_CLOSE that it may not.
 
-Bytes that nobody has asked for, or that follow a response, come from a server that counts wrongly. The parser would
+Bytes without a request, or after a response, come from a server that counts wrongly. The parser would
 take them for the start of the next response and give one request another's data, so the connection has to end.
 
 The parser accepts lines that end with LF alone, folded headers, empty lines before a head, and a blank after the size
@@ -225,7 +225,7 @@ class ResponseParser:
             self.state = TABLE[state, ParserEvent.DATA]
         elif state is _IDLE:
             self.state = TABLE[state, ParserEvent.DATA]
-            raise AnswerMalformed("data that nobody has asked for")
+            raise AnswerMalformed("data without a request")
         elif state >= _MUST_CLOSE:
             return None
         self._take(data)

@@ -70,5 +70,5 @@ class MinimalTreqClient(treq.client.HTTPClient):
         if options:
             raise TypeError(f"not for a fixed URL: {sorted(options)}")
         agent: Any = self._agent
-        asked: Deferred[Any] = agent.request(method.encode("ascii"), url.uri, headers, BytesProducer(data))
-        return asked.addCallback(WholeResponse, self._cookiejar)
+        response: Deferred[Any] = agent.request(method.encode("ascii"), url.uri, headers, BytesProducer(data))
+        return response.addCallback(WholeResponse, self._cookiejar)

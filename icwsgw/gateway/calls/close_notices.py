@@ -1,14 +1,15 @@
-"""Sends close notices: ``ws_close`` calls that tell a canister that a client has left.
+"""Sends close notices: ``ws_close`` calls, which report to a canister that a client has left.
 
-A canister that is not told keeps the client until its own keep-alive check, and addresses it in every acknowledgement
+A canister without one keeps the client until its own keep-alive check, and addresses it in every acknowledgement
 round. So a ``ws_close`` that fails for a reason that may pass, or that was signed with a wrong time, is signed again
 and sent again for :data:`icwsgw.core.close_notice.MAX_RETRY_SECONDS`. The canister's ``Err`` (it does not know the
 client) is as good as its ``Ok``.
 
 Canisters share the call slots for close notices (:mod:`icwsgw.core.call_slots`), so a canister whose calls hang does
 not delay the notices to others. A notice that pauses before its next attempt holds no slot. A notice that gets its slot
-so late that the canister must have found out by itself is dropped. At most ``--max-connections`` notices are kept, so
-that all clients can leave at once; beyond that the oldest is dropped, which most likely is for a canister that hangs.
+so late that the canister has removed the client by itself is dropped. At most ``--max-connections`` notices are kept,
+so that all clients can leave at once; beyond that the oldest is dropped, which most likely is for a canister that
+hangs.
 
 The state machine :mod:`icwsgw.core.close_notice` decides about each notice; this module performs its effects.
 """
@@ -41,10 +42,10 @@ _log = get_logger("close_notice")
 #: Close notices in flight at once, of which one canister may have half. If a call takes two seconds, that is 64 a
 #: second for one canister.
 MAX_IN_FLIGHT = 256
-_TOLD: dict[NoticeEffect, bool | None] = {
-    NoticeEffect.TELL_KNOWN: True,
-    NoticeEffect.TELL_NOT_KNOWN: False,
-    NoticeEffect.TELL_UNCERTAIN: None,
+_KNOWN: dict[NoticeEffect, bool | None] = {
+    NoticeEffect.NOTIFY_KNOWN: True,
+    NoticeEffect.NOTIFY_NOT_KNOWN: False,
+    NoticeEffect.NOTIFY_UNCERTAIN: None,
 }
 
 
@@ -129,15 +130,15 @@ class CloseNotices:
         answered: Callable[[bool | None], None] | None = None,
         before: Mapping[str, Any] | None = None,
     ) -> None:
-        """Tell ``canister`` that the client ``key`` has left.
+        """Report to ``canister`` that the client ``key`` has left.
 
         :param canister: the canister
         :param identity_index: the identity that the client was served by; it signs the call
         :param key: the client key, (raw principal, nonce)
         :param done: called once, however the notice ends
         :param session: the session's id, for logs
-        :param answered: called once, before ``done``, with whether the canister still knew the client; None if nobody
-            can tell
+        :param answered: called once, before ``done``, with whether the canister still knew the client; None if that
+            is unknown
         :param before: the notice's state in the process that has begun it (:meth:`written`), if that is another one
         :raises FormatError: that state is invalid
         """
@@ -188,7 +189,7 @@ class CloseNotices:
 
     def granted(self, close_notice: _CloseNotice) -> None:
         """Send a notice that has got its call slot, or drop it if it is too late for that."""
-        effects = close_notice.has_place(self._context.clock.seconds())
+        effects = close_notice.slot_granted(self._context.clock.seconds())
         if effects is SEND:
             self._send(close_notice)
         else:
@@ -207,9 +208,9 @@ class CloseNotices:
                 del self._all[close_notice]
                 self._context.metrics.ws_closes.inc(result)
                 close_notice.done()
-            elif effect in _TOLD:
+            elif effect in _KNOWN:
                 if close_notice.answered is not None:
-                    close_notice.answered(_TOLD[effect])
+                    close_notice.answered(_KNOWN[effect])
             elif effect is NoticeEffect.ENTER:
                 if close_notice.slot_queue.enter(close_notice):
                     self.granted(close_notice)
@@ -218,9 +219,9 @@ class CloseNotices:
                 close_notice.under_way = self._context.clock.callLater(
                     close_notice.pause, self._pause_over, close_notice
                 )
-            elif effect is NoticeEffect.GIVE_PLACE_BACK:
+            elif effect is NoticeEffect.RELEASE_SLOT:
                 close_notice.slot_queue.leave()
-            elif effect is NoticeEffect.FORGET_PLACE:
+            elif effect is NoticeEffect.LEAVE_QUEUE:
                 close_notice.slot_queue.forget(close_notice)
             elif effect is NoticeEffect.CANCEL:
                 under_way, close_notice.under_way = close_notice.under_way, None
@@ -318,7 +319,7 @@ class CloseNotices:
             _log.warn("ws_close dropped: queue full or expired", **about)
 
     def _worth_a_line(self, what: str, close_notice: _CloseNotice) -> bool:
-        """Whether the log rate limit allows a line: a canister that is gone may have had thousands of clients."""
+        """Whether the log rate limit allows a line: a canister that was deleted may have had thousands of clients."""
         return self._context.log_limiter.allows(what, close_notice.canister.text, self._context.clock.seconds())
 
 
@@ -329,6 +330,6 @@ def _nothing() -> None:
 def _passing(error: BaseException | None) -> bool:
     """Whether a call that failed with this error may succeed later."""
     if isinstance(error, HttpError):
-        # A refused expiry tells the replica's time, so the next attempt is signed with a better one.
+        # A refused expiry contains the replica's time, so the next attempt is signed with a better one.
         return error.retryable or refuses_expiry(error.detail)
     return isinstance(error, NotReady) or (isinstance(error, TransportError) and error.retryable)

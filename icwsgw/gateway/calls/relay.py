@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from icwsgw.agent.outcome import CallOutcome
 from icwsgw.core.call_answers import Answer
 from icwsgw.core.call_table import CallEffect, CallEvent, CallState, Effects, SendGate
-from icwsgw.core.client_calls import ALL_SENT, LAUNCHED, MIN_LIFE_NS, SUBMITTED, Asked, ClientCalls
+from icwsgw.core.client_calls import ALL_SENT, LAUNCHED, MIN_LIFE_NS, SUBMITTED, ClientCalls, RequestedPause
 from icwsgw.core.failure_source import side_of
 from icwsgw.core.messages import parse_envelope
 from icwsgw.core.relay_queue import RelayQueue
@@ -294,8 +294,8 @@ class Relay:
                 if _log.level <= DEBUG:
                     fields = {"canister": self._canister.text, "session": self._owner.id, "attempt": calls.attempts}
                     _log.debug(what, seconds=round(calls.pause, 3), error=error, **fields)
-            elif effect in _TOLD:
-                self._tell(effect, envelope, error)
+            elif effect in _NOTIFIED:
+                self._notify(effect, envelope, error)
             elif effect in _COUNTED:
                 self._count(effect)
             elif effect in _CANCELLED:
@@ -303,9 +303,9 @@ class Relay:
                 if under_way is not None:
                     # A cancelled call fails, and its errback gives the slot back.
                     under_way.cancel()
-            elif effect is CallEffect.GIVE_PLACE_BACK:
+            elif effect is CallEffect.RELEASE_SLOT:
                 self._slot_queue.leave()
-            elif effect is CallEffect.FORGET_PLACE:
+            elif effect is CallEffect.LEAVE_QUEUE:
                 self._slot_queue.forget(self)
             elif effect is CallEffect.ALL_SENT:
                 done, self._all_sent = self._all_sent, None
@@ -364,11 +364,11 @@ class Relay:
             self.sent = self._context.clock.seconds()
             self._submit()
 
-    def _tell(self, effect: CallEffect, envelope: ClientEnvelope | None, error: IcwsError | None) -> None:
-        """Tell the owner that a call has failed or has an unknown outcome."""
+    def _notify(self, effect: CallEffect, envelope: ClientEnvelope | None, error: IcwsError | None) -> None:
+        """Notify the owner that a call has failed or has an unknown outcome."""
         assert envelope is not None
         assert error is not None
-        unknown = effect is CallEffect.TELL_UNKNOWN or effect is CallEffect.TELL_EXPIRED_UNKNOWN
+        unknown = effect is CallEffect.NOTIFY_UNKNOWN or effect is CallEffect.NOTIFY_EXPIRED_UNKNOWN
         if self._spans is not None:
             self._spans.ended(envelope, "unknown" if unknown else error.cause, True)
         metrics = self._context.metrics
@@ -381,7 +381,7 @@ class Relay:
             self._owner.relay_failed(envelope, error)
 
     def _count(self, effect: CallEffect) -> None:
-        """Count calls of which the owner is not told."""
+        """Count calls of which the owner is not notified."""
         metrics = self._context.metrics
         if effect is CallEffect.COUNT_UNKNOWN:
             metrics.relays.inc("unknown")
@@ -399,8 +399,8 @@ class Relay:
         if envelope is None:
             return
         self._under_way = None
-        if not outcome.heard.end:
-            self._not_ended(envelope, outcome.heard, outcome.reject or _UNDER_WAY, None)
+        if not outcome.answer.end:
+            self._not_ended(envelope, outcome.answer, outcome.reject or _UNDER_WAY, None)
             return
         now = context.clock.seconds()
         took = now - calls.started
@@ -412,7 +412,7 @@ class Relay:
         metrics.relay_seconds.observe(took)
         if _log.level <= DEBUG:
             self._report("call ended", envelope, outcome=label, seconds=round(took, 3))
-        # The effects TELL_OUTCOME and NEXT, inlined: nearly every call ends here.
+        # The effects NOTIFY_OUTCOME and NEXT, inlined: nearly every call ends here.
         calls.ended(now)
         if self._spans is not None:
             self._spans.ended(envelope, label, refusal is not None or outcome.reject is not None)
@@ -436,20 +436,22 @@ class Relay:
             _log.failure("relaying a call failed", failure=failure, session=self._owner.id)
             error = IcwsError("internal error")
         retry_after = error.retry_after if isinstance(error, HttpError) else None
-        self._not_ended(envelope, _heard(error, calls.attempts), error, retry_after)
+        self._not_ended(envelope, _answer_of(error, calls.attempts), error, retry_after)
 
-    def _not_ended(self, envelope: ClientEnvelope, heard: Answer, error: IcwsError, retry_after: float | None) -> None:
+    def _not_ended(self, envelope: ClientEnvelope, answer: Answer, error: IcwsError, retry_after: float | None) -> None:
         context, self.last_error = self._context, error
-        asked = self._asked(envelope, retry_after) if retry_after else None
-        effects = self._calls.not_ended(heard, context.clock.seconds(), context.jitter, asked)
-        if asked is not None and not _EXPIRIES.isdisjoint(effects):
-            text = f"the network asks to wait {asked.bounded:.0f} s, the envelope expires in {asked.left:.0f} s"
+        requested = self._requested_pause(envelope, retry_after) if retry_after else None
+        effects = self._calls.not_ended(answer, context.clock.seconds(), context.jitter, requested)
+        if requested is not None and not _EXPIRIES.isdisjoint(effects):
+            text = f"the network asks to wait {requested.bounded:.0f} s, the envelope expires in {requested.left:.0f} s"
             error = Expired(text)
         self._perform(effects, envelope, error)
 
-    def _asked(self, envelope: ClientEnvelope, seconds: float) -> Asked:
+    def _requested_pause(self, envelope: ClientEnvelope, seconds: float) -> RequestedPause:
         context, expiry = self._context, envelope.ingress_expiry - MIN_LIFE_NS
-        return Asked(seconds, (expiry - context.network_ns()) / 1e9, (expiry - context.earliest_network_ns()) / 1e9)
+        return RequestedPause(
+            seconds, (expiry - context.network_ns()) / 1e9, (expiry - context.earliest_network_ns()) / 1e9
+        )
 
     def _report(self, what: str, envelope: ClientEnvelope, **fields: object) -> None:
         """Log a line with the call's request id, by which tools of the IC find the call."""
@@ -460,8 +462,8 @@ class Relay:
 _REPOSTS = "call in progress, resubmitting to get its outcome"
 _RETRIES = "call not accepted, retrying"
 _PAUSES = frozenset((CallEffect.RETRY, CallEffect.RESUBMIT))
-_EXPIRIES = frozenset((CallEffect.TELL_EXPIRED, CallEffect.TELL_EXPIRED_UNKNOWN))
-_TOLD = _EXPIRIES | {CallEffect.TELL_FAILED, CallEffect.TELL_UNKNOWN}
+_EXPIRIES = frozenset((CallEffect.NOTIFY_EXPIRED, CallEffect.NOTIFY_EXPIRED_UNKNOWN))
+_NOTIFIED = _EXPIRIES | {CallEffect.NOTIFY_FAILED, CallEffect.NOTIFY_UNKNOWN}
 _COUNTED = frozenset((CallEffect.COUNT_UNKNOWN, CallEffect.COUNT_ABANDONED))
 _CANCELLED = frozenset((CallEffect.CANCEL_CALL, CallEffect.CANCEL_PAUSE))
 _NO_ERROR = IcwsError("")
@@ -479,17 +481,17 @@ def _refusal(reply: bytes) -> CanisterRefused | None:
     return None
 
 
-def _heard(error: IcwsError, attempts: int) -> Answer:
-    """What a failed attempt tells: whether it may have arrived, and whether to try again.
+def _answer_of(error: IcwsError, attempts: int) -> Answer:
+    """What is known after a failed attempt: whether it may have arrived, and whether to try again.
 
     A 5xx of a proxy may hide a replica's answer that was lost.
     """
     if isinstance(error, HttpError):
         over = error.forbidden and attempts >= FORBIDDEN_ATTEMPTS
-        return Answer(arrived=error.status >= 500 or error.resent, again=error.retryable and not over)
+        return Answer(arrived=error.status >= 500 or error.resent, retryable=error.retryable and not over)
     if isinstance(error, TransportError):
-        return Answer(arrived=not isinstance(error, ConnectFailed), again=error.retryable)
-    return Answer(again=isinstance(error, NotReady))
+        return Answer(arrived=not isinstance(error, ConnectFailed), retryable=error.retryable)
+    return Answer(retryable=isinstance(error, NotReady))
 
 
 def request_of(body: bytes) -> str:

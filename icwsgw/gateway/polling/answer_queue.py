@@ -26,11 +26,11 @@ class SpentWork(Protocol):
     """Where the work for an answer is noted: :class:`icwsgw.gateway.polling.poll_budget.PollBudget`."""
 
     def answered(self, down: int, lost: int, now: float, seconds: float) -> None:
-        """An answer has been dealt with."""
+        """An answer was handled."""
 
 
 class AnswerHandler(Hashable, Protocol):
-    """Who has asked: :class:`icwsgw.gateway.polling.poller.Poller`."""
+    """The sender of a query: :class:`icwsgw.gateway.polling.poller.Poller`."""
 
     canister: Principal
     messages_down: int
@@ -40,7 +40,7 @@ class AnswerHandler(Hashable, Protocol):
     def poll_budget(self) -> SpentWork: ...
 
     def answered(self, reply: bytes, poll: InFlightPoll) -> None:
-        """Deal with an answer."""
+        """Handle an answer."""
 
 
 class AnswerQueue:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class BatchAcceptor:
     """Prepares the batches of one canister for one identity.
 
-    :param again: called when a batch that was not accepted should be asked for again
+    :param again: called when a batch that was not accepted should be polled again
     """
 
     __slots__ = ("_again", "_canister", "_given", "_made", "_readable", "_verifier")
@@ -39,7 +39,7 @@ class BatchAcceptor:
     def accept(self, batch: Batch) -> bool:
         """Verify a batch that has messages, and set the certificate that its clients can verify.
 
-        :returns: False if the batch has to be asked for again, since the certificate for clients is not known yet
+        :returns: False if the batch has to be polled again, since the certificate for clients is not known yet
         :raises CertificateInvalid: the batch is invalid
         """
         if self._verifier is not None and not self._verifier.check(batch, self._again):

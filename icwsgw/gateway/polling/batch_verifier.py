@@ -34,7 +34,7 @@ class BatchVerifier:
     def check(self, batch: Batch, again: Callable[[], None]) -> bool:
         """Verify certificate, tree and contents.
 
-        :param again: called when the batch should be asked for again, if it cannot be verified yet
+        :param again: called when the batch should be polled again, if it cannot be verified yet
         :returns: False if it cannot: it is not known yet whether the canister is on the root subnet, whose certificate
             it has
         :raises CertificateInvalid: the batch is invalid, or there is no root key yet
@@ -52,14 +52,14 @@ class BatchVerifier:
         root_subnet = self._context.network.root_subnet
         holds = root_subnet.holds(self._canister)
         if holds is None:
-            root_subnet.ask(self._canister).addCallbacks(lambda _: again(), self._unknown)
+            root_subnet.look_up(self._canister).addCallbacks(lambda _: again(), self._unknown)
             return False
         if not holds:
             raise CertificateInvalid(f"a certificate of the root subnet, whose canister {self._canister} is not")
         return True
 
     def _unknown(self, reason: Failure) -> None:
-        # The next poll asks again.
+        # The next poll tries again.
         _log.debug("subnet of the canister unknown", error=reason.value, canister=self._canister.text)
 
     def _check(self, batch: Batch) -> None:

@@ -32,9 +32,9 @@ class ClientGroup:
     :ivar waiting: those of them to which the canister has not spoken yet
     :ivar closing: all sessions are being closed
     :ivar held_clients: the quota of the canister for messages of its clients; None: there is none
-    :ivar suspects: sessions that may have missed skipped messages; the next message to each tells
-    :ivar undecided: sessions of which it is unknown whether the canister has replaced them, and whom to tell of the
-        canister's next message to them (:mod:`icwsgw.gateway.replacements`)
+    :ivar suspects: sessions that may have missed skipped messages; the next message to each shows it
+    :ivar undecided: sessions of which it is unknown whether the canister has replaced them, and what to call with its
+        next message to them (:mod:`icwsgw.gateway.replacements`)
     :ivar senders: raw principal -> the session that the canister accepted last for it
     :ivar messages_up: messages of clients to the canister so far
     :ivar messages_down: messages of the canister that were delivered so far

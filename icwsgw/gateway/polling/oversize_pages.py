@@ -18,7 +18,7 @@ class OversizePages:
     """The search of one poller.
 
     :param canister: its id, for the log
-    :ivar search: the search, which :class:`icwsgw.core.poll_machine.Polling` asks for the next nonce
+    :ivar search: the search, from which :class:`icwsgw.core.poll_machine.Polling` gets the next nonce
     """
 
     __slots__ = ("_canister", "_context", "search")
@@ -43,7 +43,7 @@ class OversizePages:
         if poll.anchor is None:
             self.search.fitted(poll.nonce, cursor.next)
 
-    def gone(self, first: int, beyond: int, now: float) -> None:
+    def deleted(self, first: int, beyond: int, now: float) -> None:
         """Report that the canister has deleted messages before they were read."""
         context = self._context
         context.metrics.gaps.inc(beyond - first)

@@ -21,7 +21,7 @@ from icwsgw.observe.logs import get_logger
 
 _log = get_logger("poller")
 
-#: After an executed call, a newcomer that says nothing gets so many extra polls, each after twice the pause of the one
+#: After an executed call, a newcomer that sends nothing gets so many extra polls, each after twice the pause of the one
 #: before.
 NEWCOMER_LOOKS = 5
 #: Queries from the same nonce in flight at once, of a canister and of a newcomer.
@@ -133,7 +133,7 @@ class PollBudget:
             place.leave()
 
     def look_again(self) -> float | None:
-        """Seconds until an extra poll of a newcomer that has said nothing; None if the ticks suffice."""
+        """Seconds until an extra poll of a newcomer that has sent nothing; None if the ticks suffice."""
         if self._place is None or not self.looks:
             return None
         self.looks -= 1

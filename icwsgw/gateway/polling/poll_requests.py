@@ -1,6 +1,6 @@
 """The queries of one poller: those in flight, and signed requests that are used again while they are valid.
 
-An idle canister is asked the same query at every tick, which then costs no signature.
+An idle canister gets the same query at every tick, which then costs no signature.
 """
 
 from __future__ import annotations

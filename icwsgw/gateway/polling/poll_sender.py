@@ -64,7 +64,7 @@ class PollSender:
         polling.in_flight[poll] = None
         poll.take(budget.slot_queue)
         if budget.quota is not None:
-            budget.quota.asked(now)
+            budget.quota.sent(now)
         self.last_sent = now
         context, owner = self._context, self._owner
         if owner.backoff.failures:

@@ -28,14 +28,14 @@ PHASES = 16
 FOLLOW_UP = "follow_up"
 
 
-class Pulse(IntEnum):
+class TickState(IntEnum):
     """The state of a poller's ticks."""
 
     NEW = 0
     """They have not begun."""
-    RESTING = 1
+    PAUSED = 1
     """They begin, or continue, after a pause."""
-    BEATING = 2
+    TICKING = 2
     """They come at each interval."""
     STOPPED = 3
     """There are none any more, nor wakes."""
@@ -48,7 +48,7 @@ class PollTimer:
     :param tick: called at each tick, with the time
     :param woken: called at each wake, with the time and the cause
     :param of: the canister, for logs
-    :ivar held: tells whether a quota holds the poller, so that ticks and wakes do nothing; None: there is no quota
+    :ivar held: returns whether a quota holds the poller, so that ticks and wakes do nothing; None: there is no quota
     """
 
     __slots__ = (
@@ -58,8 +58,8 @@ class PollTimer:
         "_loop",
         "_of",
         "_poll_schedule",
-        "_pulse",
         "_rest",
+        "_state",
         "_tick",
         "_wake",
         "_woken",
@@ -81,10 +81,10 @@ class PollTimer:
         self._poll_schedule: PollSchedule | None = None
         self._wake: Timer | None = None
         self._cause = ""
-        self._pulse = Pulse.NEW
-        # the timer of RESTING
+        self._state = TickState.NEW
+        # the timer of PAUSED
         self._rest: Timer | None = None
-        self._loop = LoopingCall(self._beat)
+        self._loop = LoopingCall(self._on_tick)
         self._loop.clock = cast(Any, clock)
         self._of = of
         self.held: Callable[[float], bool] | None = None
@@ -93,7 +93,7 @@ class PollTimer:
         """Start the ticks, at one of :data:`PHASES` instants of the interval.
 
         :param phase: which of them, in [0, 1)
-        :param poll_schedule: says which ticks poll; None: all
+        :param poll_schedule: decides which ticks poll; None: all
         """
         self._poll_schedule = poll_schedule
         instant = int(phase * PHASES) * self._interval / PHASES
@@ -101,11 +101,11 @@ class PollTimer:
         self._rest_for(delay)
 
     def _rest_for(self, seconds: float) -> None:
-        self._pulse = Pulse.RESTING
+        self._state = TickState.PAUSED
         self._rest = self._clock.callLater(seconds, self._start_loop)
 
     def _start_loop(self) -> None:
-        self._pulse, self._rest = Pulse.BEATING, None
+        self._state, self._rest = TickState.TICKING, None
         self._loop.start(self._interval, now=True)
 
     def hasten(self) -> None:
@@ -116,9 +116,9 @@ class PollTimer:
 
     def stop(self) -> None:
         """Stop ticks and wakes."""
-        if self._pulse is Pulse.BEATING:
+        if self._state is TickState.TICKING:
             self._loop.stop()
-        self._pulse = Pulse.STOPPED
+        self._state = TickState.STOPPED
         for timer in (self._rest, self._wake):
             if timer is not None:
                 timer.cancel()
@@ -129,7 +129,7 @@ class PollTimer:
 
         :param cause: a label of the metric of wakes
         """
-        if self._pulse is Pulse.STOPPED:
+        if self._state is TickState.STOPPED:
             return
         call = self._wake
         if call is None:
@@ -145,7 +145,7 @@ class PollTimer:
         if self.held is None or not self.held(now):
             self._woken(now, self._cause)
 
-    def _beat(self) -> None:
+    def _on_tick(self) -> None:
         now = self._clock.seconds()
         if self.held is not None and self.held(now):
             # Before a poll is booked that others can use.

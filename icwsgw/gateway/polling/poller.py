@@ -1,7 +1,7 @@
 """Polls one canister with ``ws_get_messages`` and delivers its messages to its clients.
 
 Each tick of the poll timer starts to read the queue: polls are sent from the cursor's nonce, several at once while the
-queue is long, until an answer says that the queue ends. Ticks overlap if a query takes longer than the interval, so a
+queue is long, until an answer shows that the queue ends. Ticks overlap if a query takes longer than the interval, so a
 slow or hanging query delays nobody: the next one is in flight already. Between ticks, :meth:`Poller.wake` polls at
 once: after a call of a client was executed, and shortly after messages were found.
 
@@ -46,7 +46,7 @@ _log = get_logger("poller")
 
 #: Seconds between two wakes at least, so that calls that are executed together share a poll.
 MIN_WAKE_GAP = 0.01
-#: Messages, and bytes of their frames, that are taken from one answer; the rest is asked for again. Each frame contains
+#: Messages, and bytes of their frames, that are taken from one answer; the rest is polled again. Each frame contains
 #: the answer's certificate and tree, so an answer of 3 MiB could become gigabytes.
 MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 2_000, 4 << 20
 
@@ -137,7 +137,7 @@ class Poller(ClientGroup):
         }
 
     def read(self, document: Mapping[str, Any]) -> None:
-        """Take the state of a document before anything was asked.
+        """Take the state of a document before any query is sent.
 
         :raises FormatError: a value is of the wrong kind
         """
@@ -173,9 +173,9 @@ class Poller(ClientGroup):
             self._poll(now, overlap=True)
 
     def _tick(self, now: float) -> None:
-        backoff, asked = self.backoff, self._context.host_backoff
-        if asked.until > backoff.host_until:
-            backoff.join(now, asked.until)
+        backoff, host = self.backoff, self._context.host_backoff
+        if host.until > backoff.host_until:
+            backoff.join(now, host.until)
         side = self._grace_periods.ended(now, self.poll_budget.poll_schedule.interval) if backoff.failures else None
         if side is not None:
             if not self.closing:
@@ -259,7 +259,7 @@ class Poller(ClientGroup):
         if not isinstance(error, IcwsError):
             _log.failure("polling failed", failure=failure, canister=self.canister.text)
         if poll.anchor is not None and too_large(error):
-            # All that this tells is that there are messages from the anchor on; the newest message is the better
+            # This shows only that there are messages from the anchor on; the newest message is the better
             # anchor.
             self._metrics.queries.inc("rejected")
             self._polling.resumed, self._reset_detector.anchor = False, self.cursor.last
@@ -362,10 +362,10 @@ class Poller(ClientGroup):
         self._sender.drop_all()
         if not resumed:
             self._metrics.resets.inc()
-            gone = [session for session in self.sessions.values() if session.state >= State.OPEN]
+            forgotten = [session for session in self.sessions.values() if session.state >= State.OPEN]
             if self._context.log_limiter.allows("reset", self.canister.text, now):
-                _log.warn("canister was reset", canister=self.canister.text, clients=len(gone))
-            in_batches(self._clock, gone, lambda session: session.canister_gone())
+                _log.warn("canister was reset", canister=self.canister.text, clients=len(forgotten))
+            in_batches(self._clock, forgotten, lambda session: session.canister_reset())
         if not self._stopped:
             self._poll(now, overlap=True)
 
@@ -388,7 +388,7 @@ class Poller(ClientGroup):
             if self._reset_detector.anchor is None:
                 self._reset_detector.begin(cursor.last, now)
             if taken.former:
-                # The next tick asks again.
+                # The next tick polls again.
                 _log.debug("answer from before the reset ignored", nonce=start, canister=self.canister.text)
                 return
             self._deliver(batch, taken, poll)
@@ -399,7 +399,7 @@ class Poller(ClientGroup):
             if found and self._reorder_buffer.kept:
                 self._catch_up(now, poll)
         if not found and start != before:
-            # It was about old messages, or beyond the end: it tells nothing about the length of the queue.
+            # It was about old messages, or beyond the end: it shows nothing about the length of the queue.
             return
         # An answer without new messages must not lead to the next query at once: that might bring the same again.
         useful = self.messages_down > reached
@@ -445,7 +445,7 @@ class Poller(ClientGroup):
             metrics.duplicates.inc(taken.duplicates)
         if taken.lost is not None:
             self.close_skipped()
-            self._oversize_pages.gone(*taken.lost, self._clock.seconds())
+            self._oversize_pages.deleted(*taken.lost, self._clock.seconds())
         if not taken.deliver:
             return
         spans = () if self._spans is None else self._spans.relaying(poll, taken.deliver, self.sessions)

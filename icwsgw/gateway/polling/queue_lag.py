@@ -39,7 +39,7 @@ class QueueLag:
     def look(self, content: bytes, context: Context) -> None:
         """Measure the lag by the newest message of an answer.
 
-        :param content: the message as the CDK encoded it; one in another form tells nothing
+        :param content: the message as the CDK encoded it; one in another form has no timestamp
         """
         now = context.clock.seconds()
         if now - self._looked < EVERY or len(content) > LONGEST:

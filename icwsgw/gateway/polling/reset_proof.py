@@ -24,18 +24,18 @@ class ResetProof(Written):
         self._canister = canister
         self._witnessed: float | None = None
 
-    def holds(self, batch: Batch, now: float, asked: float) -> bool:
+    def holds(self, batch: Batch, now: float, sent: float) -> bool:
         """Whether an answer proves a reset.
 
         :param now: monotonic seconds
-        :param asked: when the query was sent, monotonic seconds
+        :param sent: when the query was sent, monotonic seconds
         :raises CertificateInvalid: its certificate, tree or contents are invalid
         """
         if self._context.network.root_key:
             # If it cannot be verified yet, the next probe shows the same.
             return BatchVerifier(self._context, self._canister).check(batch, lambda: None)
         first, self._witnessed = self._witnessed, now
-        return first is not None and asked >= first
+        return first is not None and sent >= first
 
     def contradicted(self) -> None:
         """There was no reset, or it is over: earlier answers do not count any more."""

@@ -78,7 +78,7 @@ def value_to_json(value: Any, kind: Type) -> Any:
 def value_from_json(value: Any, kind: Type) -> Any:
     """Return a value that was read from JSON as a value of a type.
 
-    :raises FormatError: it does not fit; the text says what is expected
+    :raises FormatError: it does not fit; the text names what is expected
     """
     kind = resolve(kind)
     if isinstance(kind, Opt):

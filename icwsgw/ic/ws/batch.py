@@ -49,7 +49,7 @@ class Batch:
     :ivar messages: the messages, in the order of the queue
     :ivar cert: the certificate; empty without messages
     :ivar tree: the witness of the messages in the canister's certified tree; empty without messages
-    :ivar end_of_queue: whether the queue has no messages after these; None: the canister does not tell
+    :ivar end_of_queue: whether the queue has no messages after these; None: the canister does not send it
     """
 
     __slots__ = ("cert", "end_of_queue", "messages", "tree")
@@ -94,7 +94,7 @@ _heads = CandidHeadCache([(_GET_HEADS[form], form) for form in (_PLAIN, _OPTIONA
 
 
 def encode_get_messages(nonce: int) -> bytes:
-    """Encode the argument of ``ws_get_messages``, which asks for messages from a nonce on.
+    """Encode the argument of ``ws_get_messages``, which gets messages from a nonce on.
 
     :raises OverflowError: the nonce does not fit in 64 bits
     """

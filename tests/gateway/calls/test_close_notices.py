@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.agent.outcome import CallOutcome, OutcomeKind
-from icwsgw.core.close_notice import FOUND_OUT_SECONDS, MAX_RETRY_SECONDS
+from icwsgw.core.close_notice import MAX_RETRY_SECONDS, OBSOLETE_SECONDS
 from icwsgw.errors import ConnectionLost, HttpError
 from icwsgw.gateway.calls.close_notices import MAX_IN_FLIGHT, CloseNotices
 from icwsgw.ic.envelope import verify_envelope
@@ -269,7 +269,7 @@ def test_one_that_has_waited_until_its_canister_must_have_found_out_is_not_sent_
     for number in range(MAX_IN_FLIGHT):
         close_notices.enqueue(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
     hanging = list(network.calls)
-    clock.advance(FOUND_OUT_SECONDS)
+    clock.advance(OBSOLETE_SECONDS)
     close_notices.enqueue(CANISTER, 0, (KEY[0], 9999), lambda: done.append(9999))
     hanging[0].answer(REPLIED_OK)
     # all that waited as long are over, and the place is for who came later

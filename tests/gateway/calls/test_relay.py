@@ -11,7 +11,7 @@ from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
 from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome, call_outcome
-from icwsgw.core.call_answers import REFUSED_REPETITIONS, RESUBMIT_SECONDS, TRANSIENT_ATTEMPTS
+from icwsgw.core.call_answers import REFUSED_RESUBMISSIONS, RESUBMIT_SECONDS, TRANSIENT_ATTEMPTS
 from icwsgw.core.messages import ClientEnvelope
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.errors import (
@@ -185,14 +185,14 @@ def test_a_refusal_after_an_attempt_whose_answer_was_lost_proves_nothing(lost: I
     network.calls[1].answer(HttpError(429))
     clock.advance(5)
     # it is asked for a few times more: whoever posts the envelope gets the certificate
-    for number in range(2, 2 + REFUSED_REPETITIONS):
+    for number in range(2, 2 + REFUSED_RESUBMISSIONS):
         assert owner.events == []
         network.calls[number].answer(refusal)
         clock.advance(RESUBMIT_SECONDS)
     ((body, what, error),) = owner.events
     assert (body, what) == (b"1", "unknown")
     assert error in (refusal, getattr(refusal, "reject", None))
-    assert bodies(network) == [*[b"1"] * (2 + REFUSED_REPETITIONS), b"2"]
+    assert bodies(network) == [*[b"1"] * (2 + REFUSED_RESUBMISSIONS), b"2"]
     # the doubt was about that one alone
     network.calls[-1].answer(HttpError(400))
     assert len(owner.events[1]) == 2
@@ -402,7 +402,7 @@ def test_an_envelope_is_not_tried_for_longer_than_any_may_live_whatever_the_time
 def test_an_answer_that_is_too_long_was_given_to_a_call_that_was_taken() -> None:
     relay, owner, network, clock = opened()
     relay.send(envelope(1))
-    for _ in range(REFUSED_REPETITIONS):
+    for _ in range(REFUSED_RESUBMISSIONS):
         network.calls[-1].answer(AnswerTooLarge("4 MB"))
         clock.advance(RESUBMIT_SECONDS)
     assert owner.events[0][1] == "unknown"
@@ -702,7 +702,7 @@ def test_what_is_dropped_is_counted() -> None:
     [
         (REPLIED_OK, {}),
         (replied_err("no"), {"canister": 1}),
-        (HttpError(400, "no such canister", word="canister_not_found"), {"canister": 1}),
+        (HttpError(400, "no such canister", error_cause="canister_not_found"), {"canister": 1}),
         (HttpError(403, "banned"), {"network": 1}),
     ],
 )

@@ -35,5 +35,5 @@ def test_what_is_lost_is_counted() -> None:
     context, _, _ = make_context()
     oversize_pages = OversizePages(context, "aaaaa-aa", OversizeSearch())
     oversize_pages.lost(3, 7, 2)
-    oversize_pages.gone(7, 9, 0.0)
+    oversize_pages.deleted(7, 9, 0.0)
     assert context.metrics.gaps.value == 6

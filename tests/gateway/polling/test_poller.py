@@ -48,7 +48,7 @@ class Session:
     def end(self, code: int, text: str) -> None:
         self.ended.append((code, text))
 
-    def canister_gone(self) -> None:
+    def canister_reset(self) -> None:
         self.gone = True
 
 
