@@ -39,7 +39,8 @@ from icwsgw.config.addresses import normalise, private
 from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.identity_assignment import IdentityAssignment
-from icwsgw.core.request_budget import RequestBudget, RequestKind
+from icwsgw.core.request_budget import RequestBudget
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context

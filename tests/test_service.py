@@ -33,7 +33,7 @@ from icwsgw.admin.control import Overrides
 from icwsgw.agent.http.url import Url
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.network_time import WITNESSES, Evidence
-from icwsgw.core.request_budget import RequestKind
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.errors import ConfigError, ConnectFailed, HttpError
 from icwsgw.ic.envelope import query_content, sign_request

@@ -1,15 +1,8 @@
 """Limits the requests a second from one process to one network (decision 0034).
 
 Boundary nodes accept a number of requests a second from one address and then ban it for minutes, which looks like a
-network failure. So there is one budget, and each kind of request has a share of it that no other kind can take:
-
-    BEAT     6/16  polls at the ticks of all pollers
-    EXTRA    2/16  wakes, follow-ups, further polls of a long queue, reads of state
-    CALL     4/16  messages of clients; each attempt counts
-    CLOSE    1/16  ws_close
-    OPEN     2/16  ws_open, which unauthenticated clients cause; it has a rate limit of its own besides
-    EAGER    1/16  messages of clients that have sent within the last second
-    OWN      -     the agent's own: status, keys, delegations, time, and what is resent at once to another endpoint
+network failure. So there is one budget, and each kind of request (:mod:`icwsgw.core.request_kind`) has a share of it
+that no other kind can take.
 
 The agent's own requests are rare and never wait: each is charged to the share with most tokens.
 
@@ -17,10 +10,9 @@ A share is a token bucket of one second. A kind without tokens borrows from a sh
 ws_open: three quarters) and in which nobody waits. So nothing is left unused, and a kind that becomes active again
 finds half a second's worth of its share.
 
-Ticks do not ask for tokens; they are scheduled: each poll schedules the poller's next one, an interval later or after
-the last one that is scheduled. So if there are too many pollers, all of them poll less often, evenly spread. Together
-they take three quarters of the budget at most, and a quarter while calls wait. *Newcomers*, canisters that have not
-spoken to any client yet, have a small schedule of their own, since unauthenticated clients may have made them up.
+Polls at ticks do not wait for tokens; they are scheduled (:mod:`icwsgw.core.poll_schedule`). Together they take three
+quarters of the budget at most, and a quarter while calls wait. *Newcomers*, canisters that have not spoken to any
+client yet, have a small schedule of their own, since unauthenticated clients may have made them up.
 
 Calls, ws_close and ws_open without a token wait in a queue each, in which canisters (for ws_open: addresses) are served
 round-robin, and of one canister its clients: who has not sent lately goes first. Callers limit what may wait. The queue
@@ -33,48 +25,29 @@ Times are in seconds of one clock.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from enum import IntEnum
 from typing import Any, Protocol
 
 from icwsgw.core.fair_queue import FairQueue
+from icwsgw.core.poll_schedule import PollSchedule, SharedSchedule
+from icwsgw.core.request_kind import WAITING, WEIGHTS, RequestKind
 from icwsgw.core.written_state import Document, Written, read_as
 
-
-class RequestKind(IntEnum):
-    """The kinds of requests to the network."""
-
-    BEAT = 0
-    EXTRA = 1
-    CALL = 2
-    CLOSE = 3
-    OPEN = 4
-    EAGER = 5
-    OWN = 6
-
-
-#: Sixteenths of the budget by kind; OWN has none.
-WEIGHTS = (6, 2, 4, 1, 2, 1)
 #: The share of the budget that ticks take at most while no call waits.
-MOST_BEATS = 0.75
+MOST_TICKS = 0.75
 #: The same while calls wait, or ticks owe tokens: less than their share, so that they pay back.
-HELD_BEATS = 0.25
+HELD_TICKS = 0.25
 #: Seconds of its share that a kind may use at once after a quiet time.
 BURST_SECONDS = 1.0
 #: Polls a second of all newcomers together: without a budget, and as a part of the budget.
-NEWCOMER_BEATS, NEWCOMER_PART = 50.0, 1 / 16
+NEWCOMER_TICKS, NEWCOMER_PART = 50.0, 1 / 16
 #: A client that has sent within so many seconds is EAGER.
 EAGER_SECONDS = 1.0
 #: Seconds of ws_open that may wait: half of the time that a client waits.
-OPEN_LINE_SECONDS = 30.0
-LEAST_OPEN_LINE = 32
-#: Maximum number of ticks that are left out at once: a poll may become due earlier than it was scheduled.
-LONGEST_REST = 10
+OPEN_QUEUE_SECONDS = 30.0
+LEAST_OPEN_QUEUE = 32
 #: Maximum seconds between two looks at the queues: what others will leave cannot be predicted.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 
-#: Kinds that may wait, in order of precedence.
-WAITING = (RequestKind.CALL, RequestKind.CLOSE, RequestKind.EAGER, RequestKind.OPEN)
-_NEVER = float("-inf")
 # Looking up a member of an enum costs as much as a call.
 _OPEN = RequestKind.OPEN
 
@@ -89,7 +62,9 @@ class BudgetWaiter(Hashable, Protocol):
 class _Bucket(Written):
     """The tokens of one kind.
 
+    :ivar line: the calls that wait for a token
     :ivar lends_from: the level above which others may borrow
+    :ivar lends_late: the same for ws_open and eager clients
     """
 
     __slots__ = ("depth", "lends_from", "lends_late", "level", "line", "rate", "stamp")
@@ -116,49 +91,6 @@ class _Bucket(Written):
         return level
 
 
-class _SlotSchedule:
-    """The scheduled polls of some pollers, one after the other.
-
-    :ivar pollers: number of pollers
-    """
-
-    __slots__ = ("_booked", "gap", "pollers", "tick")
-
-    def __init__(self, gap: float, tick: float) -> None:
-        self.gap = gap
-        self.tick = tick
-        self.pollers = 0
-        self._booked = _NEVER
-
-    @property
-    def interval(self) -> float:
-        return max(self.tick, self.pollers * self.gap)
-
-    @property
-    def last(self) -> float | None:
-        return None if self._booked == _NEVER else self._booked
-
-    @last.setter
-    def last(self, booked: float) -> None:
-        self._booked = booked
-
-    def book(self, soonest: float) -> float:
-        booked = self._booked
-        if booked <= soonest:
-            self._booked = soonest + self.gap
-            return soonest
-        self._booked = booked + self.gap
-        booked -= self.tick
-        return booked if booked > soonest else soonest
-
-    def forget(self) -> None:
-        self._booked = _NEVER
-
-    def leave(self) -> None:
-        self.pollers -= 1
-        self._booked -= self.gap
-
-
 class RequestBudget:
     """The budget of one process.
 
@@ -169,7 +101,7 @@ class RequestBudget:
     :ivar tick: the polling interval in seconds
     :ivar sent: number of requests that were sent, by kind
     :ivar held: how often a request had to wait, by kind
-    :ivar held_beats: ticks without a poll because there are too many pollers
+    :ivar held_ticks: ticks without a poll because there are too many pollers
     :ivar held_wakes: wakes that had to wait
     :ivar held_queries: further polls of long queues that had to wait
     """
@@ -181,8 +113,8 @@ class RequestBudget:
         "_own_opens",
         "_regular",
         "held",
-        "held_beats",
         "held_queries",
+        "held_ticks",
         "held_wakes",
         "newcomers",
         "per_second",
@@ -193,14 +125,14 @@ class RequestBudget:
 
     def __init__(self, per_second: float | None, interval: float, opens: float | None = None) -> None:
         self.per_second = per_second
-        self.held_beats = self.held_wakes = self.held_queries = 0
+        self.held_ticks = self.held_wakes = self.held_queries = 0
         self.sent, self.held = [0] * len(RequestKind), [0] * len(RequestKind)
         self.tick = interval
         self.slack = interval / 2
         self._buckets = tuple(_Bucket((per_second or 0.0) * share / sum(WEIGHTS)) for share in WEIGHTS)
         self._own_opens = None if opens is None else _Bucket(opens)
-        self._regular = _SlotSchedule(0.0, interval)
-        self.newcomers = _SlotSchedule(0.0, interval)
+        self._regular = SharedSchedule(0.0, interval)
+        self.newcomers = SharedSchedule(0.0, interval)
         self._set_gaps(opens)
 
     def change(self, per_second: float | None, opens: float | None, now: float) -> None:
@@ -215,26 +147,26 @@ class RequestBudget:
             own.set_rate(opens)
         self._set_gaps(opens)
         if per_second is None:
-            self._regular.forget()
+            self._regular.clear()
 
     def _set_gaps(self, opens: float | None) -> None:
         per_second = self.per_second
         most = opens if opens is not None else per_second or 0.0
-        self._most_opens = max(LEAST_OPEN_LINE, int(most * OPEN_LINE_SECONDS))
-        self._base_gap = self._regular.gap = 0.0 if per_second is None else 1 / (per_second * MOST_BEATS)
-        newcomers = NEWCOMER_BEATS if per_second is None else min(NEWCOMER_BEATS, per_second * NEWCOMER_PART)
+        self._most_opens = max(LEAST_OPEN_QUEUE, int(most * OPEN_QUEUE_SECONDS))
+        self._base_gap = self._regular.gap = 0.0 if per_second is None else 1 / (per_second * MOST_TICKS)
+        newcomers = NEWCOMER_TICKS if per_second is None else min(NEWCOMER_TICKS, per_second * NEWCOMER_PART)
         self.newcomers.gap = 1 / newcomers
 
     # the handover to another process
 
     def written(self) -> Document:
         """The tokens and the last scheduled polls as plain values, without the calls that wait."""
-        names = [kind.name.lower() for kind in RequestKind]
+        names = [kind.label for kind in RequestKind]
         return {
             "tokens": {name: bucket.written() for name, bucket in zip(names, self._buckets, strict=False)},
             "opens": self._own_opens and self._own_opens.written(),
-            "booked": self._regular.last,
-            "booked_newcomers": self.newcomers.last,
+            "booked": self._regular.next,
+            "booked_newcomers": self.newcomers.next,
         }
 
     def read(self, document: Mapping[str, Any]) -> None:
@@ -244,7 +176,7 @@ class RequestBudget:
         """
         tokens = document.get("tokens", {})
         for kind, bucket in zip(RequestKind, self._buckets, strict=False):
-            bucket.read(tokens.get(kind.name.lower(), {}))
+            bucket.read(tokens.get(kind.label, {}))
         opens = document.get("opens")
         if self._own_opens is not None and opens is not None:
             self._own_opens.read(opens)
@@ -257,9 +189,9 @@ class RequestBudget:
         for name, schedule in (("booked", self._regular), ("booked_newcomers", self.newcomers)):
             last = document.get(name)
             if last is not None:
-                schedule.last = read_as(float, last, name)
+                schedule.next = read_as(float, last, name)
 
-    # beats
+    # polls at ticks
 
     @property
     def pollers(self) -> int:
@@ -273,26 +205,26 @@ class RequestBudget:
 
     @property
     def stretched(self) -> bool:
-        """Whether polls are less frequent than the polling interval asks for."""
+        """Whether polls are less frequent than at each tick."""
         return self.interval > self.tick
 
     def join(self, now: float, newcomer: bool = False) -> PollSchedule:
         """A poller starts."""
-        bookings = self.newcomers if newcomer else self._regular
-        bookings.pollers += 1
-        return PollSchedule(self, bookings, bookings.book(now))
+        shared = self.newcomers if newcomer else self._regular
+        shared.pollers += 1
+        return PollSchedule(self, shared, shared.schedule(now))
 
-    def accept(self, turns: PollSchedule, now: float) -> None:
+    def accept(self, schedule: PollSchedule, now: float) -> None:
         """A canister is no newcomer any more."""
-        if turns.bookings is self.newcomers:
+        if schedule.shared is self.newcomers:
             self.newcomers.leave()
-            turns.bookings = self._regular
+            schedule.shared = self._regular
             self._regular.pollers += 1
-            turns.due = self._regular.book(now)
+            schedule.due = self._regular.schedule(now)
 
-    def leave(self, turns: PollSchedule) -> None:
+    def leave(self, schedule: PollSchedule) -> None:
         """A poller stops, and its scheduled poll is free."""
-        turns.bookings.leave()
+        schedule.shared.leave()
 
     # requests that never wait
 
@@ -315,7 +247,7 @@ class RequestBudget:
 
     def _lender(self, kind: RequestKind, now: float) -> _Bucket | None:
         late = kind is RequestKind.OPEN or kind is RequestKind.EAGER
-        if kind is not RequestKind.BEAT and self._buckets[RequestKind.BEAT].refill(now) < 0:
+        if kind is not RequestKind.TICK and self._buckets[RequestKind.TICK].refill(now) < 0:
             # Ticks have borrowed more than there was.
             return None
         for other, bucket in enumerate(self._buckets):
@@ -340,8 +272,8 @@ class RequestBudget:
             if bucket.refill(now) < 1:
                 bucket = self._lender(kind, now) or bucket
         bucket.level = max(bucket.level - 1, -bucket.depth)
-        if kind is RequestKind.BEAT or kind is RequestKind.OWN:
-            self._pace_beats()
+        if kind is RequestKind.TICK or kind is RequestKind.OWN:
+            self._pace_ticks()
 
     def extras(self, now: float, wanted: int) -> int:
         """Take up to ``wanted`` tokens for further polls; returns how many."""
@@ -391,7 +323,7 @@ class RequestBudget:
         """
         self.held[kind] += 1
         self._buckets[kind].line.add(flow, waiter, rank)
-        self._pace_beats()
+        self._pace_ticks()
 
     def forget(self, kind: RequestKind, flow: Hashable, waiter: BudgetWaiter) -> None:
         """A call does not wait any more."""
@@ -411,7 +343,7 @@ class RequestBudget:
         return None
 
     def pause(self, now: float) -> float | None:
-        """Seconds until a waiting call may be sent; None if none waits."""
+        """Seconds until the next look at the queues; None if no call waits."""
         soonest: float | None = None
         for kind in WAITING:
             bucket = self._buckets[kind]
@@ -428,72 +360,11 @@ class RequestBudget:
         """Number of waiting calls."""
         return len(self._buckets[kind].line)
 
-    def _pace_beats(self) -> None:
+    def _pace_ticks(self) -> None:
         """Give the polls at ticks what calls leave, less what they have borrowed."""
         if self.per_second is None:
             return
-        bucket, regular = self._buckets[RequestKind.BEAT], self._regular
+        bucket, regular = self._buckets[RequestKind.TICK], self._regular
         owes = bucket.level < (-bucket.depth / 2 if regular.gap == self._base_gap else 0.0)
         held = owes or self._buckets[RequestKind.CALL].line.size > 0 or self._buckets[RequestKind.EAGER].line.size > 0
-        regular.gap = 1 / (self.per_second * HELD_BEATS) if held else self._base_gap
-
-
-class PollSchedule:
-    """The schedule of one poller.
-
-    :ivar due: seconds when its next poll is due
-    :ivar bookings: the schedule that it is part of: of newcomers, or of the others
-    """
-
-    __slots__ = ("_slot", "bookings", "budget", "due")
-
-    def __init__(self, budget: RequestBudget, bookings: _SlotSchedule, due: float) -> None:
-        self.budget = budget
-        self.bookings = bookings
-        self.due = due
-        #: the time of a wake that has been paid for
-        self._slot: float | None = None
-
-    @property
-    def newcomer(self) -> bool:
-        """Whether its canister has not spoken to any client yet."""
-        return self.bookings is self.budget.newcomers
-
-    @property
-    def interval(self) -> float:
-        """Average seconds between two of its polls."""
-        return self.bookings.interval
-
-    def next_poll_at(self, now: float) -> bool:
-        """Whether this tick polls."""
-        budget, bookings = self.budget, self.bookings
-        due, slack = self.due, budget.slack
-        if due > now + slack:
-            budget.held_beats += 1
-            longest = now + bookings.interval
-            if due > longest:
-                # Other pollers have stopped since it was scheduled.
-                self.due = longest
-            return False
-        # A late poll does not delay the next one, unless it is later than the tick after it.
-        self.due = bookings.book((due if due > now - slack else now - slack) + budget.tick)
-        budget.charge(RequestKind.BEAT, now)
-        return True
-
-    def rest(self, now: float) -> int:
-        """Number of ticks until the next one that may poll; the ticks before it are left out."""
-        ticks = max(1, min(int((self.due - now) / self.budget.tick), LONGEST_REST))
-        self.budget.held_beats += ticks - 1
-        return ticks
-
-    def wake(self, now: float) -> float | None:
-        """Seconds that a wake has to wait; 0: poll now; None: not at all, since the next tick comes first."""
-        slot = self._slot
-        if slot is None:
-            slot = self._slot = self.budget.slot(now, self.due)
-            if slot is None:
-                return None
-        if slot > now:
-            return slot - now
-        self._slot = None
-        return 0.0
+        regular.gap = 1 / (self.per_second * HELD_TICKS) if held else self._base_gap

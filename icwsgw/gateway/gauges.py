@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from icwsgw.core.identity_assignment import IdentityAssignment
-from icwsgw.core.request_budget import WAITING, RequestKind
+from icwsgw.core.request_kind import WAITING, RequestKind
 from icwsgw.gateway.calls.close_notices import CloseNotices
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.registry import Registry
@@ -51,11 +51,11 @@ def watch(gateway: WatchedGateway) -> None:
     budget = gateway.context.budget
     metrics.poll_interval.set_function(lambda: budget.interval)
     metrics.newcomers.set_function(lambda: gateway.context.newcomers.busy)
-    metrics.network_requests.set_function(lambda: {kind.name.lower(): budget.sent[kind] for kind in RequestKind})
-    metrics.calls_held.set_function(lambda: {kind.name.lower(): budget.held[kind] for kind in WAITING})
-    metrics.calls_waiting.set_function(lambda: {kind.name.lower(): budget.waiting(kind) for kind in WAITING})
+    metrics.network_requests.set_function(lambda: {kind.label: budget.sent[kind] for kind in RequestKind})
+    metrics.calls_held.set_function(lambda: {kind.label: budget.held[kind] for kind in WAITING})
+    metrics.calls_waiting.set_function(lambda: {kind.label: budget.waiting(kind) for kind in WAITING})
     metrics.queries_held.set_function(
-        lambda: {"beat": budget.held_beats, "wake": budget.held_wakes, "window": budget.held_queries}
+        lambda: {"beat": budget.held_ticks, "wake": budget.held_wakes, "window": budget.held_queries}
     )
 
 

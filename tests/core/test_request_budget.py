@@ -9,43 +9,21 @@ from hypothesis import strategies as st
 
 from icwsgw.core.request_budget import (
     BURST_SECONDS,
-    HELD_BEATS,
+    HELD_TICKS,
     LONGEST_PAUSE,
-    LONGEST_REST,
-    MOST_BEATS,
-    NEWCOMER_BEATS,
+    MOST_TICKS,
     SHORTEST_PAUSE,
-    WAITING,
-    WEIGHTS,
-    PollSchedule,
     RequestBudget,
-    RequestKind,
 )
+from icwsgw.core.request_kind import WAITING, WEIGHTS, RequestKind
+from tests.support.poll_schedules import INTERVAL, joined, poll_times
 
-INTERVAL = 0.1
-BEAT, EXTRA, CALL, CLOSE, OPEN, EAGER, OWN = RequestKind
+TICK, EXTRA, CALL, CLOSE, OPEN, EAGER, OWN = RequestKind
 
 
 class Waiter:
     def may_send(self) -> None:
         raise AssertionError("the caller's to do")
-
-
-def joined(budget: RequestBudget, count: int, now: float = 0.0, newcomer: bool = False) -> list[PollSchedule]:
-    return [budget.join(now, newcomer) for _ in range(count)]
-
-
-def beats(
-    turns: list[PollSchedule], seconds: float, interval: float = INTERVAL, start: float = 0.0
-) -> list[list[float]]:
-    """The times at which each polls whose ticks are distributed over the interval."""
-    times: list[list[float]] = [[] for _ in turns]
-    for tick in range(round(seconds / interval)):
-        for index, turn in enumerate(turns):
-            now = start + (tick + index / len(turns)) * interval
-            if turn.next_poll_at(now):
-                times[index].append(now)
-    return times
 
 
 SHARED = tuple(RequestKind)[: len(WEIGHTS)]
@@ -79,67 +57,17 @@ def flood(
     return sent
 
 
-def test_every_tick_is_a_beat_where_the_budget_suffices() -> None:
-    budget = RequestBudget(100, INTERVAL)
-    turns = joined(budget, 7)
-    assert not budget.stretched
-    assert [len(times) for times in beats(turns, 5)] == [50] * 7
-    assert budget.held_beats == 0
-    assert budget.sent[BEAT] == 350
-
-
-@pytest.mark.parametrize("late", [0.0, 0.02, 0.08])
-def test_a_late_tick_costs_no_beat(late: float) -> None:
-    turn = RequestBudget(100, INTERVAL).join(0.0)
-    assert all(turn.next_poll_at(tick * INTERVAL + (late if tick % 3 else 0.0)) for tick in range(60))
-
-
-def test_without_a_budget_every_tick_is_a_beat_and_all_leaves() -> None:
+def test_without_a_budget_every_tick_polls_and_all_is_sent() -> None:
     budget = RequestBudget(None, INTERVAL)
     turns = joined(budget, 500)
-    assert {len(times) for times in beats(turns, 2)} == {20}
+    assert {len(times) for times in poll_times(turns, 2)} == {20}
     assert all(budget.take(kind, 1.0) for kind in RequestKind for _ in range(1000))
     assert budget.extras(1.0, 32) == 32
     assert budget.slot(1.0, 1.0) == 1.0
     assert budget.pause(1.0) is None
 
 
-def test_too_many_pollers_beat_less_often_each_as_often_as_the_others() -> None:
-    budget = RequestBudget(200, INTERVAL)
-    turns = joined(budget, 500)
-    assert budget.stretched
-    assert budget.interval == pytest.approx(500 / 150)
-    times = beats(turns, 100)
-    assert max(map(len, times)) - min(map(len, times)) <= 2
-    assert sum(map(len, times)) == pytest.approx(100 * 200 * MOST_BEATS, rel=0.05)
-    gaps = [later - sooner for each in times for sooner, later in pairwise(each)]
-    assert max(gaps) < budget.interval + 2 * INTERVAL
-    assert min(gaps) > budget.interval - 2 * INTERVAL
-    # and never do many come at once
-    seconds = [int(time) for each in times for time in each]
-    assert max(seconds.count(second) for second in range(100)) <= 165
-
-
-def test_a_stretched_interval_need_not_be_a_multiple_of_the_ticks() -> None:
-    budget = RequestBudget(100, INTERVAL)
-    turns = joined(budget, 10)
-    assert budget.interval == pytest.approx(0.1333, abs=0.001)
-    assert all(abs(len(each) - 75) <= 1 for each in beats(turns, 10))
-
-
-def test_who_stays_beats_more_often_when_others_leave() -> None:
-    budget = RequestBudget(10, INTERVAL)
-    turns = joined(budget, 75)
-    assert budget.interval == pytest.approx(10)
-    assert turns[74].due > 9
-    for turn in turns[:74]:
-        budget.leave(turn)
-    times = beats(turns[74:], 10)[0]
-    assert times[0] < 0.2
-    assert len(times) > 70
-
-
-def test_beats_give_way_to_calls_that_wait_and_come_back() -> None:
+def test_ticks_give_way_to_calls_that_wait_and_come_back() -> None:
     budget = RequestBudget(160, INTERVAL)
     turns = joined(budget, 100)
 
@@ -156,59 +84,18 @@ def test_beats_give_way_to_calls_that_wait_and_come_back() -> None:
                     pass
         return count / seconds
 
-    assert rate(10, 0.0, False) == pytest.approx(160 * MOST_BEATS, rel=0.1)
+    assert rate(10, 0.0, False) == pytest.approx(160 * MOST_TICKS, rel=0.1)
     rate(5, 10.0, True)
-    assert rate(20, 15.0, True) <= share(160, BEAT)
+    assert rate(20, 15.0, True) <= share(160, TICK)
     assert budget.stretched
     budget_calls = budget.sent[CALL]
     rate(5, 35.0, True)
-    # calls have all that beats and their own share leave
+    # calls have all that ticks and their own share leave
     assert (budget.sent[CALL] - budget_calls) / 5 >= share(160, CALL) * 1.5
     while budget.next(100.0) is not None:
         pass
     rate(5, 101.0, False)
-    assert rate(10, 106.0, False) == pytest.approx(160 * MOST_BEATS, rel=0.1)
-
-
-def test_newcomers_have_few_beats_however_many_there_are() -> None:
-    for per_second, most in ((None, NEWCOMER_BEATS), (160, 10)):
-        budget = RequestBudget(per_second, INTERVAL)
-        known = joined(budget, 3)
-        strangers = joined(budget, 1000, newcomer=True)
-        count = sum(map(len, beats(strangers, 30)))
-        assert most * 30 * 0.95 <= count <= most * 30 * 1.01 + 2
-        assert all(len(times) == 50 for times in beats(known, 5, start=30.0))
-
-
-def test_a_newcomer_that_is_accepted_beats_like_all_others() -> None:
-    budget = RequestBudget(None, INTERVAL)
-    strangers = joined(budget, 1000, newcomer=True)
-    assert strangers[999].due > 19
-    assert strangers[999].newcomer
-    budget.accept(strangers[999], 1.0)
-    budget.accept(strangers[999], 1.0)
-    assert not strangers[999].newcomer
-    assert len(beats(strangers[999:], 5, start=1.0)[0]) == 50
-    assert (budget.pollers, budget.newcomers.pollers) == (1000, 999)
-    for turn in strangers:
-        budget.leave(turn)
-    assert budget.pollers == 0
-
-
-def test_all_that_are_accepted_count() -> None:
-    budget = RequestBudget(10, INTERVAL)
-    for turn in joined(budget, 75, newcomer=True):
-        budget.accept(turn, 1.0)
-    assert (budget.pollers, budget.newcomers.pollers) == (75, 0)
-    assert budget.interval == pytest.approx(10)
-
-
-def test_who_leaves_frees_one_beat_and_no_more() -> None:
-    budget = RequestBudget(10, INTERVAL)
-    turns = joined(budget, 75)
-    budget.leave(turns[0])
-    # 74 beats are booked, 7.5 a second
-    assert budget.join(0.0).due == pytest.approx(74 / 7.5, abs=2 * INTERVAL)
+    assert rate(10, 106.0, False) == pytest.approx(160 * MOST_TICKS, rel=0.1)
 
 
 def tokens(budget: RequestBudget, kind: RequestKind, now: float) -> int:
@@ -238,7 +125,7 @@ def test_in_a_small_budget_each_kind_may_send_one_at_once() -> None:
         assert tokens(RequestBudget(4, INTERVAL), kind, 100.0) == 6
     budget = RequestBudget(4, INTERVAL)
     crowd(budget, CALL, CLOSE, OPEN, EAGER)
-    # its own, and one of the beats, which have 1.5
+    # its own, and one of the ticks', which have 1.5
     assert tokens(budget, EXTRA, 100.0) == 2
 
 
@@ -248,15 +135,15 @@ def test_nothing_is_lent_where_somebody_waits() -> None:
     assert tokens(budget, EXTRA, 100.0) == 20 + 31 + 6 + 11 + 6
 
 
-def test_nothing_is_lent_while_beats_owe() -> None:
+def test_nothing_is_lent_while_ticks_owe() -> None:
     budget = RequestBudget(160, INTERVAL)
     for _ in range(1000):
-        budget.charge(BEAT, 100.0)
+        budget.charge(TICK, 100.0)
     # they have borrowed down to the half of each share, and owe a second's worth of their own
     assert tokens(budget, EXTRA, 100.5) == 9 + 10
     budget = RequestBudget(160, INTERVAL)
     for _ in range(1000):
-        budget.charge(BEAT, 100.0)
+        budget.charge(TICK, 100.0)
     assert tokens(budget, EXTRA, 101.0) == 20 + 21 + 6 + 11 + 6, "they owe nothing any more"
 
 
@@ -272,13 +159,13 @@ def test_what_leaves_in_any_case_uses_up_its_own_share_first() -> None:
     crowd(budget, CALL, CLOSE, OPEN, EAGER)
     for _ in range(20):
         budget.charge(EXTRA, 100.0)
-    assert tokens(budget, BEAT, 100.0) == 60
+    assert tokens(budget, TICK, 100.0) == 60
 
 
 def test_the_agents_own_is_owed_by_the_share_that_has_most_left_of_its_size() -> None:
     budget = RequestBudget(160, INTERVAL)
     for _ in range(60):
-        budget.charge(BEAT, 100.0)
+        budget.charge(TICK, 100.0)
     for _ in range(5):
         budget.charge(OWN, 100.0)
     crowd(budget, CALL, CLOSE, OPEN, EAGER)
@@ -286,41 +173,41 @@ def test_the_agents_own_is_owed_by_the_share_that_has_most_left_of_its_size() ->
     assert tokens(budget, EXTRA, 100.0) == 19
 
 
-def test_beats_pay_back_what_the_agents_own_has_taken() -> None:
+def test_ticks_pay_back_what_the_agents_own_has_taken() -> None:
     budget = RequestBudget(160, INTERVAL)
     turns = joined(budget, 100)
-    assert turns[0].interval == pytest.approx(100 / (160 * MOST_BEATS))
+    assert turns[0].interval == pytest.approx(100 / (160 * MOST_TICKS))
     for _ in range(1000):
         budget.charge(OWN, 100.0)
-    assert turns[0].interval == pytest.approx(100 / (160 * HELD_BEATS))
+    assert turns[0].interval == pytest.approx(100 / (160 * HELD_TICKS))
 
 
-def test_beats_are_held_from_half_a_second_of_debt_until_it_is_paid() -> None:
+def test_ticks_are_held_from_half_a_second_of_debt_until_it_is_paid() -> None:
     budget = RequestBudget(160, INTERVAL)
     turn = joined(budget, 100)[0]
-    free, held = 100 / (160 * MOST_BEATS), 100 / (160 * HELD_BEATS)
+    free, held = 100 / (160 * MOST_TICKS), 100 / (160 * HELD_TICKS)
     # a second's worth of their own, what the others lend, and half a second's worth of debt
     for _ in range(60 + 11 + 21 + 6 + 11 + 6 + 30):
-        budget.charge(BEAT, 100.0)
+        budget.charge(TICK, 100.0)
     assert turn.interval == pytest.approx(free)
-    budget.charge(BEAT, 100.0)
+    budget.charge(TICK, 100.0)
     assert turn.interval == pytest.approx(held)
-    budget.charge(BEAT, 100.5)
+    budget.charge(TICK, 100.5)
     assert turn.interval == pytest.approx(held), "they still owe one"
-    budget.charge(BEAT, 100.0 + 32.5 / 60)
+    budget.charge(TICK, 100.0 + 32.5 / 60)
     assert turn.interval == pytest.approx(free)
 
 
-def test_beats_are_held_while_a_call_waits() -> None:
+def test_ticks_are_held_while_a_call_waits() -> None:
     budget = RequestBudget(160, INTERVAL)
     turn = joined(budget, 100)[0]
     crowd(budget, CLOSE, OPEN)
-    assert turn.interval == pytest.approx(100 / (160 * MOST_BEATS))
+    assert turn.interval == pytest.approx(100 / (160 * MOST_TICKS))
     crowd(budget, CALL)
-    assert turn.interval == pytest.approx(100 / (160 * HELD_BEATS))
+    assert turn.interval == pytest.approx(100 / (160 * HELD_TICKS))
     assert budget.next(100.0) is not None
-    budget.charge(BEAT, 100.0)
-    assert turn.interval == pytest.approx(100 / (160 * MOST_BEATS))
+    budget.charge(TICK, 100.0)
+    assert turn.interval == pytest.approx(100 / (160 * MOST_TICKS))
 
 
 def test_who_waits_is_looked_at_when_the_next_token_is_there() -> None:
@@ -356,26 +243,6 @@ def test_of_one_canister_the_lowest_rank_leaves_first_and_no_rank_before_all() -
     budget.wait(CALL, 0, early, 1.0)
     budget.wait(CALL, 0, new)
     assert [budget.next(100.0) for _ in range(4)] == [new, early, late, None]
-
-
-def test_a_beat_books_the_next_one_from_its_own_time_if_it_is_not_too_late() -> None:
-    turn = RequestBudget(100, INTERVAL).join(0.0)
-    assert turn.next_poll_at(0.0)
-    assert turn.due == pytest.approx(0.1)
-    assert turn.next_poll_at(0.06), "early, by less than half a tick"
-    assert turn.due == pytest.approx(0.2)
-    assert turn.next_poll_at(0.24)
-    assert turn.due == pytest.approx(0.3)
-    assert turn.next_poll_at(10.0), "much too late"
-    assert turn.due == pytest.approx(10.05)
-
-
-def test_ticks_that_are_no_beats_are_counted() -> None:
-    budget = RequestBudget(10, 1.0)
-    turn = joined(budget, 75)[0]
-    turn.due = 2.5
-    assert [turn.next_poll_at(now) for now in (0.5, 1.0, 1.5, 2.0)] == [False, False, False, True]
-    assert budget.held_beats == 3
 
 
 def test_a_call_leaves_at_once_while_there_are_tokens() -> None:
@@ -415,7 +282,7 @@ def test_when_all_want_all_each_has_its_share() -> None:
     assert sum(sent.values()) <= 160 * 20 + 2
     for kind in kinds:
         assert sent[kind] >= share(160, kind) * 20 * 0.98
-    # what beats leave goes to messages and polls, not to strangers
+    # what ticks leave goes to messages and polls, not to strangers
     assert sent[OPEN] <= share(160, OPEN) * 20 * 1.1
 
 
@@ -523,35 +390,10 @@ def test_slots_follow_each_other_at_the_rate_of_the_share_and_are_counted() -> N
     assert slots == pytest.approx([100.05, 100.1, 100.15])
     assert budget.held_wakes == 3
     assert budget.sent[EXTRA] == 1 + left + 3
-    # the next one is free at 100.2, which is too late for a beat at that very time
+    # the next one is free at 100.2, which is too late for a tick at that very time
     assert budget.slot(100.0, 100.2) is None
     assert budget.slot(100.0, 100.2001) == pytest.approx(100.2)
     assert budget.held_wakes == 5
-
-
-def test_a_slot_is_used_once() -> None:
-    budget = RequestBudget(160, INTERVAL)
-    turn = budget.join(0.0)
-    turn.due = 200.0
-    budget.extras(100.0, 1000)
-    pause = turn.wake(100.0)
-    assert pause is not None
-    assert turn.wake(100.0 + pause) == 0.0
-    again = turn.wake(100.0)
-    assert again is not None
-    assert again > pause
-
-
-def test_a_wake_gives_way_to_the_beat_that_comes_before_its_slot() -> None:
-    budget = RequestBudget(16, INTERVAL)
-    turns = joined(budget, 60)
-    budget.extras(100.0, 1000)
-    slot = budget.slot(100.0, 200.0)
-    assert slot is not None
-    turns[0].due = slot
-    assert turns[0].wake(100.0) is None
-    turns[1].due = 200.0
-    assert turns[1].wake(100.0) == pytest.approx(slot - 100.0 + 0.5), "the next slot is still there"
 
 
 def test_what_leaves_in_any_case_is_owed_but_not_for_ever() -> None:
@@ -586,7 +428,7 @@ def test_what_is_the_agents_own_leaves_at_once_and_others_wait_for_it() -> None:
 
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["beat", "wake", "deep", "call", "close", "open", "forget", "own"]),
+        st.sampled_from(["tick", "wake", "deep", "call", "close", "open", "forget", "own"]),
         st.integers(0, 199),
         st.floats(0, 0.05),
     ),
@@ -624,13 +466,13 @@ def test_no_order_of_events_sends_more_than_the_budget(per_second: int, pollers:
             entered -= before - sum(budget.waiting(kind) for kind in WAITING)
         elif turn is not None and what == "wake":
             turn.wake(now)
-        elif turn is not None and what == "beat":
+        elif turn is not None and what == "tick":
             turn.next_poll_at(now)
         while budget.next(now) is not None:
             pass
-    # all buckets full, the debts they may have, and what beats had booked when calls came
+    # all buckets full, the debts they may have, and the polls that were scheduled when calls came
     depths = sum(max(1.0, share(per_second, kind) * BURST_SECONDS) for kind in SHARED)
-    debts = max(1.0, share(per_second, BEAT)) + pollers
+    debts = max(1.0, share(per_second, TICK)) + pollers
     assert sum(budget.sent) <= per_second * (now - 1000.0) + depths + debts + 1e-6
     # and nothing is lost
     assert entered == sum(budget.sent[kind] + budget.waiting(kind) for kind in WAITING)
@@ -665,24 +507,10 @@ def test_eager_clients_have_their_share_when_all_want_all() -> None:
             while budget.waiting(kind) < 3:
                 budget.wait(kind, step, Waiter())
         budget.take(EXTRA, now)
-        budget.take(BEAT, now)
+        budget.take(TICK, now)
         while budget.next(now) is not None:
             pass
     assert budget.sent[EAGER] - before >= 0.97 * 10 * share(160, EAGER)
-
-
-def test_a_rest_ends_before_the_beat() -> None:
-    budget = RequestBudget(160, INTERVAL)
-    (turns,) = joined(budget, 1)
-    for ticks in (1.5, 2.0, 5.5, 1000.0):
-        turns.due = 100.0 + ticks * INTERVAL
-        before = budget.held_beats
-        rest = turns.rest(100.0)
-        assert 1 <= rest <= LONGEST_REST
-        assert rest <= ticks
-        assert budget.held_beats - before == rest - 1
-    turns.due = 50.0
-    assert turns.rest(100.0) == 1
 
 
 @pytest.mark.parametrize(("before", "after"), [(80, 160), (160, 80)])
@@ -748,7 +576,7 @@ def test_a_limit_that_ends_lets_all_go() -> None:
     assert (budget.interval, budget.stretched) == (INTERVAL, False)
     # polls that were put off for long come at the next tick
     for schedule in schedules:
-        schedule.bookings.book(1.0)
+        schedule.shared.schedule(1.0)
     assert budget.join(2.0).due == 2.0
     assert all(budget.goes(kind, 2.0) for kind in (CALL, OPEN) for _ in range(1000))
 

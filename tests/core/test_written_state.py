@@ -31,7 +31,8 @@ from icwsgw.core.rate_limit import Buckets, ClientRates, DebtBucket, Rate, Token
 from icwsgw.core.relay_queue import RelayQueue
 from icwsgw.core.replacement import Others, Replacement
 from icwsgw.core.replay_cache import ReplayCache
-from icwsgw.core.request_budget import RequestBudget, RequestKind
+from icwsgw.core.request_budget import RequestBudget
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.core.reset_detector import ResetDetector
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.core.suspect_addresses import SuspectAddresses

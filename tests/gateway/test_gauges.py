@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from icwsgw.core.failure_source import FailureSource
-from icwsgw.core.request_budget import RequestKind
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.gateway.gauges import FAILING
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -148,7 +148,7 @@ def test_what_the_budget_of_queries_holds_back() -> None:
     world = World(query_budget=10)
     metrics, budget = world.context.metrics, world.context.budget
     assert budget is not None
-    budget.held_beats, budget.held_wakes, budget.held_queries = 3, 2, 1
+    budget.held_ticks, budget.held_wakes, budget.held_queries = 3, 2, 1
     assert metrics.queries_held.values == {"beat": 3, "wake": 2, "window": 1}
     world.open()
     world.open()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from icwsgw.core.request_budget import BURST_SECONDS, MOST_BEATS, RequestKind
+from icwsgw.core.request_budget import BURST_SECONDS, MOST_TICKS
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.hosting import CdkSettings
@@ -56,7 +57,7 @@ def test_idle_canisters_are_polled_in_turn() -> None:
     budget = world.context.budget
     assert budget is not None
     times = world.rest(48)
-    beats = BUDGET * MOST_BEATS
+    beats = BUDGET * MOST_TICKS
     counts = [len(times) for times in world.sent.values()]
     assert len(counts) == 40
     assert beats * 48 * 0.95 < len(times) <= BUDGET * 49
@@ -110,10 +111,10 @@ def test_a_deep_queue_drains_while_all_others_are_polled() -> None:
     assert reader.received == [b"%d" % number for number in range(600)]
     took = world.clock.seconds() - started
     # 60 pages; regular polls alone would need 160 s
-    assert took < 60 / (BUDGET * (1 - MOST_BEATS)) + 3
+    assert took < 60 / (BUDGET * (1 - MOST_TICKS)) + 3
     others = [len(times) for raw, times in world.sent.items() if raw != ECHO_ID.raw]
     assert len(others) == 39
-    assert min(others) >= int(took * BUDGET * MOST_BEATS / 40) - 1
+    assert min(others) >= int(took * BUDGET * MOST_TICKS / 40) - 1
     world.leave()
 
 
@@ -141,7 +142,7 @@ def test_all_requests_are_counted_by_kind(mood: str) -> None:
     assert left["status"] >= 1
     assert left["status"] + left["read_state"] + left["call"] == sent[RequestKind.OWN] + calls
     # a slot that was reserved may turn out not to be needed
-    assert left["query"] <= sent[RequestKind.BEAT] + sent[RequestKind.EXTRA] <= left["query"] * 1.1 + 5
+    assert left["query"] <= sent[RequestKind.TICK] + sent[RequestKind.EXTRA] <= left["query"] * 1.1 + 5
     assert sum(left.values()) <= sum(sent)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.request_budget import BURST_SECONDS, RequestKind
+from icwsgw.core.request_budget import BURST_SECONDS
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.ic.principal import Principal
@@ -36,9 +37,9 @@ def test_silent_canisters_of_unauthenticated_clients_take_no_polls_of_others() -
         world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=canister, count=None))
         unauthenticated(world, canister)
     world.run(2, step=0.02)
-    before = world.context.budget.sent[RequestKind.BEAT]
+    before = world.context.budget.sent[RequestKind.TICK]
     assert polls(world, ECHO_ID, 5) >= 9
-    assert (world.context.budget.sent[RequestKind.BEAT] - before) / 5 <= 65
+    assert (world.context.budget.sent[RequestKind.TICK] - before) / 5 <= 65
     assert world.metrics.newcomers.value == 300
     honest.echoes(b"hello")
     # a canister that no client has opened yet can be opened too, from another address

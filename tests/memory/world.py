@@ -18,7 +18,8 @@ from icwsgw.agent.ic_agent import IcAgent
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.identity_assignment import IdentityAssignment
 from icwsgw.core.messages import payload_of
-from icwsgw.core.request_budget import RequestBudget, RequestKind
+from icwsgw.core.request_budget import RequestBudget
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.hosting import CdkSettings

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from icwsgw.agent.network_monitor import MAX_SILENCE
 from icwsgw.core.call_slots import CallSlots
-from icwsgw.core.request_budget import WAITING, RequestKind
+from icwsgw.core.request_kind import WAITING, RequestKind
 from icwsgw.core.session_machine import State
 from icwsgw.server.admission import OPENED, REFUSED
 from tests.simulation.expectations import overdue

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.close_reasons import MAX_REASON_BYTES, CloseCode
-from icwsgw.core.request_budget import LEAST_OPEN_LINE, OPEN_LINE_SECONDS
+from icwsgw.core.request_budget import LEAST_OPEN_QUEUE, OPEN_QUEUE_SECONDS
 from icwsgw.core.session_machine import State
 from icwsgw.ic.ws import nonce_of_key
 from tests.simulation.estimates import too_early
@@ -280,7 +280,7 @@ def _many_open(world: SimWorld, session: SimSession) -> bool:
         if State.INIT < other.state < State.OPEN and other.client_key not in in_flight
     ]
     near = sum(other.group == session.group for other in waiting)
-    return len(waiting) + near >= max(LEAST_OPEN_LINE, int(world.plan.opens_per_second * OPEN_LINE_SECONDS))
+    return len(waiting) + near >= max(LEAST_OPEN_QUEUE, int(world.plan.opens_per_second * OPEN_QUEUE_SECONDS))
 
 
 def _policy(world: SimWorld, session: SimSession) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.request_budget import OPEN_LINE_SECONDS
+from icwsgw.core.request_budget import OPEN_QUEUE_SECONDS
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.topology import NODES
 from icwsgw.ic import cbor
@@ -87,7 +87,7 @@ class CombinedSteps(WithNewClients):
         for canister in canisters:
             self._come(canister, Ed25519Identity(chance.randbytes(32)), chance)
         self.world.run(3.0)
-        count = int((self.world.plan.opens_per_second or 0.0) * OPEN_LINE_SECONDS) + 110
+        count = int((self.world.plan.opens_per_second or 0.0) * OPEN_QUEUE_SECONDS) + 110
         for number in range(count):
             canister = canisters[number % len(canisters)]
             client = self._come(canister, Ed25519Identity(chance.randbytes(32)), chance)

@@ -15,7 +15,8 @@ from icwsgw.config.origins import Origins
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.identity_assignment import IdentityAssignment
-from icwsgw.core.request_budget import RequestBudget, RequestKind
+from icwsgw.core.request_budget import RequestBudget
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.identity import Ed25519Identity

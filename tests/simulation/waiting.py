@@ -16,7 +16,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.call_table import CallState
-from icwsgw.core.request_budget import WAITING, WEIGHTS, RequestKind
+from icwsgw.core.request_kind import WAITING, WEIGHTS, RequestKind
 from icwsgw.core.round_robin import QUANTUM
 from icwsgw.gateway.polling.answer_queue import AnswerQueue
 from tests.simulation.plan import Plan

@@ -21,7 +21,8 @@ from weakref import WeakSet, WeakValueDictionary
 
 from icwsgw.core.call_slots import CallSlots, SlotQueue
 from icwsgw.core.call_slots import SlotWaiter as PlaceWaiter
-from icwsgw.core.request_budget import EAGER_SECONDS, RequestBudget, RequestKind
+from icwsgw.core.request_budget import EAGER_SECONDS, RequestBudget
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.reactor.clock import Clock, Timer
 
 #: ws_open under way at once: to canisters that have spoken, by canister; to newcomers, by address and by canister.

@@ -12,7 +12,8 @@ from typing import Any
 
 from icwsgw.core.call_slots import SlotQueue
 from icwsgw.core.poll_quota import PollQuota
-from icwsgw.core.request_budget import PollSchedule, RequestKind
+from icwsgw.core.poll_schedule import PollSchedule
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.core.work_limit import WorkLimit
 from icwsgw.core.written_state import Document, read_as
 from icwsgw.gateway.interfaces import Context

@@ -4,7 +4,7 @@ A LoopingCall whose function returns a Deferred leaves out ticks while it waits,
 most one timer for wakes; the earliest wins.
 
 If there are too many pollers for the request budget, most ticks would do nothing. Then the LoopingCall is stopped until
-the next poll is due (:meth:`icwsgw.core.request_budget.PollSchedule.rest`): the empty ticks of a thousand canisters
+the next poll is due (:meth:`icwsgw.core.poll_schedule.PollSchedule.rest`): the empty ticks of a thousand canisters
 that unauthenticated clients have named would take a fifth of a core.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from twisted.internet.task import LoopingCall
 
-from icwsgw.core.request_budget import PollSchedule
+from icwsgw.core.poll_schedule import PollSchedule
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Clock, Timer
 

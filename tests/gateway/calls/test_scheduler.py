@@ -6,7 +6,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.core.call_slots import CallSlots
-from icwsgw.core.request_budget import RequestBudget, RequestKind
+from icwsgw.core.request_budget import RequestBudget
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.gateway.calls.scheduler import MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER, CallQueue, CallScheduler
 
 CANISTER, OTHER = b"one", b"two"

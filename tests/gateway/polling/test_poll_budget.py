@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from icwsgw.core.call_slots import CallSlots
-from icwsgw.core.request_budget import RequestKind
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.gateway.interfaces import MAX_NEWCOMERS_QUERIES, Context
 from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP, NEWCOMER_LOOKS, NEWCOMER_OVERLAP, PollBudget
 from tests.support.fake_network import make_context

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from icwsgw.core.request_budget import RequestKind
+from icwsgw.core.request_kind import RequestKind
 from icwsgw.core.reset_detector import WAITING_PROBE_SECONDS
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.errors import ConnectionLost, HttpError, Rejected
