@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from icwsgw.errors import CanisterRefused, ConnectFailed, FormatError, HttpError, IcwsError, NotReady, TransportError
+from icwsgw.ic.ws import decode_unit_result
+
 #: The reject code that may pass, and for how many attempts it is believed.
 SYS_TRANSIENT = 2
 TRANSIENT_ATTEMPTS = 4
@@ -19,6 +22,8 @@ TRANSIENT_ATTEMPTS = 4
 REFUSED_RESUBMISSIONS = 3
 #: Seconds between two attempts of a call that the network has accepted, before jitter of a quarter either way.
 RESUBMIT_SECONDS = 1.0
+#: Attempts of a call that a boundary node's policy forbids; with their pauses they take a quarter of a minute.
+FORBIDDEN_ATTEMPTS = 10
 #: The longest such pause, of a ws_open: its pauses are as long as it has taken so far.
 LONGEST_RESUBMIT_SECONDS = 10.0
 
@@ -45,6 +50,32 @@ class Answer(NamedTuple):
 NOT_WAITED_FOR = Answer(end=True)
 ENDED = Answer(end=True, executed=True)
 IN_PROGRESS = Answer(accepted=True)
+
+
+def after_failure(error: IcwsError, attempts: int) -> Answer:
+    """What is known after a failed attempt: whether it may have arrived, and whether to try again.
+
+    A 5xx of a proxy may hide a replica's answer that was lost.
+
+    :param attempts: how often the call has been sent
+    """
+    if isinstance(error, HttpError):
+        over = error.forbidden and attempts >= FORBIDDEN_ATTEMPTS
+        return Answer(arrived=error.status >= 500 or error.resent, retryable=error.retryable and not over)
+    if isinstance(error, TransportError):
+        return Answer(arrived=not isinstance(error, ConnectFailed), retryable=error.retryable)
+    return Answer(retryable=isinstance(error, NotReady))
+
+
+def refusal_in(reply: bytes) -> CanisterRefused | None:
+    """The canister's ``Err``, if the reply is one; None also for a reply that does not decode."""
+    try:
+        decode_unit_result(reply)
+    except CanisterRefused as error:
+        return error
+    except FormatError:
+        pass
+    return None
 
 
 def may_have_been_executed(code: int, error_code: str | None) -> bool:

@@ -26,28 +26,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 from twisted.python.failure import Failure
 
 from icwsgw.agent.outcome import CallOutcome
-from icwsgw.core.call_answers import Answer
+from icwsgw.core.call_answers import Answer, after_failure, refusal_in
 from icwsgw.core.call_table import CallEffect, CallEvent, CallState, Effects, SendGate
 from icwsgw.core.client_calls import ALL_SENT, LAUNCHED, MIN_LIFE_NS, SUBMITTED, ClientCalls, RequestedPause
 from icwsgw.core.failure_source import side_of
 from icwsgw.core.messages import parse_envelope
 from icwsgw.core.relay_queue import RelayQueue
 from icwsgw.core.written_state import Document
-from icwsgw.errors import (
-    CanisterRefused,
-    ConnectFailed,
-    FormatError,
-    HttpError,
-    IcwsError,
-    NotReady,
-    TransportError,
-)
+from icwsgw.errors import FormatError, HttpError, IcwsError
 from icwsgw.gateway.calls.scheduler import CallQueue
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.fields import ENVELOPE, loads_known
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import request_id
-from icwsgw.ic.ws import UNIT_OK, decode_unit_result
+from icwsgw.ic.ws import UNIT_OK
 from icwsgw.observe.levels import DEBUG
 from icwsgw.observe.logs import get_logger
 
@@ -56,9 +48,6 @@ if TYPE_CHECKING:
     from icwsgw.gateway.spans import RelaySpans
 
 _log = get_logger("relay")
-
-#: Attempts of a call that a boundary node's policy forbids; with their pauses they take a quarter of a minute.
-FORBIDDEN_ATTEMPTS = 10
 
 
 class Expired(IcwsError):
@@ -288,7 +277,7 @@ class Relay:
             elif effect in _PAUSES:
                 calls, context = self._calls, self._context
                 again, metrics = effect is CallEffect.RESUBMIT, context.metrics
-                what, counter = (_REPOSTS, metrics.relay_reposts) if again else (_RETRIES, metrics.relay_retries)
+                what, counter = (_RESUBMITTED, metrics.relay_reposts) if again else (_RETRIED, metrics.relay_retries)
                 counter.inc()
                 self._under_way = context.clock.callLater(calls.pause, self._pause_over)
                 if _log.level <= DEBUG:
@@ -405,7 +394,7 @@ class Relay:
         now = context.clock.seconds()
         took = now - calls.started
         reply = outcome.reply
-        refusal = None if reply is None or reply == UNIT_OK else _refusal(reply)
+        refusal = None if reply is None or reply == UNIT_OK else refusal_in(reply)
         label = outcome.label if refusal is None else refusal.cause
         metrics = context.metrics
         metrics.relays.inc(label)
@@ -436,7 +425,7 @@ class Relay:
             _log.failure("relaying a call failed", failure=failure, session=self._owner.id)
             error = IcwsError("internal error")
         retry_after = error.retry_after if isinstance(error, HttpError) else None
-        self._not_ended(envelope, _answer_of(error, calls.attempts), error, retry_after)
+        self._not_ended(envelope, after_failure(error, calls.attempts), error, retry_after)
 
     def _not_ended(self, envelope: ClientEnvelope, answer: Answer, error: IcwsError, retry_after: float | None) -> None:
         context, self.last_error = self._context, error
@@ -459,8 +448,8 @@ class Relay:
         _log.debug(what, session=self._owner.id, request=call, method=envelope.method_name, **fields)
 
 
-_REPOSTS = "call in progress, resubmitting to get its outcome"
-_RETRIES = "call not accepted, retrying"
+_RESUBMITTED = "call in progress, resubmitting to get its outcome"
+_RETRIED = "call not accepted, retrying"
 _PAUSES = frozenset((CallEffect.RETRY, CallEffect.RESUBMIT))
 _EXPIRIES = frozenset((CallEffect.NOTIFY_EXPIRED, CallEffect.NOTIFY_EXPIRED_UNKNOWN))
 _NOTIFIED = _EXPIRIES | {CallEffect.NOTIFY_FAILED, CallEffect.NOTIFY_UNKNOWN}
@@ -468,30 +457,6 @@ _COUNTED = frozenset((CallEffect.COUNT_UNKNOWN, CallEffect.COUNT_ABANDONED))
 _CANCELLED = frozenset((CallEffect.CANCEL_CALL, CallEffect.CANCEL_PAUSE))
 _NO_ERROR = IcwsError("")
 _UNDER_WAY = IcwsError("the network has the call, its end is to come")
-
-
-def _refusal(reply: bytes) -> CanisterRefused | None:
-    """The canister's ``Err``, if the reply is one; None for a reply that does not decode, which the owner judges."""
-    try:
-        decode_unit_result(reply)
-    except CanisterRefused as error:
-        return error
-    except FormatError:
-        pass
-    return None
-
-
-def _answer_of(error: IcwsError, attempts: int) -> Answer:
-    """What is known after a failed attempt: whether it may have arrived, and whether to try again.
-
-    A 5xx of a proxy may hide a replica's answer that was lost.
-    """
-    if isinstance(error, HttpError):
-        over = error.forbidden and attempts >= FORBIDDEN_ATTEMPTS
-        return Answer(arrived=error.status >= 500 or error.resent, retryable=error.retryable and not over)
-    if isinstance(error, TransportError):
-        return Answer(arrived=not isinstance(error, ConnectFailed), retryable=error.retryable)
-    return Answer(retryable=isinstance(error, NotReady))
 
 
 def request_of(body: bytes) -> str:

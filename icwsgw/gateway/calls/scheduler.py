@@ -19,8 +19,7 @@ from collections.abc import Hashable
 from typing import Protocol
 from weakref import WeakSet, WeakValueDictionary
 
-from icwsgw.core.call_slots import CallSlots, SlotQueue
-from icwsgw.core.call_slots import SlotWaiter as PlaceWaiter
+from icwsgw.core.call_slots import CallSlots, SlotQueue, SlotWaiter
 from icwsgw.core.request_budget import EAGER_SECONDS, RequestBudget
 from icwsgw.core.request_kind import RequestKind
 from icwsgw.reactor.clock import Clock, Timer
@@ -31,7 +30,7 @@ MAX_OPENS, MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER = 128, 64, 16
 _CALL, _EAGER = RequestKind.CALL, RequestKind.EAGER
 
 
-class CallOwner(PlaceWaiter, Protocol):
+class CallOwner(SlotWaiter, Protocol):
     """Who sends a call.
 
     :ivar sent: seconds when it last sent one; the smallest goes first
@@ -55,16 +54,17 @@ class CallScheduler:
         self.opens = CallSlots(MAX_OPENS)
         self._by_address = CallSlots(MAX_NEWCOMERS_OPENS)
         self._by_newcomer = CallSlots(MAX_OPENS_OF_NEWCOMER)
-        self._exits: WeakValueDictionary[Hashable, CallQueue] = WeakValueDictionary()
+        self._call_queues: WeakValueDictionary[Hashable, CallQueue] = WeakValueDictionary()
         self._newcomers: WeakValueDictionary[bytes, _NewCanister] = WeakValueDictionary()
         self._timer: Timer | None = None
 
     def messages(self, canister: bytes) -> CallQueue:
         """The call queue for messages of a canister's clients."""
         key = RequestKind.CALL, canister
-        found = self._exits.get(key)
+        found = self._call_queues.get(key)
         if found is None:
-            found = self._exits[key] = CallQueue(self, RequestKind.CALL, canister, (self.calls.slot_queue(canister),))
+            slot_queues = (self.calls.slot_queue(canister),)
+            found = self._call_queues[key] = CallQueue(self, RequestKind.CALL, canister, slot_queues)
         return found
 
     def opening(self, canister: bytes, group: str, newcomer: bool, proved: bool) -> CallQueue:
@@ -76,7 +76,7 @@ class CallScheduler:
             round-robin with them
         """
         key = RequestKind.OPEN, canister, group, newcomer, proved
-        found = self._exits.get(key)
+        found = self._call_queues.get(key)
         if found is not None:
             return found
         flow = group, proved
@@ -84,28 +84,29 @@ class CallScheduler:
             slot_queues = self._by_newcomer.slot_queue(canister), self._by_address.slot_queue(group)
             found = CallQueue(self, RequestKind.OPEN, flow, slot_queues)
             found.newcomer = self._newcomers.setdefault(canister, _NewCanister())
-            found.newcomer.exits.add(found)
+            found.newcomer.call_queues.add(found)
         else:
             found = CallQueue(self, RequestKind.OPEN, flow, (self.opens.slot_queue(canister),))
-        self._exits[key] = found
+        self._call_queues[key] = found
         return found
 
     def may_open(self, group: str) -> bool:
         """Whether one more ``ws_open`` from a group of addresses may wait for its token."""
         return self.budget.has_room((group, True), (group, False))
 
-    def closing(self, canister: bytes, places: CallSlots) -> CallQueue:
+    def closing(self, canister: bytes, call_slots: CallSlots) -> CallQueue:
         """The call queue for ``ws_close`` to a canister."""
         key = RequestKind.CLOSE, canister
-        found = self._exits.get(key)
+        found = self._call_queues.get(key)
         if found is None:
-            found = self._exits[key] = CallQueue(self, RequestKind.CLOSE, canister, (places.slot_queue(canister),))
+            slot_queues = (call_slots.slot_queue(canister),)
+            found = self._call_queues[key] = CallQueue(self, RequestKind.CLOSE, canister, slot_queues)
         return found
 
     def canister_has_spoken(self, canister: bytes) -> None:
         """A canister has spoken: its waiting calls move to the slots of such canisters."""
         newcomer = self._newcomers.pop(canister, None)
-        for found in list(newcomer.exits) if newcomer is not None else ():
+        for found in list(newcomer.call_queues) if newcomer is not None else ():
             found.newcomer = None
             found.move((self.opens.slot_queue(canister),))
 
@@ -215,12 +216,17 @@ class CallQueue:
     def move(self, slot_queues: tuple[SlotQueue, ...]) -> None:
         """Use other slots from now on; calls in flight and waiting calls move along."""
         old, self._slot_queues = self._slot_queues, slot_queues
-        waiting = [ticket for ticket in (self._tickets or {}).values() if ticket.taken < len(old)]
-        for ticket in waiting:
-            old[ticket.taken].forget(ticket)
-        left = [slot_queue for ticket in waiting for slot_queue in old[: ticket.taken]]
+        waiting: list[_Ticket] = []
+        left: list[SlotQueue] = []
         for ticket in (self._tickets or {}).values():
-            ticket.taken = 0 if ticket in waiting else len(slot_queues)
+            if ticket.taken == len(old):
+                # It waits for a token, with all its slots.
+                ticket.taken = len(slot_queues)
+                continue
+            waiting.append(ticket)
+            old[ticket.taken].forget(ticket)
+            left += old[: ticket.taken]
+            ticket.taken = 0
         for _ in range(self._busy):
             left += old
             for slot_queue in slot_queues:
@@ -256,10 +262,10 @@ class CallQueue:
 class _NewCanister:
     """The call queues of a canister that has not spoken."""
 
-    __slots__ = ("__weakref__", "exits")
+    __slots__ = ("__weakref__", "call_queues")
 
     def __init__(self) -> None:
-        self.exits: WeakSet[CallQueue] = WeakSet()
+        self.call_queues: WeakSet[CallQueue] = WeakSet()
 
 
 class _Ticket:
@@ -270,10 +276,10 @@ class _Ticket:
     :ivar rank: its rank among those that wait with it; the lowest goes first
     """
 
-    __slots__ = ("_exit", "kind", "rank", "taken", "waiter")
+    __slots__ = ("_call_queue", "kind", "rank", "taken", "waiter")
 
-    def __init__(self, exit: CallQueue, waiter: CallOwner, kind: RequestKind, taken: int, rank: float) -> None:
-        self._exit = exit
+    def __init__(self, call_queue: CallQueue, waiter: CallOwner, kind: RequestKind, taken: int, rank: float) -> None:
+        self._call_queue = call_queue
         self.kind = kind
         self.waiter = waiter
         self.taken = taken
@@ -282,8 +288,8 @@ class _Ticket:
     def granted(self) -> None:
         """There is a slot (:class:`icwsgw.core.call_slots.SlotWaiter`)."""
         self.taken += 1
-        self._exit.resume(self)
+        self._call_queue.resume(self)
 
     def may_send(self) -> None:
         """There is a token (:class:`icwsgw.core.request_budget.BudgetWaiter`)."""
-        self._exit.may_send(self)
+        self._call_queue.may_send(self)

@@ -61,7 +61,10 @@ class AnswerQueue:
         clock, rounds = self._clock, self._rounds
         began = clock.seconds()
         if rounds.at_once(began):
-            poller.answered(reply, poll)
+            try:
+                poller.answered(reply, poll)
+            except Exception:
+                _log.failure("handling a poll answer failed", canister=poller.canister.text)
             ended = clock.seconds()
             rounds.did(began, ended)
             poller.poll_budget.answered(poller.messages_down, poller.messages_lost, ended, ended - began)

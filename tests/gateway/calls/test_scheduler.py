@@ -252,5 +252,5 @@ def test_exits_that_nobody_holds_are_forgotten() -> None:
         call.ends()
     del call
     gc.collect()
-    assert len(world.call_scheduler._exits) == 0
+    assert len(world.call_scheduler._call_queues) == 0
     assert len(world.call_scheduler._newcomers) == 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.core.round_robin import QUANTUM
@@ -101,18 +102,33 @@ def test_turns_are_a_quantum_long_and_not_one_answer() -> None:
     assert len(turns) <= 8
 
 
+class Broken(Poller):
+    """It fails after its work."""
+
+    class canister:  # noqa: N801
+        text = "aaaaa-aa"
+
+    def answered(self, reply: bytes, ask: Any) -> None:
+        super().answered(reply, ask)
+        raise RuntimeError("broken")
+
+
+def test_one_that_fails_when_it_arrives_has_used_its_time() -> None:
+    world = World(QUANTUM)
+    broken: Any = Broken(world.clock, 2 * QUANTUM, [])
+    arrival: Any = 0
+    world.answers.arrived(b"", arrival, broken)
+    assert broken.poll_budget.seconds == pytest.approx(2 * QUANTUM)
+    world.answers.arrived(b"", arrival, world.pollers[0])
+    assert (world.done, world.answers.waiting) == ([], 1), "there is no time left in this turn"
+    world.clock.advance(0)
+    assert [ask for _, ask in world.done] == [0]
+
+
 def test_one_that_fails_does_not_end_the_round() -> None:
     world = World(QUANTUM)
     poller = world.pollers[0]
-
-    class Broken(Poller):
-        def answered(self, reply: bytes, ask: Any) -> None:
-            raise RuntimeError("broken")
-
-        class canister:  # noqa: N801
-            text = "aaaaa-aa"
-
-    broken: Any = Broken(world.clock, 0, world.done)
+    broken: Any = Broken(world.clock, 0, [])
     for ask in range(3):
         arrival: Any = ask
         world.answers.arrived(b"", arrival, poller)
