@@ -10,7 +10,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -128,8 +128,7 @@ class NetworkRequests:
         fields = _fields(answer)
         if answer.status != 200 or fields is None:
             raise self._refused(answer)
-        if fields.get("status") == "rejected":
-            raise Rejected(fields["reject_code"], str(fields["reject_message"]), fields.get("error_code"))
+        self._raise_reject(answer, fields)
         try:
             reply = fields["reply"]["arg"]
         except (KeyError, TypeError):
@@ -149,9 +148,9 @@ class NetworkRequests:
         content = call_content(identity.principal, canister, method, arg, expiry_ns, os.urandom(_NONCE))
         request = sign_request(identity, content)
         answer = self._post(CALL_VERSIONS, canister, "call", request)
-        fields = _fields(answer) or {}
-        if fields.get("status") == "non_replicated_rejection":
-            raise Rejected(fields["reject_code"], str(fields["reject_message"]), fields.get("error_code"))
+        if answer.status == 200:
+            # rejected before it was executed; API v2 gives no status then
+            self._raise_reject(answer, _fields(answer) or {})
         if answer.status == 202:
             outcome = RequestStatus("unknown")
         else:
@@ -189,6 +188,20 @@ class NetworkRequests:
         except (OSError, http.client.HTTPException) as error:
             why = error.reason if isinstance(error, urllib.error.URLError) else error
             raise ClientError(f"{self.url} cannot be reached: {why}", "Is the network running there?") from error
+
+    def _raise_reject(self, answer: HttpAnswer, fields: Mapping[str, Any]) -> None:
+        """Raise the reject in an answer, if there is one.
+
+        :raises Rejected: there is one
+        :raises ClientError: there is one, and it is malformed
+        """
+        if "reject_code" not in fields:
+            return
+        code, error_code = fields["reject_code"], fields.get("error_code")
+        if type(code) is not int:
+            raise self._refused(answer)
+        message = str(fields.get("reject_message", ""))
+        raise Rejected(code, message, error_code if isinstance(error_code, str) else None)
 
     def _refused(self, answer: HttpAnswer) -> ClientError:
         detail = answer.body[:300].decode(errors="replace").strip() if _fields(answer) is None else "an unknown answer"

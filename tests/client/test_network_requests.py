@@ -63,10 +63,10 @@ class InMemory(NetworkRequests):
         self.clock = Clock()
         self.replica = Replica(self.clock, time.time_ns, b"calls")
         self.replica.install(ID, Adding)
-        self.asked: list[str] = []
+        self.sent: list[str] = []
 
-    def _ask(self, path: str, body: bytes | None) -> HttpAnswer:
-        self.asked.append(path.rpartition("/")[2])
+    def _send(self, path: str, body: bytes | None) -> HttpAnswer:
+        self.sent.append(path.rpartition("/")[2])
         status, _, answer = result_of(self.replica.handle("GET" if body is None else "POST", path, body or b""))
         return HttpAnswer(status, answer, "")
 
@@ -77,7 +77,7 @@ class InMemory(NetworkRequests):
 def test_a_call_that_is_answered_at_once() -> None:
     network = InMemory()
     assert network.ask("do") == b"do it"
-    assert network.asked == ["call"]
+    assert network.sent == ["call"]
     with pytest.raises(Rejected, match="as asked"):
         network.ask("trap")
     with pytest.raises(CertificateInvalid):
@@ -90,7 +90,7 @@ def test_a_call_that_takes_longer_is_looked_at_again(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(network_requests, "CALL_VERSIONS", ("v2",))
     monkeypatch.setattr("icwsgw.client.network_requests.time.sleep", network.clock.advance)
     assert network.ask("do") == b"do it"
-    assert network.asked == ["call", "read_state", "read_state"]
+    assert network.sent == ["call", "read_state", "read_state"]
 
 
 def test_a_call_whose_outcome_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +112,51 @@ def test_a_call_that_the_network_refuses() -> None:
     network.replica.faults.add(InjectedFault("http", on="call"))
     with pytest.raises(ClientError, match="answers HTTP 503"):
         network.ask("do")
+
+
+class Answering(NetworkRequests):
+    """A network that answers each request alike."""
+
+    def __init__(self, answer: HttpAnswer) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self._answer = answer
+
+    def _send(self, path: str, body: bytes | None) -> HttpAnswer:
+        return self._answer
+
+
+REJECT = {"reject_code": 3, "reject_message": "no such canister", "error_code": "IC0301"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [REJECT, {"status": "non_replicated_rejection", **REJECT}],
+    ids=["v2", "v3"],
+)
+def test_a_call_that_is_rejected_before_it_is_executed(fields: dict[str, object]) -> None:
+    network = Answering(HttpAnswer(200, cbor.dumps(fields), ""))
+    with pytest.raises(Rejected, match="no such canister") as raised:
+        network.call(ID, "set", b"", SIGNER, MAINNET_ROOT_KEY_DER)
+    assert (raised.value.code, raised.value.error_code) == (3, "IC0301")
+
+
+@pytest.mark.parametrize("code", ["3", None, True])
+def test_a_reject_that_is_none(code: object) -> None:
+    network = Answering(HttpAnswer(200, cbor.dumps({"status": "rejected", "reject_code": code}), ""))
+    with pytest.raises(ClientError, match="an unknown answer"):
+        network.query(ID, "get", b"", SIGNER)
+    with pytest.raises(ClientError, match="an unknown answer"):
+        network.call(ID, "set", b"", SIGNER, MAINNET_ROOT_KEY_DER)
+
+
+def test_a_reject_without_a_message() -> None:
+    network = Answering(HttpAnswer(200, cbor.dumps({"status": "rejected", "reject_code": 5, "error_code": 1}), ""))
+    with pytest.raises(Rejected) as raised:
+        network.query(ID, "get", b"", SIGNER)
+    assert (raised.value.code, raised.value.error_code) == (5, None)
+
+
+def test_a_query_without_a_reply() -> None:
+    network = Answering(HttpAnswer(200, cbor.dumps({"status": "rejected"}), ""))
+    with pytest.raises(ClientError, match="an unknown answer"):
+        network.query(ID, "get", b"", SIGNER)
