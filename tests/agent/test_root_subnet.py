@@ -125,7 +125,7 @@ def test_where_no_ranges_are_shown_a_test_network_is_believed_and_mainnet_is_not
 
 def test_what_fails_is_asked_again() -> None:
     rig = Rig()
-    check = rig.root.ask(CANISTER)
+    check = rig.root.look_up(CANISTER)
     assert pending(check)
     rig.asked.pop().errback(HttpError(503))
     with pytest.raises(HttpError):
@@ -133,9 +133,9 @@ def test_what_fails_is_asked_again() -> None:
     rig.clock.advance(PAUSE)
     rig.key = None
     with pytest.raises(NotReady):
-        result_of(rig.root.ask(CANISTER))
+        result_of(rig.root.look_up(CANISTER))
     rig.key = ROOT_KEY_DER
-    check = rig.root.ask(CANISTER)
+    check = rig.root.look_up(CANISTER)
     rig.answer(root_certificate("flat"))
     assert result_of(check) is True
 
@@ -144,7 +144,7 @@ def test_failures_are_followed_by_growing_pauses() -> None:
     """Each answer without a delegation asks; while the state cannot be read, few of them lead to a request."""
     rig, times = Rig(), []
     while rig.clock.seconds() < 60:
-        check = rig.root.ask(CANISTER)
+        check = rig.root.look_up(CANISTER)
         if rig.asked:
             times.append(rig.clock.seconds())
             rig.asked.pop().errback(HttpError(503))
@@ -155,20 +155,20 @@ def test_failures_are_followed_by_growing_pauses() -> None:
     assert pauses[:6] == [0.25, 0.4375, 0.8125, 1.625, 3.25, LONGEST_PAUSE]
     assert set(pauses[6:]) == {LONGEST_PAUSE}
     # another canister has its own pause, and so has another key
-    assert pending(rig.root.ask(IVG37))
+    assert pending(rig.root.look_up(IVG37))
     rig.key = MAINNET_ROOT_KEY_DER
-    assert pending(rig.root.ask(CANISTER))
+    assert pending(rig.root.look_up(CANISTER))
 
 
 def test_success_ends_the_pauses() -> None:
     rig = Rig()
     for _ in range(3):
-        check = rig.root.ask(CANISTER)
+        check = rig.root.look_up(CANISTER)
         rig.asked.pop().errback(HttpError(503))
         with pytest.raises(HttpError):
             result_of(check)
         rig.clock.advance(LONGEST_PAUSE)
-    check = rig.root.ask(CANISTER)
+    check = rig.root.look_up(CANISTER)
     rig.answer(root_certificate("flat"))
     assert result_of(check) is True
     assert not rig.root._failed
@@ -178,7 +178,7 @@ def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(root_subnet, "MAX_CANISTERS", 2)
     rig = Rig()
     for number in range(4):
-        check = rig.root.ask(Principal(bytes((0, 0, 0, 0, 0, 0, 0, number, 1, 1))))
+        check = rig.root.look_up(Principal(bytes((0, 0, 0, 0, 0, 0, 0, number, 1, 1))))
         rig.asked.pop().errback(HttpError(503))
         with pytest.raises(HttpError):
             result_of(check)
@@ -189,7 +189,7 @@ def test_another_root_key_knows_nothing_of_it_and_canisters_are_bounded(monkeypa
     monkeypatch.setattr(root_subnet, "MAX_CANISTERS", 3)
     rig = Rig()
     for number in range(100, 106):
-        check = rig.root.ask(canister(number))
+        check = rig.root.look_up(canister(number))
         rig.answer(root_certificate("flat"))
         assert result_of(check) is True
     assert rig.root.holds(canister(105)) is True
