@@ -115,7 +115,7 @@ def finish(world: World) -> None:
 def test_what_is_under_way_to_the_network() -> None:
     world = World()
     metrics, registry = world.context.metrics, world.gateway.registry
-    names = {kind.name.lower() for kind in RequestKind}
+    names = {kind.label for kind in RequestKind}
     assert metrics.network_requests.values == dict.fromkeys(names, 0)
     assert (metrics.queries_in_flight.value, metrics.newcomers.value, metrics.draining.value) == (0, 0, 0)
     world.open()

@@ -98,11 +98,11 @@ def test_where_nobody_tells_whose_the_canister_is_the_next_poll_asks(monkeypatch
     batch = batch_of(world)
     asked: list[Deferred[None]] = []
 
-    def ask(self: RootSubnet, canister: object) -> Deferred[None]:
+    def look_up(self: RootSubnet, canister: object) -> Deferred[None]:
         asked.append(Deferred())
         return asked[-1]
 
-    monkeypatch.setattr(RootSubnet, "ask", ask)
+    monkeypatch.setattr(RootSubnet, "look_up", look_up)
     verifier = BatchVerifier(world.context, ECHO_ID)
     for _ in range(2):
         assert not verifier.check(batch, again)

@@ -135,7 +135,7 @@ def test_the_quota_counts_each() -> None:
     asked: list[float] = []
 
     class Quota:
-        def asked(self, now: float) -> None:
+        def sent(self, now: float) -> None:
             asked.append(now)
 
     quota: Any = Quota()
