@@ -18,13 +18,16 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
+from twisted.scripts.twistd import ServerOptions
 
 from icwsgw._version import __version__
 from icwsgw.core.written_state import Document
@@ -224,33 +227,46 @@ class _Attempt:
         self._handed_over = False
 
     def start(self, command: Sequence[str], directory: str, environment: Mapping[str, str]) -> None:
-        ours, theirs = socket.socketpair()
+        try:
+            channel = self._start_process(command, directory, environment)
+        except OSError as error:
+            self._fail(f"the new process cannot be started: {error.strerror or error}")
+            return
+        _log.info("handover begins", successor=self._process.pid)
+        self._conversation = Conversation(self._reactor, channel, self._heard, self._ended)
+        self._conversation.begin()
+        self._wait(FIRST_WORD_SECONDS)
+
+    def _start_process(self, command: Sequence[str], directory: str, environment: Mapping[str, str]) -> Channel:
+        """Start the successor; returns this process's end of the channel.
+
+        :raises OSError: there are too many processes or open files, or not enough memory
+        """
         listening = {
             listener.address: listener.port.fileno()
             for listener in self._service.listening_services
             if listener.port is not None
         }
-        environment = {
-            **environment,
-            CHANNEL: str(theirs.fileno()),
-            SOCKETS: json.dumps(listening),
-            # what it has to know if this process dies before it can tell the successor to continue
-            FACTS: json.dumps({**self._service.handover_facts, "pidfile": self._path}),
-        }
-        given = (1, 2, theirs.fileno(), *listening.values())
-        with open(os.devnull, "rb") as nothing, theirs:
+        with open(os.devnull, "rb") as nothing, ExitStack() as on_failure:
+            ours, theirs = map(on_failure.enter_context, socket.socketpair())
+            given = (1, 2, theirs.fileno(), *listening.values())
             self._process = self._reactor.spawnProcess(
                 _Child(self._child_ended),
                 command[0],
                 command,
-                env=environment,
+                env={
+                    **environment,
+                    CHANNEL: str(theirs.fileno()),
+                    SOCKETS: json.dumps(listening),
+                    # what it has to know if this process dies before it can tell the successor to continue
+                    FACTS: json.dumps({**self._service.handover_facts, "pidfile": self._path}),
+                },
                 path=directory,
                 childFDs={0: nothing.fileno(), **{number: number for number in given}},
             )
-        _log.info("handover begins", successor=self._process.pid)
-        self._conversation = Conversation(self._reactor, Channel(ours), self._heard, self._ended)
-        self._conversation.begin()
-        self._wait(FIRST_WORD_SECONDS)
+            on_failure.pop_all()
+        theirs.close()
+        return Channel(ours)
 
     def _heard(self, document: Document, ends: list[int]) -> None:
         if self._transfer is not None:
@@ -377,18 +393,20 @@ class _Child(ProcessProtocol):
         self._ended(reason)
 
 
-def command_line(arguments: Sequence[str], more: Sequence[str] = (), subcommand: str = "icws") -> list[str]:
+def command_line(
+    arguments: Sequence[str], more: Sequence[str] = (), twistd: Mapping[str, Any] = MappingProxyType({})
+) -> list[str]:
     """The command line of a successor.
 
     :param arguments: this process's, with the interpreter (:data:`sys.orig_argv`)
     :param more: further options of twistd
+    :param twistd: the options of twistd that this process has
     :raises HandoverFailed: the process changes its user or root directory, which cannot be done twice
     """
-    at = list(arguments).index(subcommand)
-    before = [each.partition("=")[0] for each in arguments[:at]]
-    for option in ("--uid", "-u", "--gid", "-g", "--chroot"):
-        if option in before:
-            raise HandoverFailed(f"twistd's {option} cannot be applied twice: restart the gateway instead")
+    for option in ("uid", "gid", "chroot"):
+        if twistd.get(option) is not None:
+            raise HandoverFailed(f"twistd's --{option} cannot be applied twice: restart the gateway instead")
+    at = _index_of("icws", arguments)
     # A script names the interpreter of its own version; the path to it may lead to a new one by now.
     script = not arguments[1].startswith("-") and os.access(arguments[1], os.X_OK)
     program = [] if script else [sys.executable]
@@ -397,3 +415,17 @@ def command_line(arguments: Sequence[str], more: Sequence[str] = (), subcommand:
         # a predecessor has added them: the command line does not grow with each upgrade
         added = []
     return [*program, *arguments[1:at], *added, *arguments[at:]]
+
+
+def _index_of(subcommand: str, arguments: Sequence[str]) -> int:
+    """Where the subcommand is; the value of an option before it may be the same word: ``--prefix icws icws``."""
+    options = ServerOptions()
+    with_value = {
+        *(f"--{name.removesuffix('=')}" for name in options.longOpt if name.endswith("=")),
+        *(f"-{letter}" for letter, colon in pairwise(f"{options.shortOpt} ") if colon == ":"),
+    }
+    return next(
+        index
+        for index, (before, argument) in enumerate(pairwise(arguments), 1)
+        if argument == subcommand and before not in with_value
+    )
