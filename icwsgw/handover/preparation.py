@@ -110,6 +110,7 @@ def prepare_handover(
 
     def began(last_message: Document) -> None:
         assert successor is not None
+        tolerate(_log, "closing unused sockets failed", partial(successor.close_unused, gateway.listening_services))
         pidfile.take(str(last_message.get("pidfile", successor.facts.get("pidfile")) or ""))
         notifying.begin()
         if last_message.get("rotate"):
@@ -127,7 +128,7 @@ def prepare_handover(
     unchanged = {name: value for name, value in environment.items() if name not in not_passed_on}
     predecessor = Predecessor(
         handed or HandedService(gateway),
-        partial(command_line, sys.orig_argv, log_options(twistd)),
+        partial(command_line, sys.orig_argv, log_options(twistd), twistd),
         options.directory,
         unchanged,
         notifier.main_process,

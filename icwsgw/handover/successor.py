@@ -84,14 +84,25 @@ class Successor:
     def report(reason: str, environment: MutableMapping[str, str] = os.environ) -> None:
         """Tell the process that has started this one, if there is one, that this one cannot start."""
         if CHANNEL in environment:
-            Channel(socket.socket(fileno=os.dup(int(environment[CHANNEL])))).send({"failed": reason})
+            with socket.socket(fileno=os.dup(int(environment[CHANNEL]))) as end, suppress(ChannelClosed):
+                Channel(end).send({"failed": reason})
 
     def failed(self, reason: str) -> None:
         """Tell the other process that this one cannot start."""
-        try:
+        with suppress(ChannelClosed):
             self._channel.send({"failed": reason})
-        except ChannelClosed:
-            pass
+
+    def close_unused(self, listeners: Sequence[ListeningService]) -> None:
+        """Close the sockets of addresses that the configuration does not have any more: the kernel would go on to
+        accept connections there.
+
+        :param listeners: what listens in this process
+        """
+        used = {listener.address for listener in listeners}
+        for address, descriptor in self._sockets.items():
+            if address not in used:
+                with suppress(OSError):
+                    os.close(descriptor)
 
     @property
     def channel(self) -> Channel:
@@ -162,7 +173,6 @@ class Successor:
             self._give_up(str(error))
             return
         # From here on nobody else has the clients: this process serves, whatever fails.
-        tolerate(_log, "closing unused sockets failed", lambda: self._close_unused(service))
         accept_all(service.listening_services)
         go = receiving.go
         if self.facts.get("supervisor"):
@@ -179,14 +189,6 @@ class Successor:
             while "go" not in received:
                 received |= read_early(*self._channel.receive(SILENCE_SECONDS))
         return received
-
-    def _close_unused(self, service: GatewayService) -> None:
-        """Close the sockets of addresses that the configuration does not have any more."""
-        used = {listener.address for listener in service.listening_services}
-        for address, descriptor in self._sockets.items():
-            if address not in used:
-                with suppress(OSError):
-                    os.close(descriptor)
 
     def _give_up(self, reason: str) -> None:
         if self._loop.running:

@@ -17,6 +17,23 @@ from icwsgw.handover import preparation
 from icwsgw.handover.preparation import log_options, prepare_handover, reported_to_predecessor
 
 
+class Inherits:
+    """A successor.
+
+    :ivar began: to be called when it serves
+    :ivar closed: what listens when it closes the other sockets
+    """
+
+    def __init__(self, **facts: str) -> None:
+        self.facts = facts
+        self.began: Any = None
+        self.closed: list[Any] = []
+        self.close_unused = self.closed.append
+
+    def prepare(self, gateway: Any, began: Any) -> None:
+        self.began = began
+
+
 class Notifying:
     serves = True
     began = 0
@@ -41,7 +58,7 @@ def prepare(monkeypatch: Any, twistd: dict[str, Any], successor: Any = None) -> 
     signals: list[Any] = []
     monkeypatch.setattr(preparation, "when_signalled", lambda reactor, *args: signals.append(args))
     monkeypatch.setattr(preparation, "reload_on_hangup", lambda reactor, reload: made.update(hung_up=reload))
-    gateway = SimpleNamespace(reactor=Clock(), rotations=[])
+    gateway = SimpleNamespace(reactor=Clock(), rotations=[], listening_services=["tcp:1"])
     gateway.rotate_logs = lambda: gateway.rotations.append(True)
     notifying = Notifying()
     options = SimpleNamespace(parent=twistd, directory="/start")
@@ -104,13 +121,14 @@ def test_the_pid_file_goes_to_the_successor(monkeypatch: Any) -> None:
 
 
 def test_a_successor_takes_the_pid_file_and_is_ready_when_it_serves(monkeypatch: Any, tmp_path: Path) -> None:
-    began: list[Any] = []
-    successor = SimpleNamespace(prepare=lambda gateway, function: began.append(function), facts={"pidfile": "/other"})
+    successor = Inherits(pidfile="/other")
     twistd = {"pidfile": ""}
     _, notifying, made = prepare(monkeypatch, twistd, successor)
     assert not notifying.serves
     path = tmp_path / "gateway.pid"
-    began[0]({"go": True, "pidfile": str(path)})
+    assert successor.closed == [], "the other process still serves"
+    successor.began({"go": True, "pidfile": str(path)})
+    assert successor.closed == [["tcp:1"]]
     assert (path.read_text(), twistd["pidfile"], notifying.began) == (str(os.getpid()), str(path), 1)
     assert made["pidfile"].path == str(path), "and so does the next one"
 
@@ -131,12 +149,10 @@ def test_a_successor_takes_the_pid_file_and_is_ready_when_it_serves(monkeypatch:
 def test_a_successor_reloads_if_its_predecessor_was_asked_to(
     monkeypatch: Any, tmp_path: Path, told: dict[str, Any], reloads: int, written: bool
 ) -> None:
-    began: list[Any] = []
     path = tmp_path / "gateway.pid"
-    facts = {"pidfile": str(path)}
-    successor = SimpleNamespace(prepare=lambda gateway, function: began.append(function), facts=facts)
+    successor = Inherits(pidfile=str(path))
     gateway, notifying, made = prepare(monkeypatch, {"pidfile": ""}, successor)
-    began[0](told)
+    successor.began(told)
     assert (path.exists(), notifying.began, made["reloads"]) == (written, 1, [])
     gateway.reactor.advance(0.0)
     assert made["reloads"] == [True] * reloads
@@ -144,10 +160,9 @@ def test_a_successor_reloads_if_its_predecessor_was_asked_to(
 
 
 def test_of_an_older_version_that_has_died_no_pid_file_is_known(monkeypatch: Any) -> None:
-    began: list[Any] = []
-    successor = SimpleNamespace(prepare=lambda gateway, function: began.append(function), facts={})
+    successor = Inherits()
     _, notifying, made = prepare(monkeypatch, {"pidfile": ""}, successor)
-    began[0]({})
+    successor.began({})
     assert (made["pidfile"].path, notifying.began) == ("", 1)
 
 
