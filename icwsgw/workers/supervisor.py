@@ -107,8 +107,7 @@ class SupervisorService(MultiService):
 
             self._add(embedded_devnet(config, reactor)[0])
         self.sockets = self._hold_sockets()
-        self._outputs: dict[int, bytes] = {}
-        self.pool = WorkerPool(reactor, self._spawn, self._orders, config.workers, self._output)
+        self.pool = WorkerPool(reactor, self._spawn, self._orders, config.workers, pass_on)
         self._watch()
         self.status = GatewayStatus(self.pool, self.health, self._principal.text, lambda: self._config, recent=recent)
         if config.prometheus_endpoint:
@@ -359,13 +358,6 @@ class SupervisorService(MultiService):
             )
             stop(self._reactor)
         raise OSError(errno.ESTALE, "the installed program has changed since the start")
-
-    def _output(self, data: bytes, number: int) -> None:
-        *lines, rest = (self._outputs.pop(number, b"") + data).split(b"\n")
-        for line in lines:
-            pass_on(line.decode(errors="replace"))
-        if rest:
-            self._outputs[number] = rest
 
     # status and probes
 

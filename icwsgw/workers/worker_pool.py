@@ -78,7 +78,7 @@ class WorkerPool:
     :param spawn: starts a process
     :param orders: returns the line of start parameters for a worker number
     :param count: the number of workers
-    :param output: called with (bytes, worker number) when a worker writes to its standard streams, if these are pipes
+    :param output: called with each line that a worker writes to its standard streams, if these are pipes
     :ivar workers: the running processes by worker number
     :ivar metrics: the merged metrics of the workers
     :ivar statuses: the status documents of the workers
@@ -93,7 +93,7 @@ class WorkerPool:
         spawn: Spawn,
         orders: Callable[[int], bytes],
         count: int,
-        output: Callable[[bytes, int], None] = lambda data, number: None,
+        output: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.clock = clock
         self.output = output
@@ -289,8 +289,7 @@ class WorkerPool:
         """Handle the end of a worker's process: restart it, unless the pool drains."""
         number = worker.number
         del self.workers[number]
-        if worker.passage is not None:
-            worker.passage.close()
+        worker.close_passage()
         self.metrics.ended(str(number))
         self.statuses.ended(number)
         self.questions.lost(number)
@@ -339,6 +338,7 @@ class WorkerPool:
         except OSError as error:
             # no memory or no free process slot, which may be temporary
             del self.workers[number]
+            worker.close_passage()
             self._start_later(number, worker.started, "worker cannot be started", reason=error)
             return False
         self.share_room()

@@ -18,6 +18,7 @@ from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Clock
 from icwsgw.workers.json_lines import LineSplitter, line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
+from icwsgw.workers.output_lines import OutputLines
 
 #: Health checks since a worker's last answer, the current one included, from which on the worker is silent.
 SILENT: Final = 2
@@ -31,8 +32,8 @@ class WorkerOwner(Protocol):
     @property
     def clock(self) -> Clock: ...
 
-    def output(self, data: bytes, number: int, /) -> None:
-        """Worker ``number`` has written to its standard streams."""
+    def output(self, line: str, /) -> None:
+        """The worker has written a line to its standard streams."""
 
     def share_room(self) -> None:
         """The worker has become ready, or its room for connections has changed."""
@@ -79,6 +80,7 @@ class WorkerProcess(ProcessProtocol):
         self._pool = pool
         self._orders = orders
         self._splitter = LineSplitter(self._answered)
+        self._output = OutputLines(pool.output)
         self.number = number
         self.process: Any = None
         self.pid = 0
@@ -112,6 +114,11 @@ class WorkerProcess(ProcessProtocol):
         except ProcessExitedAlready:
             pass
 
+    def close_passage(self) -> None:
+        """Close the socket for handovers: the process has ended, or could not be started."""
+        if self.passage is not None:
+            self.passage.close()
+
     def connectionMade(self) -> None:  # noqa: N802
         """Send the process its start parameters."""
         self.process = self.transport
@@ -125,12 +132,13 @@ class WorkerProcess(ProcessProtocol):
             self.unanswered = 0
             self._splitter.feed(data)
         else:
-            self._pool.output(data, self.number)
+            self._output.feed(childFD, data)
 
     def childConnectionLost(self, childFD: int) -> None:  # noqa: N802, N803
         """Do nothing: :meth:`processEnded` handles the end of the process."""
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802
+        self._output.end()
         self._pool.ended(self, reason)
 
     def _answered(self, answer: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from icwsgw.admin.api import Replies
+from icwsgw.handover.channel import Channel
 from icwsgw.workers import worker_pool
 from icwsgw.workers.json_lines import line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
@@ -84,13 +86,13 @@ class Pool:
     def __init__(self, count: int = 2) -> None:
         self.clock = Clock()
         self.processes: list[Process] = []
-        self.output: list[tuple[bytes, int]] = []
+        self.output: list[str] = []
         self.pool = WorkerPool(
             self.clock,
             self.spawn,
             lambda number: line_of({"worker": number}),
             count,
-            lambda data, number: self.output.append((data, number)),
+            self.output.append,
         )
         self.pool.start()
 
@@ -122,8 +124,8 @@ def test_workers_get_their_orders_and_are_ready_when_they_say_so() -> None:
     assert world.pool.state() == "0 of 2 workers are ready; network: not reached; starting: not ready yet"
     world.ready()
     assert world.pool.ready == 2
-    world.processes[0].worker.childDataReceived(2, b"Traceback")
-    assert world.output == [(b"Traceback", 0)]
+    world.processes[0].worker.childDataReceived(2, b"Traceback\n")
+    assert world.output == ["Traceback"]
 
 
 def test_who_wants_reports_gets_fresh_ones() -> None:
@@ -428,8 +430,12 @@ def test_a_process_that_cannot_be_started_is_tried_again() -> None:
     world = Pool().ready()
     spawn, refusals = world.spawn, [OSError(errno.ENOMEM, "Cannot allocate memory")] * 2
 
+    passages: list[Any] = []
+
     def refuse(worker: WorkerProcess) -> Process:
         if refusals:
+            worker.passage = Channel(socket.socket())
+            passages.append(worker.passage.socket)
             raise refusals.pop()
         return spawn(worker)
 
@@ -441,6 +447,7 @@ def test_a_process_that_cannot_be_started_is_tried_again() -> None:
     assert world.pool.state() is None
     world.clock.pump([0.5] * 6)
     assert not refusals
+    assert [passage.fileno() for passage in passages] == [-1, -1]
     world.processes[0].report()
     world.processes[2].ready()
     assert world.pool.ready == 2

@@ -129,9 +129,9 @@ def test_only_answers_end_its_silence() -> None:
     assert not worker.silent
     worker.unanswered = SILENT
     assert worker.silent
-    worker.childDataReceived(2, b"Traceback")
+    worker.childDataReceived(2, b"Traceback\n")
     assert worker.silent
-    assert owner.calls == [("output", b"Traceback", 3)]
+    assert owner.calls == [("output", "Traceback")]
     worker.busy = True
     assert not worker.silent, "it hands over"
     worker.busy = False
@@ -146,3 +146,10 @@ def test_its_end_is_that_of_the_process_and_not_of_a_pipe() -> None:
     reason = Failure(ProcessDone(0))
     worker.processEnded(reason)
     assert owner.calls == [("ended", worker, reason)]
+
+
+def test_its_last_line_needs_no_end() -> None:
+    owner, _, worker = started()
+    worker.childDataReceived(2, b"Segmentation fault")
+    worker.processEnded(Failure(ProcessDone(0)))
+    assert [call[:2] for call in owner.calls] == [("output", "Segmentation fault"), ("ended", worker)]
