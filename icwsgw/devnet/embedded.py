@@ -32,8 +32,7 @@ def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService,
         reload=config.devnet_reload,
     )
     service, replica = devnet_service(reactor, devnet)
-    tls = config.tls_certificate_pem_path is not None
-    replica.gateway_urls = [_client_url(address, tls) for address in config.gateway_addresses]
+    replica.gateway_urls = _client_urls(config)
     replica.status_url = _status_url(config)
     replica.inspector = Inspector()
     replica.traffic = InspectedTraffic(replica.inspector, replica.now_ns)
@@ -43,10 +42,8 @@ def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService,
 def places(config: GatewayConfig) -> Iterator[tuple[str, str]]:
     """Yield what a new user needs to know: a few words, and a URL for this machine; for the log at the start."""
     yield "demo page of the embedded replica", config.ic_network_url + "/"
-    tls = config.tls_certificate_pem_path is not None
-    for address in config.gateway_addresses:
-        if tcp_port(address):
-            yield "clients connect to the gateway", _client_url(address, tls)
+    for url in _client_urls(config):
+        yield "clients connect to the gateway", url
     status = _status_url(config)
     if status is not None:
         yield "status page", status
@@ -57,8 +54,13 @@ def _status_url(config: GatewayConfig) -> str | None:
     return f"http://127.0.0.1:{port}/" if port else None
 
 
-def _client_url(address: str, tls: bool) -> str:
-    """Return the URL with which a page on this machine reaches a gateway address."""
-    kind = parse_description(address).kind
-    scheme = "wss" if tls or kind in ("ssl", "tls") else "ws"
-    return f"{scheme}://127.0.0.1:{tcp_port(address) or 8080}"
+def _client_urls(config: GatewayConfig) -> list[str]:
+    """Return the URLs with which a page on this machine reaches the gateway's addresses, as far as it can."""
+    # as configured_tls() has it; plain addresses of TCP have TLS then
+    tls = bool(config.tls_certificate_pem_path or config.tls_certificate_dir or config.acme_domains)
+    urls = []
+    for address in config.gateway_addresses:
+        if port := tcp_port(address):
+            scheme = "wss" if tls or parse_description(address).kind in ("ssl", "tls") else "ws"
+            urls.append(f"{scheme}://127.0.0.1:{port}")
+    return urls

@@ -24,11 +24,18 @@ def config(*addresses: str, listen: str = "tcp:4943", tls: bool = False) -> Gate
 
 def test_the_page_is_told_where_the_gateway_is() -> None:
     reactor = MemoryReactorClock()
-    _, replica = embedded_devnet(config("tcp:8080", "ssl:8443", "unix:/x"), reactor)
-    assert replica.gateway_urls == ["ws://127.0.0.1:8080", "wss://127.0.0.1:8443", "ws://127.0.0.1:8080"]
+    _, replica = embedded_devnet(config("tcp:8080", "ssl:8443", "unix:/x", "haproxy:tcp:8081"), reactor)
+    # a page cannot use a unix socket, nor send a PROXY header
+    assert replica.gateway_urls == ["ws://127.0.0.1:8080", "wss://127.0.0.1:8443"]
     assert replica.status_url == "http://127.0.0.1:9090/"
     _, replica = embedded_devnet(config("tcp:8080", tls=True), reactor)
     assert replica.gateway_urls == ["wss://127.0.0.1:8080"]
+    for options in (
+        {"tls_certificate_dir": CERTIFICATE.parent},
+        {"acme_domains": ("a.example",), "acme_agree_terms": True},
+    ):
+        _, replica = embedded_devnet(replace(config("tcp:8080"), **options), reactor)
+        assert replica.gateway_urls == ["wss://127.0.0.1:8080"]
 
 
 def test_a_new_user_is_told_where_everything_is() -> None:
