@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 
 TIMEOUT = 2.0
 """Timeout for each URL, in seconds."""
@@ -28,7 +29,7 @@ def failure(urls: Sequence[str]) -> str | None:
                 if answer.status == 200:
                     return None
                 result = f"{url}: status {answer.status}"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             result = f"{url}: {error}"
     return result
 

@@ -17,6 +17,9 @@ NOBODY = "http://127.0.0.1:1/health/live"
 
 class Health(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path == "/other":
+            self.wfile.write(b"SSH-2.0-x\r\n")
+            return
         self.send_response(200 if self.path == "/health/live" else 503)
         self.end_headers()
 
@@ -38,11 +41,14 @@ def test_one_that_answers_is_enough(server: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("http_proxy", NOBODY)
     assert failure([f"{server}/health/live"]) is None
     assert failure([NOBODY, f"{server}/health/live"]) is None
+    # another program may have the first port
+    assert failure([f"{server}/other", f"{server}/health/live"]) is None
 
 
 def test_what_is_wrong_is_told(server: str) -> None:
     assert failure([f"{server}/health/ready", NOBODY]) == f"{NOBODY}: <urlopen error [Errno 111] Connection refused>"
     assert "503" in (failure([f"{server}/health/ready"]) or "")
+    assert "SSH-2.0" in (failure([f"{server}/other"]) or "")
     assert "nonsense" in (failure(["nonsense"]) or "")
     assert failure([]) == "no URL to ask"
 
