@@ -50,14 +50,27 @@ def places(parsed: Namespace, environment: Mapping[str, str]) -> Places:
     :raises ClientError: a URL or the canister is none
     """
     gateway = parsed.gateway or environment.get("ICWS_GATEWAY") or LOCAL_GATEWAY
-    scheme, host = urlsplit(gateway).scheme, urlsplit(gateway).hostname or ""
-    if scheme not in ("ws", "wss") or not host:
+    host = _host(gateway, "ws", "wss")
+    if not host:
         raise ClientError(f"{gateway} is not the URL of a gateway", "Give ws://HOST:PORT or wss://HOST.")
     network = parsed.network or environment.get("ICWS_NETWORK") or (LOCAL_NETWORK if is_loopback(host) else MAINNET)
+    if not _host(network, "http", "https"):
+        raise ClientError(f"{network} is not the URL of a network", "Give http://HOST:PORT or https://HOST.")
     try:
         return Places(gateway, network, Principal.from_text(parsed.canister))
     except FormatError as error:
         raise ClientError(f"{parsed.canister} is not a canister id", str(error)) from error
+
+
+def _host(url: str, *schemes: str) -> str:
+    """Return the host of a URL; empty: it is no URL of these schemes."""
+    try:
+        parts = urlsplit(url)
+        # both raise ValueError too
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    return host or "" if parts.scheme in schemes else ""
 
 
 def root_key(parsed: Namespace, network: str) -> bytes:

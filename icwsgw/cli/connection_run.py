@@ -253,10 +253,12 @@ async def lines_of(source: IO[str]) -> AsyncIterator[str]:
 
     def read() -> None:
         # the loop is closed when the session ends before the input
-        with contextlib.suppress(RuntimeError, ValueError, OSError):
-            for line in source:
-                room.acquire()
-                loop.call_soon_threadsafe(queue.put_nowait, line.rstrip("\n"))
+        with contextlib.suppress(RuntimeError):
+            # the input ends too when it cannot be read any more
+            with contextlib.suppress(ValueError, OSError):
+                for line in source:
+                    room.acquire()
+                    loop.call_soon_threadsafe(queue.put_nowait, line.rstrip("\n"))
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
     threading.Thread(target=read, daemon=True).start()

@@ -227,6 +227,12 @@ def judge_echo(sent: bool, answered: bool, seconds: float) -> Remark:
     return Remark("messages", Grade.NOTICE, says, "Give a message to send with --message.")
 
 
+def judge_session_end(error: ClientError) -> Remark:
+    """Judge the end of the session before a message came."""
+    advice = error.hint or "Look at the gateway's log: the session id is in brackets."
+    return Remark("messages", Grade.BAD, f"the session has ended: {error}", advice)
+
+
 def judge_cdk(content: bytes) -> Remark:
     """Tell which CDK the canister uses, by how it writes its first message."""
     name = "Rust" if content.startswith(b"\xd9\xd9\xf7") else "Motoko"

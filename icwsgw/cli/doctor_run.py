@@ -161,11 +161,15 @@ class Examination:
         seconds = self.parsed.timeout if message is not None else min(self.parsed.timeout, 3.0)
         began = time.monotonic()
         answered = False
-        with contextlib.suppress(asyncio.TimeoutError):
-            if message is not None:
-                client.send(form.read(message))
-            await asyncio.wait_for(client.receive(), seconds)
-            answered = True
+        try:
+            with contextlib.suppress(asyncio.TimeoutError):
+                if message is not None:
+                    client.send(form.read(message))
+                await asyncio.wait_for(client.receive(), seconds)
+                answered = True
+        except ClientError as error:
+            self.found(doctor_judge.judge_session_end(error))
+            return
         took = time.monotonic() - began
         self.found(doctor_judge.judge_echo(message is not None, answered, took if answered else seconds))
 

@@ -1,4 +1,4 @@
-"""Asks a gateway's port what it speaks: one WebSocket handshake by hand, so that each way to fail can be told apart."""
+"""Finds out what a gateway's port speaks: one WebSocket handshake by hand, to tell each way to fail apart."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def probe(url: str, origin: str | None = None, timeout: float = 10.0) -> Probe:
     :param origin: the header Origin
     :param timeout: seconds for each step
     """
-    answer = _ask(url, origin, timeout, "Upgrade")
+    answer = _request(url, origin, timeout, "Upgrade")
     if answer.outcome is ProbeOutcome.UPGRADED and answer.clock_offset is None:
-        return answer._replace(clock_offset=_ask(url, origin, timeout, "close").clock_offset)
+        return answer._replace(clock_offset=_request(url, origin, timeout, "close").clock_offset)
     return answer
 
 
-def _ask(url: str, origin: str | None, timeout: float, connection: str) -> Probe:
+def _request(url: str, origin: str | None, timeout: float, connection: str) -> Probe:
     """Make one request.
 
     :param connection: the header Connection, which decides whether it asks for a WebSocket
@@ -81,7 +81,11 @@ def _ask(url: str, origin: str | None, timeout: float, connection: str) -> Probe
         return Probe(ProbeOutcome.UNREACHABLE, error.strerror or str(error) or "timed out")
     with plain:
         try:
-            return _exchange(plain, host, port, secure, parts.path or "/", origin, connection)
+            if not secure:
+                return _exchange(plain, host, port, parts.path or "/", origin, connection)
+            # it takes the socket over
+            with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as encrypted:
+                return _exchange(encrypted, host, port, parts.path or "/", origin, connection)
         except ssl.SSLCertVerificationError as error:
             return Probe(ProbeOutcome.BAD_CERTIFICATE, error.verify_message)
         except ssl.SSLError as error:
@@ -92,12 +96,7 @@ def _ask(url: str, origin: str | None, timeout: float, connection: str) -> Probe
             return Probe(ProbeOutcome.NOT_TLS if secure else ProbeOutcome.NOT_HTTP, error.strerror or str(error))
 
 
-def _exchange(
-    plain: socket.socket, host: str, port: int, secure: bool, path: str, origin: str | None, connection: str
-) -> Probe:
-    link: socket.socket = plain
-    if secure:
-        link = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+def _exchange(link: socket.socket, host: str, port: int, path: str, origin: str | None, connection: str) -> Probe:
     name = f"[{host}]" if ":" in host else host
     lines = [
         f"GET {path} HTTP/1.1",

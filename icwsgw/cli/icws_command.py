@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -208,6 +209,9 @@ def _plan(parsed: argparse.Namespace) -> Plan:
         steps = parse_script(text)
     else:
         source = sys.stdin
+        if isinstance(source, io.TextIOWrapper):
+            # a line that is not UTF-8 is not sent; the others are
+            source.reconfigure(errors="surrogateescape")
     wait = parsed.wait if parsed.wait is not None else 2.0 if steps is None else 0.0
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     strict = parsed.command == "connect" and parsed.strict

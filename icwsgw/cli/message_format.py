@@ -47,7 +47,7 @@ class MessageFormat:
         :raises FormatError: it stands for none
         """
         if self._name == "text":
-            return line.encode()
+            return _text(line)
         if self._name == "hex":
             return _bytes(line)
         assert self._kind is not None
@@ -90,7 +90,7 @@ class MessageFormat:
         assert self._kind is not None
         if self._name == "json":
             return value_from_json(_json(line), self._kind)
-        return parse_values(line, [self._kind])[0]
+        return parse_values(_text(line), [self._kind])[0]
 
 
 def is_part_of(wanted: Any, value: Any) -> bool:
@@ -111,6 +111,14 @@ def _json(line: str) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not JSON: {error}") from None
+
+
+def _text(line: str) -> bytes:
+    try:
+        return line.encode()
+    except UnicodeEncodeError:
+        # surrogates stand for bytes of the input
+        raise FormatError("not UTF-8") from None
 
 
 def _bytes(line: str) -> bytes:

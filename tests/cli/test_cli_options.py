@@ -45,6 +45,10 @@ def test_where_everything_is() -> None:
     [
         ({"gateway": "https://gateway.example"}, "not the URL of a gateway"),
         ({"gateway": "ws://"}, "not the URL of a gateway"),
+        ({"gateway": "ws://[::1"}, "not the URL of a gateway"),
+        ({"gateway": "ws://host:99999"}, "not the URL of a gateway"),
+        ({"network": "http://[::1"}, "not the URL of a network"),
+        ({"network": "icp-api.io"}, "not the URL of a network"),
         ({"canister": "bkyz2"}, "not a canister id"),
         ({"canister": ID.upper()}, "not a canister id"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 from typing import Any, cast
 
@@ -147,6 +148,19 @@ def test_events() -> None:
         "disconnected: lost. Wait. Connecting again in 1.2 s.",
         "a new session is open; of 1 messages it is not known whether they were executed",
     ]
+
+
+def test_an_input_that_cannot_be_read_any_more_has_ended() -> None:
+    class Source(io.StringIO):
+        def __next__(self) -> str:  # type: ignore[override]
+            if self.tell():
+                raise OSError(errno.EIO, "Input/output error")
+            return super().__next__()
+
+    async def read() -> list[str]:
+        return [line async for line in lines_of(Source("one\ntwo\n"))]
+
+    assert asyncio.run(read()) == ["one"]
 
 
 def test_a_long_input_is_read_as_it_is_sent() -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from icwsgw.cli.cli_options import Places
+from icwsgw.cli.doctor_judge import Grade, Remark
+from icwsgw.cli.doctor_run import Examination
+from icwsgw.client.client_errors import SessionEnded
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Stack, stack
 from tests.acceptance.processes import free_port
 from tests.cli.test_icws_command import icws
@@ -38,6 +48,21 @@ def test_a_canister_that_does_not_exist(stack: Stack) -> None:
     status, out, _ = icws(stack, "doctor", "be2us-64aaa-aaaaa-qaabq-cai", "--timeout=20")
     assert status == 1
     assert ("FAIL", "opening") in topics(out)
+
+
+def test_a_session_that_ends_before_a_message_is_a_finding() -> None:
+    found: list[Remark] = []
+    where = Places("ws://127.0.0.1:1", "http://127.0.0.1:2", Principal(b""))
+    examination = Examination(Namespace(message=None, timeout=5.0), where, Ed25519Identity(bytes(32)), found.append)
+
+    async def receive() -> bytes:
+        raise SessionEnded(4108, "the canister sent a message twice")
+
+    client: Any = SimpleNamespace(receive=receive)
+    asyncio.run(examination._exchange(client, None))
+    (remark,) = found
+    assert (remark.topic, remark.verdict) == ("messages", Grade.BAD)
+    assert "the session has ended: the canister sent a message twice" in remark.lines()
 
 
 def test_a_gateway_that_does_not_run(stack: Stack) -> None:

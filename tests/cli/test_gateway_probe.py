@@ -108,14 +108,20 @@ def test_ports() -> None:
         assert probe(f"wss:{url}", timeout=0.1).outcome is ProbeOutcome.NOT_TLS
 
 
-def test_tls(tmp_path: Path) -> None:
+def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*server_pem(authority()).write(tmp_path))
+    signer = authority()
+    context.load_cert_chain(*server_pem(signer).write(tmp_path))
     with answering(b"HTTP/1.1 101 OK\r\n\r\n", context) as port:
         bad = probe(f"wss://127.0.0.1:{port}")
         assert bad.outcome is ProbeOutcome.BAD_CERTIFICATE
         assert "certificate" in bad.reason
         assert probe(f"ws://127.0.0.1:{port}").outcome in (ProbeOutcome.TLS, ProbeOutcome.NOT_HTTP)
+        trusted = tmp_path / "authority.pem"
+        trusted.write_bytes(signer.pem)
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        # a socket that is left open fails the test
+        assert probe(f"wss://127.0.0.1:{port}").outcome is ProbeOutcome.UPGRADED
 
 
 def test_a_probe_takes_as_long_as_it_may() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from icwsgw.cli.icws_command import make_parser
+from icwsgw.cli.icws_command import _plan, make_parser
 from tests.acceptance.conftest import Stack, stack
 from tests.acceptance.processes import ROOT
 from tests.support.measured import interpreter
@@ -84,6 +85,14 @@ def test_what_goes_wrong(words: list[str], status: int, err: str, stack: Stack) 
     assert err in found[2]
     assert found[2].startswith("icws: ")
     assert found[2].count("\n") == 1
+
+
+def test_a_line_of_the_input_that_is_not_utf_8_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    canister = "bkyz2-fmaaa-aaaaa-qaaaq-cai"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\n\xff\ntwo\n"), encoding="utf-8"))
+    source = _plan(make_parser().parse_args(["connect", canister])).source
+    assert source is not None
+    assert list(source) == ["one\n", "\udcff\n", "two\n"]
 
 
 def test_help_loads_no_transport() -> None:

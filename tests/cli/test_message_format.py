@@ -38,6 +38,9 @@ def test_what_is_read_and_shown(name: str, line: str, content: bytes, shown: str
         ("candid", "(1", "expected"),
         ("candid", "(1)", "does not fit"),
         ("hex", "xyz", "not hex"),
+        ("text", "\udcff", "not UTF-8"),
+        ("json", '{"text": "\\ud800"}', "surrogates"),
+        ("candid", '(record { text = "\udcff" })', "not UTF-8"),
     ],
 )
 def test_lines_that_stand_for_no_message(name: str, line: str, words: str) -> None:
