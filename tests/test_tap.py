@@ -247,7 +247,8 @@ def test_removed_options_start_as_ever_and_are_told(word: str, capsys: pytest.Ca
         parse("--check-config", "--gateway-address=127.0.0.1:0", "--prometheus-endpoint=127.0.0.1:0", word)
     assert caught.value.code == 0
     captured = capsys.readouterr()
-    assert captured.err == f"twistd icws: {line}\n"
+    # beside it, other programs may have the ports of this machine
+    assert captured.err.splitlines().count(f"twistd icws: {line}") == 1
     assert name[2:] not in captured.out
 
 
@@ -364,8 +365,8 @@ def test_check_config_tells_of_variables_that_look_misspelt(
     with pytest.raises(SystemExit) as caught:
         parse("--check-config", "--gateway-address=127.0.0.1:0", "--prometheus-endpoint=127.0.0.1:0")
     assert caught.value.code == 0
-    said = capsys.readouterr().err
-    assert said == "twistd icws: ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?\n"
+    said = capsys.readouterr().err.splitlines()
+    assert said.count("twistd icws: ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?") == 1
 
 
 @pytest.mark.parametrize(
