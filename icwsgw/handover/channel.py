@@ -54,7 +54,7 @@ class Channel:
             if sent < len(data):
                 self.socket.sendall(memoryview(data)[sent:])
         except OSError as error:
-            raise ChannelClosed(f"the other process is gone: {error.strerror or error}") from None
+            raise ChannelClosed(f"the other process has ended: {error.strerror or error}") from None
 
     def receive(self, seconds: float) -> tuple[Document, list[int]]:
         """Wait for the next document.

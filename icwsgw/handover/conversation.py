@@ -15,39 +15,39 @@ from icwsgw.handover.channel import Channel
 
 @implementer(IReadDescriptor)
 class Conversation:
-    """Hears documents as they come.
+    """Receives documents as they come.
 
-    :param heard: called with each document and its sockets
-    :param ended: called once, with the reason, when no more come: the other end is closed (None), or sends nonsense
+    :param received: called with each document and its sockets
+    :param ended: called once, with the reason, when no more come: the other end is closed (None), or sends no document
     """
 
     def __init__(
         self,
         reactor: Any,
         channel: Channel,
-        heard: Callable[[Document, list[int]], object],
+        received: Callable[[Document, list[int]], object],
         ended: Callable[[str | None], object],
     ) -> None:
         self._reactor = reactor
         self.channel = channel
-        self._heard = heard
+        self._received = received
         self._ended = ended
         self._runs = False
 
     def begin(self) -> None:
-        """Start to hear."""
+        """Start to receive."""
         self.channel.socket.setblocking(False)
         self._runs = True
         self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Hear no more; the channel stays open."""
+        """Receive no more; the channel stays open."""
         if self._runs:
             self._runs = False
             self._reactor.removeReader(self)
 
     def close(self) -> None:
-        """Hear no more, and close the channel."""
+        """Receive no more, and close the channel."""
         self.stop()
         self.channel.close()
 
@@ -65,16 +65,16 @@ class Conversation:
         self._end("the process is shutting down")
 
     def doRead(self) -> None:  # noqa: N802
-        """Hear what has come."""
+        """Read what has come."""
         channel = self.channel
         try:
             alive = channel.read()
             while self._runs and (found := channel.next()) is not None:
-                self._heard(*found)
+                self._received(*found)
         except BlockingIOError:
             return
         except FormatError as error:
-            self._end(f"the other process sends nonsense: {error}")
+            self._end(f"the other process sends no valid document: {error}")
             return
         if not alive:
             self._end(None)

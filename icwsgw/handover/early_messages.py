@@ -43,7 +43,7 @@ def send_early_overrides(channel: Channel, overrides: Document) -> None:
             file.flush()
             _send(channel, {"overrides_file": True, "sockets": 1}, [file.fileno()])
     except OSError as error:
-        _log.error("what was set at run time cannot be told in advance", reason=error)
+        _log.error("what was set at run time cannot be sent in advance", reason=error)
 
 
 def send_early_request(channel: Channel, request: str) -> None:

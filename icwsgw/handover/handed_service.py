@@ -109,7 +109,7 @@ class PassedTransfer:
         self._conversation = Conversation(
             service.reactor,
             worker,
-            lambda document, _: transfer.heard(document),
+            lambda document, _: transfer.received(document),
             lambda reason: transfer.fail(reason or "the new process has ended"),
         )
 
@@ -119,13 +119,13 @@ class PassedTransfer:
         self._conversation.begin()
         self._transfer.begin(early)
 
-    def heard(self, document: Document) -> None:
+    def received(self, document: Document) -> None:
         """The supervisor has said something."""
         if "failed" in document:
             self.fail(str(document["failed"]))
 
     def pass_on(self, request: str) -> None:
-        """A reload or new log files were asked for: the supervisor hears it at the end, before its worker serves."""
+        """A reload or new log files were asked for: the supervisor receives it at the end, before its worker serves."""
 
     def fail(self, reason: str) -> None:
         """Give up."""

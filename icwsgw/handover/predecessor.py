@@ -48,9 +48,8 @@ if TYPE_CHECKING:
 HANDOVER_VARIABLES = CHANNEL, SOCKETS, FACTS = (
     *("ICWSGW_HANDOVER", "ICWSGW_HANDOVER_SOCKETS", "ICWSGW_HANDOVER_FACTS"),
 )
-#: Seconds that the successor's first word may take, and that it may take until it is ready. A busy machine takes long
-#: to start a program.
-FIRST_WORD_SECONDS, START_SECONDS = 40.0, 120.0
+#: Seconds until the successor's first message, and until it is ready. A busy machine takes long to start a program.
+FIRST_MESSAGE_SECONDS, START_SECONDS = 40.0, 120.0
 
 _log = get_logger("handover")
 
@@ -114,7 +113,7 @@ class Predecessor:
     def reload(self, read: Callable[[], None]) -> None:
         """Reload, and let the successor reload, which may have read the configuration already: SIGHUP.
 
-        The successor is told when it continues, and after that by a signal.
+        The successor is sent it when it continues, and after that by a signal.
 
         :param read: reads the configuration again; not called if this process has handed over
         """
@@ -159,7 +158,7 @@ class PidFile(Protocol):
 
     path: str
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """The successor writes its own id there."""
 
 
@@ -169,8 +168,8 @@ class Transferring(Protocol):
     def begin(self, early: bool) -> None:
         """Begin."""
 
-    def heard(self, document: Document) -> None:
-        """The other process has said something."""
+    def received(self, document: Document) -> None:
+        """A document of the other process has come."""
 
     def pass_on(self, request: str) -> None:
         """A ``reload``, or new log files (``rotate``), were asked for."""
@@ -197,7 +196,7 @@ class HandingService(WrappedService, Protocol):
     ) -> Transferring:
         """Make the transfer to a process that is ready.
 
-        :param ends: the sockets that came with its word, and the word
+        :param ends: the sockets that came with its message
         """
 
 
@@ -233,9 +232,9 @@ class _Attempt:
             self._fail(f"the new process cannot be started: {error.strerror or error}")
             return
         _log.info("handover begins", successor=self._process.pid)
-        self._conversation = Conversation(self._reactor, channel, self._heard, self._ended)
+        self._conversation = Conversation(self._reactor, channel, self._received, self._ended)
         self._conversation.begin()
-        self._wait(FIRST_WORD_SECONDS)
+        self._wait(FIRST_MESSAGE_SECONDS)
 
     def _start_process(self, command: Sequence[str], directory: str, environment: Mapping[str, str]) -> Channel:
         """Start the successor; returns this process's end of the channel.
@@ -268,9 +267,9 @@ class _Attempt:
         theirs.close()
         return Channel(ours)
 
-    def _heard(self, document: Document, ends: list[int]) -> None:
+    def _received(self, document: Document, ends: list[int]) -> None:
         if self._transfer is not None:
-            self._transfer.heard(document)
+            self._transfer.received(document)
         elif "failed" in document:
             self._fail(str(document["failed"]))
         elif "ready" in document:
@@ -294,7 +293,7 @@ class _Attempt:
                 self._fail(f"the new process is not ready after {START_SECONDS:.0f} s: {self._waits_for}")
 
     def _wait(self, seconds: float | None) -> None:
-        """Wait for the next word."""
+        """Wait for the next message."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -328,11 +327,11 @@ class _Attempt:
         return self._pidfile.path if self._pidfile is not None else ""
 
     def _go(self) -> Document:
-        # before the successor says that it serves: the service manager hears only the main process
+        # before the successor reports that it serves: the service manager listens only to the main process
         if self._process is not None:
             self._announce(self._process.pid)
         if self._pidfile is not None:
-            self._pidfile.let_go()
+            self._pidfile.release()
         return {"pidfile": self._path, "reload": self._reload, "rotate": self._rotate}
 
     def reload_asked(self) -> bool:
@@ -347,7 +346,7 @@ class _Attempt:
         self._pass_on("USR1", "rotate")
 
     def _pass_on(self, signal: str, request: str) -> None:
-        """Signal the successor, if it has been told to continue already; else tell it, if it is ready."""
+        """Signal the successor, if it continues already; else send it the request, if it is ready."""
         if self._handed_over:
             if self._process is not None:
                 with suppress(ProcessExitedAlready):
@@ -372,7 +371,7 @@ class _Attempt:
         if self._process is not None:
             self._process.signalProcess("KILL")
         if done is not None:
-            _log.error("handover failed, this process goes on", reason=reason)
+            _log.error("handover failed, this process continues", reason=reason)
             done.errback(HandoverFailed(reason))
 
     def _close(self) -> None:
@@ -418,7 +417,7 @@ def command_line(
 
 
 def _index_of(subcommand: str, arguments: Sequence[str]) -> int:
-    """Where the subcommand is; the value of an option before it may be the same word: ``--prefix icws icws``."""
+    """Where the subcommand is; the value of an option before it may be the same: ``--prefix icws icws``."""
     options = ServerOptions()
     with_value = {
         *(f"--{name.removesuffix('=')}" for name in options.longOpt if name.endswith("=")),

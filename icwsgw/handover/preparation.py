@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from icwsgw.process.systemd import Notifier, NotifyingService
     from icwsgw.service import GatewayService
 
+#: Variables that are meant for this process alone.
+_OWN_VARIABLES = frozenset({*HANDOVER_VARIABLES, "WATCHDOG_PID"})
+
 _log = get_logger("handover")
 
 
@@ -56,7 +59,7 @@ class TwistdPidFile:
             self.path = self._twistd["pidfile"] = path
             tolerate(_log, "writing the pid file failed", lambda: Path(path).write_text(str(os.getpid())))
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """The other process writes its own id there, and this one must not remove it."""
         self._twistd["pidfile"] = ""
 
@@ -124,13 +127,11 @@ def prepare_handover(
             succeed(began)
         else:
             successor.prepare(gateway, began)
-    not_passed_on = {*HANDOVER_VARIABLES, "WATCHDOG_PID"}
-    unchanged = {name: value for name, value in environment.items() if name not in not_passed_on}
     predecessor = Predecessor(
         handed or HandedService(gateway),
         partial(command_line, sys.orig_argv, log_options(twistd), twistd),
         options.directory,
-        unchanged,
+        {name: value for name, value in environment.items() if name not in _OWN_VARIABLES},
         notifier.main_process,
         pidfile,
     )

@@ -92,7 +92,7 @@ class Receiving:
             if source not in self._sources:
                 source[1].discard()
         if informed and not self._sources:
-            raise ChannelClosed("the other process goes on")
+            raise ChannelClosed("the other process continues")
 
     def _tell_taken(self) -> list[tuple[Channel, Taken]]:
         """Tell the processes that this one has everything; returns those that have received it.
@@ -117,7 +117,7 @@ class Receiving:
         try:
             document, _ = source[0].receive(SILENCE_SECONDS)
         except (ChannelClosed, FormatError):
-            # It has let go of everything, or has crashed: either way nobody else serves the clients now.
+            # It has released everything, or has crashed: either way no other process serves the clients now.
             return True
         if "stop" in document:
             return False
@@ -130,7 +130,7 @@ class Receiving:
         while True:
             document, sockets = channel.receive(SILENCE_SECONDS)
             if "stop" in document:
-                raise ChannelClosed("the other process goes on")
+                raise ChannelClosed("the other process continues")
             if taken.add(document, sockets):
                 return True
             if last in document:

@@ -128,7 +128,7 @@ class Handed:
         yield {EARLY: True, LAST_EARLY: True}, []
 
     def _round(self, number: int) -> Generator[tuple[Document, list[int]], None, int]:
-        """One round, in pieces; returns how many connections have come, changed or gone."""
+        """One round, in pieces; returns how many connections have come, changed or ended."""
         changed = 0
         for piece in self._pieces(number):
             changed += piece.size
@@ -136,7 +136,7 @@ class Handed:
         return changed
 
     def documents(self) -> Iterator[tuple[Document, list[int]]]:
-        """The rest: the state as it is now, and what has come, changed or gone since the last round."""
+        """The rest: the state as it is now, and what has come, changed or ended since the last round."""
         service, clock = self._service, self._service.gateway.context.clock
         # what has been decided about many sessions, in this process alone
         finish_batches(clock)
@@ -162,7 +162,7 @@ class Handed:
         return {"version": VERSION, "revision": REVISION, "release": __version__}
 
     def _pieces(self, number: int | None = None) -> Iterator[_Piece]:
-        """What has come, changed or gone since the last time.
+        """What has come, changed or ended since the last time.
 
         :param number: of the early round; None: this process has stopped to serve
         """
@@ -208,16 +208,16 @@ class Handed:
         """Let go of everything that the other process has taken over."""
         service = self._service
         for listener in service.listening_services:
-            tolerate(_log, "letting go of a listening socket failed", listener.detach)
-        # also those of connections that cannot be let go of: the other process has them
+            tolerate(_log, "releasing a listening socket failed", listener.detach)
+        # also those of connections that cannot be released: the other process has them
         found = [connection.session for connection in self._sent if connection.session is not None]
         for connection in self._sent:
-            tolerate(_log, "letting go of a connection failed", connection.detach)
+            tolerate(_log, "releasing a connection failed", connection.detach)
         detach_sessions(service.gateway, found)
 
 
 class _Piece:
-    """Some connections that have come, changed or gone."""
+    """Some connections that have come, changed or ended."""
 
     def __init__(self) -> None:
         self.rows: list[Document] = []
@@ -336,7 +336,7 @@ class Taken:
         self._make(row, document, descriptor)
 
     def _forget(self, row: _Row) -> None:
-        """Forget a connection without a word to its client."""
+        """Forget a connection without a message to its client."""
         connection, row.connection = row.connection, None
         if connection is not None:
             session = connection.detach()
@@ -344,13 +344,13 @@ class Taken:
                 detach_sessions(self._service.gateway, [session])
 
     def discard(self) -> None:
-        """Forget all connections without a word to anybody: the other process continues with them."""
+        """Forget all connections without messages to clients: the other process continues with them."""
         for row in self._rows:
             try:
                 if row is not None:
                     self._forget(row)
             except Exception:
-                _log.failure("letting go of a connection failed")
+                _log.failure("releasing a connection failed")
         self._rows = []
 
     def begin(self) -> None:
@@ -367,7 +367,7 @@ class Taken:
         complete(gateway, state.get("gateway", {}), [*sessions, *left])
         for_each_session(left, lambda session: session.left(_ABNORMAL))
         for_each_session(taken, lambda each: self._continue(each, each.send_unsent))
-        # All at once: the event loop has their sockets, and would read those that have not gone on yet.
+        # All at once: the event loop has their sockets, and would read those that have not continued yet.
         for_each_session(taken, lambda each: self._continue(each, each.read_unread))
         self._part(lambda status, value: status.continue_from(value), service.status, state.get("status"))
 

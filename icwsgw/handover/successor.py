@@ -1,8 +1,8 @@
 """The new process: gets ready, takes over from the process that serves, and continues.
 
-See :mod:`icwsgw.handover.predecessor` for the order of messages. Until it is told to continue, this process accepts no
-connection and ends when the other one ends its channel. If the other process ends after ``taken``, nobody else has the
-connections any more: then this process continues too.
+See :mod:`icwsgw.handover.predecessor` for the order of messages. Until the message to continue, this process accepts no
+connection and ends when the other one ends its channel. If the other process ends after ``taken``, no other process has
+the connections any more: then this process continues too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from icwsgw.service import GatewayService
 
 #: Seconds between two looks whether the network is reached, and between two messages to the other process.
-LOOK_SECONDS, WORD_SECONDS = 0.1, 1.0
+LOOK_SECONDS, REPORT_SECONDS = 0.1, 1.0
 #: For the log.
 NO_OVERRIDES_TAKEN = "what was set at run time is not taken over"
 
@@ -59,7 +59,7 @@ class Successor:
         self._reactor = reactor
         self._service: GatewayService | None = None
         self._began: Callable[[Document], None] = lambda last_message: None
-        self._reported_at = -WORD_SECONDS
+        self._reported_at = -REPORT_SECONDS
         self._loop = LoopingCall(self._look)
         self._loop.clock = cast(Any, reactor)
         self._inheritance = Inheritance()
@@ -141,7 +141,7 @@ class Successor:
             if reason is None:
                 self._loop.stop()
                 self._take_over(service, self._report_ready())
-            elif now - self._reported_at >= WORD_SECONDS:
+            elif now - self._reported_at >= REPORT_SECONDS:
                 self._reported_at = now
                 self._channel.send({"at": f"the network ({reason})"})
         except ChannelClosed as error:
@@ -172,7 +172,7 @@ class Successor:
         except NothingTaken as error:
             self._give_up(str(error))
             return
-        # From here on nobody else has the clients: this process serves, whatever fails.
+        # From here on no other process has the clients: this process serves, whatever fails.
         accept_all(service.listening_services)
         go = receiving.go
         if self.facts.get("supervisor"):
@@ -183,7 +183,7 @@ class Successor:
         tolerate(_log, "closing the channel failed", self._channel.close)
 
     def _wait_for_supervisor(self) -> Document:
-        """Wait until the supervisor has let go of its sockets too; returns its last messages."""
+        """Wait until the supervisor has released its sockets too; returns its last messages."""
         received: Document = {}
         with suppress(ChannelClosed, FormatError):
             while "go" not in received:

@@ -6,10 +6,10 @@
     state, and what has changed      ──>  takes it
                                      <──  {"taken": number of connections}
     {"go": true}                     ──>  continues
-    lets go of everything
+    releases everything
 
-Up to ``taken`` this process has all clients, and whatever goes wrong costs nothing. It says ``{"stop": true}`` then, so
-that the other process does not take the end of the conversation for a crash. From ``stops to serve`` on it does nothing
+Up to ``taken`` this process has all clients, and whatever goes wrong costs nothing. It sends ``{"stop": true}`` then:
+the other process must not take the end of the conversation for a crash. From ``stops to serve`` on it does nothing
 else, so nothing changes any more. ``taken`` is the point of no return.
 """
 
@@ -45,10 +45,10 @@ T = TypeVar("T")
 class Transfer:
     """One transfer.
 
-    :param channel: to the other process; somebody else reads it, and calls :meth:`heard`
-    :param go: gives what the other process is told when it continues, beside that it does; called after the point of no
+    :param channel: to the other process; its owner reads it, and calls :meth:`received`
+    :param go: gives what the other process is sent when it continues, beside that it does; called after the point of no
         return
-    :param done: called with what was handed over, when this process has let go of it
+    :param done: called with what was handed over, when this process has released it
     :param failed: called with the reason: nothing has changed
     """
 
@@ -78,7 +78,7 @@ class Transfer:
             self._pieces = self._handed.early()
         self._send_early()
 
-    def heard(self, document: Document) -> None:
+    def received(self, document: Document) -> None:
         """The other process has said something."""
         if "failed" in document:
             self.fail(str(document["failed"]))
@@ -87,7 +87,7 @@ class Transfer:
             self._service.reactor.callLater(self._handed.pause, self._send_early)
 
     def pass_on(self, request: str) -> None:
-        """A reload or new log files were asked for: the other process hears it at the end, before it serves."""
+        """A reload or new log files were asked for: the other process receives it at the end, before it serves."""
 
     def fail(self, reason: str) -> None:
         """Give up: this process keeps all clients."""
@@ -103,7 +103,7 @@ class Transfer:
         self._failed(reason)
 
     def _wait(self, seconds: float | None) -> None:
-        """Wait for the next word of the other process."""
+        """Wait for the next message of the other process."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -172,24 +172,24 @@ class Transfer:
         seconds = self._service.reactor.seconds() - began
         if not left:
             tolerate(_log, "giving way failed", give_way)
-        tolerate(_log, "letting go failed", handed.detach)
+        tolerate(_log, "releasing what was handed over failed", handed.detach)
         self._done({"connections": count, "left": left, "seconds": round(seconds, 3), "from": __version__})
 
 
 def send_go(channel: Channel, what: Callable[[], Document]) -> None:
-    """Tell the other process to continue. It does so even if it is not told.
+    """Tell the other process to continue. It does so even without this message.
 
     :param what: gives what it has to know; a fault there costs no more than that
     """
     document: Document = {"go": True}
-    tolerate(_log, "not all can be told to the successor", lambda: document.update(what()))
+    tolerate(_log, "not all can be sent to the successor", lambda: document.update(what()))
     try:
         channel.socket.settimeout(SILENCE_SECONDS)
         channel.send(document)
     except (ChannelClosed, OSError) as error:
-        _log.error("the successor has ended before it could go on", reason=error)
+        _log.error("the successor has ended before it could continue", reason=error)
     except Exception:
-        _log.failure("the successor cannot be told to go on")
+        _log.failure("the successor cannot be told to continue")
 
 
 def give_way() -> None:

@@ -10,23 +10,24 @@ another. The end of the order pipe means that the supervisor has died, and the w
 one JSON object::
 
     supervisor -> worker   the start parameters, as the first line; then
-                           {"do": "say"}: report health
+                           {"do": "report_health"}
                            {"do": "report", "number": n, "status": wanted}    {"do": "reload", "config": ...}
                            {"do": "drain", "window": seconds}    {"do": "hurry"}
-                           {"do": "replaced", "canister", "sender", "at", "left", "own"}
+                           {"do": "replaced", "canister", "sender", "at", "left", "own"}: a client was accepted; in a
+                           handover, supervisors of different versions send it too, without ``own``
                            {"do": "ask", "number": n, "what": {...}}
-                           {"do": "rotate_logs"}
+                           {"do": "rotate_logs"}    {"do": "access_lists"}: look at the copies of the lists
                            {"do": "siblings", "room": whether another worker accepts connections}
                            {"do": "serve"}: accept connections, after a start that waits for a handover
-    worker -> supervisor   {"said": "ready"}    {"said": "well", "findings": ...}
-                           {"said": "report", "number": n, ...}
-                           {"said": "answer", "number": n, "answer": {...}}: null if the question failed
-                           {"said": "stopped_accepting"}: the worker no longer accepts connections
-                           {"said": "room", "room": false}: the worker has its share of ``--max-connections``; true:
+    worker -> supervisor   {"type": "ready"}    {"type": "health", "findings": ...}
+                           {"type": "report", "number": n, ...}
+                           {"type": "answer", "number": n, "answer": {...}}: null if the question failed
+                           {"type": "stopped_accepting"}: the worker no longer accepts connections
+                           {"type": "room", "room": false}: the worker has its share of ``--max-connections``; true:
                            it has room again
-                           {"said": "accepted", "canister", "sender", "at", "left": false}: the canister accepted the
+                           {"type": "accepted", "canister", "sender", "at", "left": false}: the canister accepted the
                            client; ``at`` is the canister's time (ns, 0 if unknown)
-                           {"said": "accepted", "canister", "sender", "at", "left": true}: the client left before the
+                           {"type": "accepted", "canister", "sender", "at", "left": true}: the client left before the
                            canister's first message arrived; the canister knew the client, and opened the session no
                            later than ``at``
 

@@ -45,7 +45,7 @@ class Orders:
     :ivar syslog: the prefix of its lines in syslog; None: log lines go to standard output
     :ivar overrides: the settings that the admin API has changed at run time
     :ivar inherited: the numbers of further identities, whose clients it takes over from another process
-    :ivar waits: it accepts no connections until it is told to, because another process hands over to it
+    :ivar waits: it accepts no connections until the supervisor orders it, because another process hands over to it
     """
 
     worker: int

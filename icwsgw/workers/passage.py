@@ -6,9 +6,9 @@
 
 The worker answers through its pipe::
 
-    {"said": "prepared", "waits_for": null}       a worker that waits is ready to take over; or why it is not yet
-    {"said": "handed_over", "result": {...}}      {"said": "handover_failed", "reason": "..."}
-    {"said": "taken_over", "connections": n}      {"said": "takeover_failed", "reason": "..."}
+    {"type": "prepared", "waits_for": null}       a worker that waits is ready to take over; or why it is not yet
+    {"type": "handed_over", "result": {...}}      {"type": "handover_failed", "reason": "..."}
+    {"type": "taken_over", "connections": n}      {"type": "takeover_failed", "reason": "..."}
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Passage:
         self._answer = answer
         self._stop = stop
         channel = Channel(socket.socket(fileno=descriptor))
-        self._conversation = Conversation(self._reactor, channel, self._heard, lambda reason: None)
+        self._conversation = Conversation(self._reactor, channel, self._received, lambda reason: None)
         self._transfer: Transfer | None = None
         self._other: Conversation | None = None
         self._waits = False
@@ -65,7 +65,7 @@ class Passage:
         self._loop.clock = cast(Any, self._reactor)
 
     def wait(self) -> None:
-        """Accept no connections until :meth:`serve`, and say when this process is ready to take over.
+        """Accept no connections until :meth:`serve`, and report when this process is ready to take over.
 
         Call it before the service starts.
         """
@@ -74,7 +74,7 @@ class Passage:
             listener.accepting = False
 
     def begin(self) -> None:
-        """Start to hear the supervisor."""
+        """Start to read what the supervisor sends."""
         self._conversation.begin()
         if self._waits:
             self._loop.start(LOOK_SECONDS)
@@ -91,14 +91,14 @@ class Passage:
         reason = self._service.network_monitor.network()
         if reason != self._reported:
             self._reported = reason
-            self._answer({"said": "prepared", "waits_for": reason})
+            self._answer({"type": "prepared", "waits_for": reason})
 
-    def _heard(self, document: Document, ends: list[int]) -> None:
+    def _received(self, document: Document, ends: list[int]) -> None:
         channels = [Channel(socket.socket(fileno=end)) for end in ends]
         if "hand_over" in document:
             self._hand_over(channels[0])
         else:
-            # nothing is said before the first of them hands over
+            # nothing is reported before the first of them hands over
             sources = list(map(Source, channels, document["take_over"]))
             first = channels[0].socket
             self._reactor.addReader(_Readable(self._reactor, first, lambda: self._take_over(sources)))
@@ -110,7 +110,7 @@ class Passage:
         self._other = Conversation(
             self._reactor,
             channel,
-            lambda document, _: transfer.heard(document),
+            lambda document, _: transfer.received(document),
             lambda reason: transfer.fail(reason or "the new process has ended"),
         )
         self._other.begin()
@@ -119,13 +119,13 @@ class Passage:
     def _handed_over(self, result: Document) -> None:
         _log.info("handed over", **result)
         self._end_transfer()
-        self._answer({"said": "handed_over", "result": result})
+        self._answer({"type": "handed_over", "result": result})
         self._stop()
 
     def _failed(self, reason: str) -> None:
-        _log.error("handover failed, this process goes on", reason=reason)
+        _log.error("handover failed, this process continues", reason=reason)
         self._end_transfer()
-        self._answer({"said": "handover_failed", "reason": reason})
+        self._answer({"type": "handover_failed", "reason": reason})
 
     def _end_transfer(self) -> None:
         other, self._other, self._transfer = self._other, None, None
@@ -139,10 +139,10 @@ class Passage:
         try:
             receiving.run()
         except NothingTaken as error:
-            self._answer({"said": "takeover_failed", "reason": str(error)})
+            self._answer({"type": "takeover_failed", "reason": str(error)})
         else:
             self.serve()
-            self._answer({"said": "taken_over", "connections": len(receiving)})
+            self._answer({"type": "taken_over", "connections": len(receiving)})
         for source in sources:
             source.channel.close()
 

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from icwsgw.workers.supervisor import SupervisorService
     from icwsgw.workers.worker_process import WorkerProcess
 
-#: Seconds between two looks whether all workers are ready, and between two words to the other process.
-LOOK_SECONDS, WORD_SECONDS = 0.1, 1.0
+#: Seconds between two looks whether all workers are ready, and between two messages to the other process.
+LOOK_SECONDS, REPORT_SECONDS = 0.1, 1.0
 
 _log = get_logger("handover")
 _NOT_TAKEN = "a part of the former process's state is not taken over"
@@ -65,12 +65,12 @@ class Succession:
         self._inheritances = inheritances
         self._began = began
         self._reload = reload
-        self._conversation = Conversation(self._reactor, channel, self._heard, self._ended)
+        self._conversation = Conversation(self._reactor, channel, self._received, self._ended)
         self._loop = LoopingCall(self._look)
         self._loop.clock = cast(Any, self._reactor)
-        self._reported_at = -WORD_SECONDS
+        self._reported_at = -REPORT_SECONDS
         self._connections: int | None = None
-        # for the case that it dies before it says "go"
+        # for the case that it dies before it sends "go"
         self._early: Document = {}
         self._over = False
 
@@ -87,7 +87,7 @@ class Succession:
             if waits_for is None:
                 self._loop.stop()
                 self._begin(channel)
-            elif now - self._reported_at >= WORD_SECONDS:
+            elif now - self._reported_at >= REPORT_SECONDS:
                 self._reported_at = now
                 channel.send({"at": waits_for})
         except ChannelClosed as error:
@@ -129,15 +129,15 @@ class Succession:
 
     # the process that hands over
 
-    def _heard(self, document: Document, ends: list[int]) -> None:
+    def _received(self, document: Document, ends: list[int]) -> None:
         if "accepted" in document:
             self._pool.tell({**document["accepted"], "own": False})
         elif "go" in document:
             self._serve(document)
         else:
-            self._heard_early(document, ends)
+            self._received_early(document, ends)
 
-    def _heard_early(self, document: Document, ends: list[int]) -> None:
+    def _received_early(self, document: Document, ends: list[int]) -> None:
         """Apply at once what is received in advance: the first workers serve long before the last ones."""
         try:
             received = read_early(document, ends)
@@ -156,7 +156,7 @@ class Succession:
         if self._connections is None:
             self._give_up(reason or "the other process has ended")
         else:
-            # It has crashed, or could not say that it is done: the clients that have come are here.
+            # It has crashed, or could not send that it is done: the clients that have come are here.
             self._serve(self._early)
 
     def _serve(self, go: Mapping[str, Any]) -> None:
@@ -201,7 +201,7 @@ class Succession:
     def reported(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
         """A worker reports on its handover."""
         worker.busy = False
-        if answer["said"] == "taken_over":
+        if answer["type"] == "taken_over":
             self._connections = (self._connections or 0) + answer["connections"]
         else:
             _log.error("worker has not taken over", number=worker.number, reason=answer.get("reason"))

@@ -61,17 +61,17 @@ class OrderHandler:
         self._announced: dict[tuple[str, str], int] = {}
         service.gateway.announce = self._accepted
         gate = service.factory.limits.gate
-        # siblings that are starting will have room; the supervisor says otherwise
+        # siblings that are starting will have room; the supervisor tells it otherwise
         gate.set_room_elsewhere(True)
-        gate.report = lambda room: self._answer({"said": "room", "room": room})
+        gate.report = lambda room: self._answer({"type": "room", "room": room})
 
     def handle(self, order: Mapping[str, Any]) -> None:
         service = self._service
         what = order["do"]
-        if what == "say":
-            self._answer({"said": "well", "findings": self._findings()})
+        if what == "report_health":
+            self._answer({"type": "health", "findings": self._findings()})
         elif what == "report":
-            self._answer({"said": "report", "number": order["number"], **self.report(bool(order.get("status")))})
+            self._answer({"type": "report", "number": order["number"], **self.report(bool(order.get("status")))})
         elif what == "replaced":
             self._replaced(order)
         elif what == "rotate_logs":
@@ -87,7 +87,7 @@ class OrderHandler:
         elif what == "ask":
             number = order["number"]
             self._asked(order["what"]).addCallback(
-                lambda answer: self._answer({"said": "answer", "number": number, "answer": answer})
+                lambda answer: self._answer({"type": "answer", "number": number, "answer": answer})
             )
         elif what == "drain":
             service.drain_over(order["window"])
@@ -124,7 +124,7 @@ class OrderHandler:
     def _accepted(self, canister: bytes, sender: bytes, at_ns: int, left: bool) -> None:
         key = canister.hex(), sender.hex()
         self._announced[key] = self._announced.get(key, 0) + 1
-        self._answer({"said": "accepted", "canister": key[0], "sender": key[1], "at": at_ns, "left": left})
+        self._answer({"type": "accepted", "canister": key[0], "sender": key[1], "at": at_ns, "left": left})
 
     def _replaced(self, order: Mapping[str, Any]) -> None:
         """Handle a client that a canister has accepted, here (``own``) or in another worker, or one that has ``left``.
@@ -259,8 +259,8 @@ class Link:
     def begin(self, rest: bytes) -> None:
         """Start to read orders, and report that the worker is ready."""
         self._lines.open(self._reactor, ORDERS_FD, ANSWERS_FD)
-        self._lines.tell({"said": "ready"})
-        self._lines.tell({"said": "report", "number": 0, **self._order_handler.report()})
+        self._lines.tell({"type": "ready"})
+        self._lines.tell({"type": "report", "number": 0, **self._order_handler.report()})
         self.passage.begin()
         self._lines.dataReceived(rest)
 
@@ -282,8 +282,8 @@ class Link:
         """Drain, and send a last report; fires when that has been written."""
         self._stopping = True
         stopped = self._service.stopService()
-        self._lines.tell({"said": "stopped_accepting"})
-        stopped.addCallback(lambda _: self._lines.tell({"said": "report", "number": 0, **self._order_handler.report()}))
+        self._lines.tell({"type": "stopped_accepting"})
+        stopped.addCallback(lambda _: self._lines.tell({"type": "report", "number": 0, **self._order_handler.report()}))
         return stopped.addCallback(lambda _: self._lines.close())
 
     def _order(self, order: Mapping[str, Any]) -> None:
@@ -298,7 +298,7 @@ class Link:
     def _orphaned(self) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(ORPHAN_SECONDS)
-        _log.error("supervisor gone, stopping this worker")
+        _log.error("the supervisor has ended, stopping this worker")
         self.stop()
         self._service.skip_drain_window()
 

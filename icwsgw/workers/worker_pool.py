@@ -176,7 +176,7 @@ class WorkerPool:
         :param status: whether to include the status document
         """
         done: Deferred[None] = Deferred()
-        number = self._ask(status)
+        number = self._request_reports(status)
         late = self.clock.callLater(REPORT_TIMEOUT, self._answer, number)
         done.addBoth(_cancel, late)
         self._wanted.append((number, done))
@@ -282,7 +282,7 @@ class WorkerPool:
         """Pass on what a worker reports on its handover."""
         if self.handover is not None:
             self.handover.reported(worker, answer)
-        elif answer["said"] == "handover_failed":
+        elif answer["type"] == "handover_failed":
             worker.busy = False  # the supervisor had given up before; the worker answers health checks again
 
     def ended(self, worker: WorkerProcess, reason: Failure) -> None:
@@ -361,11 +361,11 @@ class WorkerPool:
         self.share_room()
         self._check_reports()
         if self._looks % REPORT_EVERY:
-            self.tell({"do": "say"})
+            self.tell({"do": "report_health"})
         else:
-            self._ask(status=True)
+            self._request_reports(status=True)
 
-    def _ask(self, status: bool) -> int:
+    def _request_reports(self, status: bool) -> int:
         self._number += 1
         self.tell({"do": "report", "number": self._number, "status": status})
         return self._number

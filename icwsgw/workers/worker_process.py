@@ -142,27 +142,27 @@ class WorkerProcess(ProcessProtocol):
         self._pool.ended(self, reason)
 
     def _answered(self, answer: dict[str, Any]) -> None:
-        pool, what = self._pool, answer["said"]
-        if what == "well":
+        pool, kind = self._pool, answer["type"]
+        if kind == "health":
             self.findings = [Finding(*finding) for finding in answer["findings"]]
-        elif what == "ready":
+        elif kind == "ready":
             self.ready = True
             _log.info("worker is ready", number=self.number, pid=self.pid)
             pool.share_room()
-        elif what == "room":
+        elif kind == "room":
             self.room = answer["room"]
             pool.share_room()
-        elif what == "report":
+        elif kind == "report":
             self.findings = [Finding(*finding) for finding in answer["findings"]]
             pool.reported(self, answer["number"], answer["families"], answer.get("status"))
-        elif what == "stopped_accepting":
+        elif kind == "stopped_accepting":
             self.stopped_accepting = True
             pool.worker_stopped_accepting()
-        elif what == "accepted":
+        elif kind == "accepted":
             pool.accepted(self, answer)
-        elif what == "answer":
+        elif kind == "answer":
             pool.answered(self, answer["number"], answer["answer"])
-        elif what == "prepared":
+        elif kind == "prepared":
             self.waits_for = answer["waits_for"]
         else:
             pool.handover_reported(self, answer)

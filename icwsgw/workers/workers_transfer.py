@@ -3,7 +3,7 @@
     supervisor                            the successor: a supervisor, or a process without workers
                                      <──  {"ready": its version, "groups": [[worker, ...], ...], "sockets": n}, and a
                                           socket for each worker
-    {"overrides": ...}               ──>  applies them, and keeps them in case it never hears "go"
+    {"overrides": ...}               ──>  applies them, and keeps them in case it never receives "go"
     tells the workers of a group     ──>  {"accepted": ...}, both ways: which clients a canister has accepted
     {"reload": true}, when asked     ──>  reads the configuration again, for those of its workers that serve already
     ...
@@ -39,9 +39,9 @@ _log = get_logger("handover")
 class WorkersTransfer:
     """One transfer.
 
-    :param channel: to the successor; somebody else reads it, and calls :meth:`heard`
+    :param channel: to the successor; its owner reads it, and calls :meth:`received`
     :param ends: of the transfers, by worker
-    :param ready: the successor's word
+    :param ready: the successor's message
     :param go, done, failed: as in :class:`icwsgw.handover.transfer.Transfer`
     """
 
@@ -75,8 +75,8 @@ class WorkersTransfer:
         self._pool.handover = self
         self._next()
 
-    def heard(self, document: Document) -> None:
-        """The successor has said something."""
+    def received(self, document: Document) -> None:
+        """A document of the successor has come."""
         if "accepted" in document:
             self._pool.tell({**document["accepted"], "own": False})
         elif "failed" in document:
@@ -148,10 +148,10 @@ class WorkersTransfer:
             lambda: kept.update(status=pool.statuses.kept(but=self._results)),
             lambda: kept.update(overrides=self._supervisor.overrides.to_json()),
         ):
-            tolerate(_log, "not all can be told to the successor", keep)
+            tolerate(_log, "not all can be sent to the successor", keep)
         send_go(self._channel, lambda: kept)
         for listener in self._supervisor.listening_services:
-            tolerate(_log, "letting go of a listening socket failed", listener.detach)
+            tolerate(_log, "releasing a listening socket failed", listener.detach)
         self._done(
             {
                 "connections": sum(result["connections"] for result in results),
@@ -170,11 +170,11 @@ class WorkersTransfer:
 
     def reported(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
         """A worker reports on its handover."""
-        number, what = worker.number, answer["said"]
+        number, kind = worker.number, answer["type"]
         if number not in self._waiting:
             return
         self._waiting.discard(number)
-        if what == "handed_over":
+        if kind == "handed_over":
             self._results[number] = answer["result"]
         else:
             worker.busy = False

@@ -116,7 +116,7 @@ class Gateway:
     def failed(self) -> int:
         """The number of failed handovers by the main process's log; workers log it too, and are not counted."""
         lines = self.stack.server.output.splitlines()
-        return sum("handover failed, this process goes on" in line and " worker=" not in line for line in lines)
+        return sum("handover failed, this process continues" in line and " worker=" not in line for line in lines)
 
     def kill(self) -> None:
         for process in self.processes:

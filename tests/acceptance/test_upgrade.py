@@ -369,7 +369,7 @@ def test_either_process_is_killed_before_the_point_of_no_return(
     os.kill(server.process.pid, signal.SIGUSR2)
     eventually(lambda: "handover begins" in server.output, server.output)
     os.kill(successor_of(stack), signal.SIGKILL)
-    eventually(lambda: "handover failed, this process goes on" in server.output, server.output)
+    eventually(lambda: "handover failed, this process continues" in server.output, server.output)
     echoes(client)
     fresh = connect(stack)
     echoes(fresh)

@@ -67,7 +67,7 @@ def test_silence_and_the_end_of_the_other_process_are_distinguished(ends: tuple[
     one.close()
     with pytest.raises(ChannelClosed, match="has ended"):
         other.receive(10.0)
-    with pytest.raises(ChannelClosed, match=r"is gone: Broken pipe$"):
+    with pytest.raises(ChannelClosed, match=r"has ended: Broken pipe$"):
         other.send({})
 
 

@@ -88,13 +88,13 @@ def test_invalid_data_ends_the_conversation(recorded: RecordedConversation) -> N
     recorded.other.socket.sendall(b"\xff" * 10)
     recorded.conversation.doRead()
     assert recorded.ends[0] is not None
-    assert "nonsense" in recorded.ends[0]
+    assert "no valid document" in recorded.ends[0]
 
 
 def test_nothing_is_reported_after_a_stop(recorded: RecordedConversation) -> None:
     recorded.other.send({"at": 1})
     recorded.other.send({"at": 2})
-    recorded.conversation._heard = lambda document, sockets: recorded.conversation.stop()
+    recorded.conversation._received = lambda document, sockets: recorded.conversation.stop()
     recorded.conversation.doRead()
     assert recorded.reactor.read == set()
     recorded.conversation.connectionLost(None)

@@ -23,7 +23,7 @@ class Inner:
         self.begun: list[bool] = []
         self.documents: list[Any] = []
         self.begin = self.begun.append
-        self.heard = self.documents.append
+        self.received = self.documents.append
 
 
 def service() -> Any:
@@ -84,8 +84,8 @@ def test_a_worker_takes_over_and_its_supervisor_is_notified(monkeypatch: pytest.
         assert Overrides.from_json(document.pop("overrides")) == of.overrides
         assert document == {"go": True, "pidfile": "/p"}
     else:
-        made.heard({"at": "something else"})
-        made.heard({"failed": "worker 0 has ended"})
+        made.received({"at": "something else"})
+        made.received({"failed": "worker 0 has ended"})
     assert (done, failed) == (([{"connections": 3}], []) if ends == "done" else ([], ["worker 0 has ended"]))
     assert of.reactor.readers == set()
     theirs.close()
@@ -94,7 +94,7 @@ def test_a_worker_takes_over_and_its_supervisor_is_notified(monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [(b"", "the new process has ended"), (b"x" * 10, "the other process sends nonsense")],
+    [(b"", "the new process has ended"), (b"x" * 10, "the other process sends no valid document")],
     ids=["has ended", "nonsense"],
 )
 def test_a_worker_that_ends_or_is_silent_ends_the_handover(

@@ -116,7 +116,7 @@ def test_the_pid_file_goes_to_the_successor(monkeypatch: Any) -> None:
     twistd = {"pidfile": "a.pid"}
     _, _, made = prepare(monkeypatch, twistd)
     assert made["pidfile"].path == os.path.abspath("a.pid")
-    made["pidfile"].let_go()
+    made["pidfile"].release()
     assert twistd["pidfile"] == "", "this process does not remove it"
 
 

@@ -42,7 +42,7 @@ class Worker:
         self._pass(0, self._order_handler.handle, order)
 
     def _say(self, answer: Mapping[str, Any]) -> None:
-        if answer.get("said") == "room":
+        if answer.get("type") == "room":
             # limits are wide where there are several workers
             return
         self._pass(1, lambda line: WorkerPool.accepted(self._pool, self, line), answer)  # type: ignore[arg-type]

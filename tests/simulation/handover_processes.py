@@ -116,7 +116,7 @@ class SimChannel:
 
     def send(self, document: Document, sockets: Sequence[int] = ()) -> None:
         if not self.far.open:
-            raise ChannelClosed("the other process is gone")
+            raise ChannelClosed("the other process has ended")
         self.said_taken |= "taken" in document
         self.far._inbox.append(cbor.dumps([document, list(sockets)]))
 
@@ -228,7 +228,7 @@ class Giver:
             if self._service.due:
                 self._service.due.popleft()()
             elif (document := self.channel.next()) is not None:
-                self._transfer.heard(document)
+                self._transfer.received(document)
             elif not self.channel.far.open:
                 self._transfer.fail("the new process has ended")
             else:

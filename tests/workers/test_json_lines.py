@@ -64,7 +64,7 @@ class Pipes(TestCase):
         for descriptor in (orders_out, answers_in):
             os.close(descriptor)
         for number in range(100):
-            lines.tell({"said": "report", "number": number})
+            lines.tell({"type": "report", "number": number})
         await lines.close()
         assert not ended
         data = b""

@@ -33,7 +33,7 @@ class Moving:
         self.done, self.failed, self.early = done, failed, False
         self.fails: list[str] = []
         self.documents: list[Any] = []
-        self.fail, self.heard = self.fails.append, self.documents.append
+        self.fail, self.received = self.fails.append, self.documents.append
         Moving.made.append(self)
 
     def begin(self, early: bool) -> None:
@@ -109,8 +109,8 @@ def test_a_worker_that_waits_says_when_it_is_ready(world: World) -> None:
     world.away = None
     world.reactor.pump([0.1, 0.1])
     assert world.said == [
-        {"said": "prepared", "waits_for": "not reached"},
-        {"said": "prepared", "waits_for": None},
+        {"type": "prepared", "waits_for": "not reached"},
+        {"type": "prepared", "waits_for": None},
     ]
     world.passage.serve()
     world.passage.serve()
@@ -127,7 +127,7 @@ def test_it_takes_over_when_the_first_process_hands_over(world: World, fails: bo
     assert world.accepted == 0
     channels[0].send({"early": True})
     world.hear()
-    expected = {"said": "takeover_failed", "reason": "silent"} if fails else {"said": "taken_over", "connections": 7}
+    expected = {"type": "takeover_failed", "reason": "silent"} if fails else {"type": "taken_over", "connections": 7}
     assert world.said[said:] == [expected]
     assert world.accepted == int(not fails)
     for channel in channels:
@@ -143,7 +143,7 @@ def test_it_hands_over_and_ends(world: World) -> None:
     world.hear()
     assert transfer.documents == [{"made": 1}]
     transfer.done({"connections": 5})
-    assert (world.said, len(world.stopped)) == ([{"said": "handed_over", "result": {"connections": 5}}], 1)
+    assert (world.said, len(world.stopped)) == ([{"type": "handed_over", "result": {"connections": 5}}], 1)
     with pytest.raises(ChannelClosed, match="has ended"):
         channel.receive(5.0)
     channel.close()
@@ -157,7 +157,7 @@ def test_a_handover_that_fails_costs_nothing(world: World) -> None:
     (transfer,) = Moving.made
     assert transfer.fails == ["the new process has ended"]
     transfer.failed("the new process has ended")
-    assert world.said == [{"said": "handover_failed", "reason": "the new process has ended"}]
+    assert world.said == [{"type": "handover_failed", "reason": "the new process has ended"}]
     assert (world.stopped, world.accepted) == ([], 0)
 
 

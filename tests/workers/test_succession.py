@@ -152,8 +152,8 @@ def test_it_says_what_it_waits_for_and_then_who_takes_over_from_whom(world: Worl
 
 def test_it_serves_when_it_is_told_to(world: World) -> None:
     world.prepared()
-    world.says(0, said="taken_over", connections=2)
-    world.says(1, said="takeover_failed", reason="silent")
+    world.says(0, type="taken_over", connections=2)
+    world.says(1, type="takeover_failed", reason="silent")
     assert (world.served, [worker.busy for worker in world.workers.values()]) == (0, [False, False])
     overrides = Overrides(maintenance=True)
     go = {"go": True, "pidfile": "/p", "metrics": [1], "status": {"a": 1}, "overrides": overrides.to_json()}
@@ -175,7 +175,7 @@ def test_the_other_process_is_killed(world: World, moved: bool) -> None:
     assert world.overridden == [overrides], "the first workers serve before the last ones"
     world.overridden.clear()
     if moved:
-        world.says(0, said="taken_over", connections=2)
+        world.says(0, type="taken_over", connections=2)
     world.other.close()
     world.hear()
     assert world.told_last == ([told] if moved else [])
@@ -189,7 +189,7 @@ def test_it_is_killed_when_it_has_told_overrides_that_do_not_fit_into_the_socket
     many = Overrides(denied=("aaaaa-aa",) * 300_000)
     send_early_overrides(world.other, many.to_json())
     world.hear()
-    world.says(0, said="taken_over", connections=2)
+    world.says(0, type="taken_over", connections=2)
     world.other.close()
     world.hear()
     assert world.overridden == [many, many]
@@ -201,7 +201,7 @@ def test_what_was_asked_of_the_other_process_applies_at_once_and_once_more_if_it
         send_early_request(world.other, request)
         world.hear()
         assert world.asked.pop() == request
-    world.says(0, said="taken_over", connections=2)
+    world.says(0, type="taken_over", connections=2)
     assert (world.served, world.asked) == (0, [])
     world.other.close()
     world.hear()
@@ -215,7 +215,7 @@ def test_a_file_that_is_no_document_costs_a_line(world: World) -> None:
         file.flush()
         world.other.send({"overrides_file": True, "sockets": 1}, [file.fileno()])
     world.hear()
-    world.says(0, said="taken_over", connections=2)
+    world.says(0, type="taken_over", connections=2)
     world.other.send({"go": True})
     world.hear()
     assert (world.served, world.overridden) == (1, [])
@@ -236,7 +236,7 @@ def test_a_worker_that_dies_before_it_has_clients_ends_the_handover(world: World
 
 def test_a_worker_that_dies_later_is_started_again(world: World) -> None:
     world.prepared()
-    world.says(0, said="taken_over", connections=2)
+    world.says(0, type="taken_over", connections=2)
     assert not world.succession.ended(world.workers[1])  # type: ignore[arg-type]
     assert not world.reactor.stopped
 
@@ -270,7 +270,7 @@ def test_counts_that_nobody_understands_do_not_keep_it_from_serving(world: World
         raise ValueError(kept)
 
     world.prepared()
-    world.says(0, said="taken_over", connections=2)
+    world.says(0, type="taken_over", connections=2)
     world.pool.metrics.continue_from = refuse
     world.other.send({"go": True, "metrics": ["of another version"]})
     world.hear()
@@ -280,12 +280,12 @@ def test_counts_that_nobody_understands_do_not_keep_it_from_serving(world: World
 
 def test_it_begins_to_serve_once(world: World) -> None:
     world.prepared()
-    world.says(0, said="taken_over", connections=2)
+    world.says(0, type="taken_over", connections=2)
     world.other.send({"unknown": True})
     world.hear()
     assert world.served == 0
-    world.succession._heard({"go": True, "pidfile": "/p"}, [])
-    world.succession._heard({"go": True, "pidfile": "/q"}, [])
+    world.succession._received({"go": True, "pidfile": "/p"}, [])
+    world.succession._received({"go": True, "pidfile": "/q"}, [])
     assert (world.served, world.began) == (1, ["/p"])
     assert world.kept == [(), {}], "the other process has kept nothing"
 
@@ -296,8 +296,8 @@ def test_the_log_tells_how_many_connections_have_come(world: World, monkeypatch:
     monkeypatch.setattr(succession, "_log", log)
     world.prepared()
     for number in (0, 1):
-        world.says(number, said="taken_over", connections=2 + number)
-    world.succession._heard({"go": True}, [])
+        world.says(number, type="taken_over", connections=2 + number)
+    world.succession._received({"go": True}, [])
     assert told == [("taken over", {"workers": 2, "connections": 5})]
 
 
@@ -335,7 +335,7 @@ def test_what_fails_after_the_workers_have_taken_over_costs_nothing_else(world: 
     }[fault]
     setattr(owner, name, broken)
     world.prepared()
-    world.says(0, said="taken_over", connections=2)
+    world.says(0, type="taken_over", connections=2)
     overrides = Overrides(maintenance=True)
     go = {"go": True, "pidfile": "/p", "metrics": 1, "status": 2, "overrides": overrides.to_json()}
     world.other.send(go)
@@ -354,7 +354,7 @@ def test_the_pid_file_is_written_before_overrides_are_applied(world: World) -> N
     supervisor.override = lambda overrides: order.append(overrides)
     world.succession._began = lambda told: order.append(told["pidfile"])
     world.prepared()
-    world.says(0, said="taken_over", connections=2)
+    world.says(0, type="taken_over", connections=2)
     overrides = Overrides(denied=("aaaaa-aa",))
     world.other.send({"go": True, "pidfile": "/p", "overrides": {**overrides.to_json(), "quotas": [1]}})
     world.hear()

@@ -111,8 +111,8 @@ class World:
         for process in self.processes:
             metrics = Metrics()
             metrics.sessions.set_function(lambda: {"open": 4})
-            process.say(said="ready")
-            process.say(said="report", number=0, findings=[], families=snapshot(metrics.registry))
+            process.say(type="ready")
+            process.say(type="report", number=0, findings=[], families=snapshot(metrics.registry))
 
 
 @pytest.fixture(autouse=True)
@@ -191,7 +191,7 @@ def test_health_and_the_status(tmp_path: Path) -> None:
     assert service.status.document()["workers"][1]["state"] == "is started again"
     refreshed: list[None] = []
     service._refresh(False).addCallback(refreshed.append)
-    world.processes[0].say(said="report", number=1, findings=[], families=[])
+    world.processes[0].say(type="report", number=1, findings=[], families=[])
     assert refreshed == [None]
     assert service.pool.metrics.value("icws_workers") == 1
 
@@ -232,7 +232,7 @@ def test_what_the_admin_changes_reaches_the_living_and_those_to_come(tmp_path: P
     question = {"what": "override", "overrides": overrides.to_json()}
     for process in world.processes:
         assert json.loads(process.told[-1]) == {"do": "ask", "number": 1, "what": question}
-    world.processes[1].say(said="answer", number=1, answer={"closed": 2, "components": []})
+    world.processes[1].say(type="answer", number=1, answer={"closed": 2, "components": []})
     world.processes[0].end()
     assert replies == [Replies({1: {"closed": 2, "components": []}}, [0])]
     world.reactor.advance(60)
@@ -298,7 +298,7 @@ def test_the_status_is_fresh(tmp_path: Path) -> None:
     world.service.tell_status().addCallback(told.append)
     assert told == []
     for process in world.processes:
-        process.say(said="report", number=1, findings=[], families=[])
+        process.say(type="report", number=1, findings=[], families=[])
     assert len(told[0]["workers"]) == 2
 
 
@@ -329,10 +329,10 @@ def test_the_stop(tmp_path: Path) -> None:
     done: list[None] = []
     world.service.stopService().addCallback(done.append)
     assert not world.service.health.ready
-    one.say(said="stopped_accepting")
+    one.say(type="stopped_accepting")
     held = world.service.sockets
     assert [socket.stopped for socket in held] == [0, 0], "the other still has them"
-    two.say(said="stopped_accepting")
+    two.say(type="stopped_accepting")
     assert [socket.stopped for socket in held] == [1, 1]
     world.service.skip_drain_window()
     assert b'"do":"hurry"' in two.told[-1]
@@ -450,7 +450,7 @@ def test_the_prometheus_endpoint_shows_workers_and_supervisor(tmp_path: Path) ->
     assert not request.written
     for process in world.processes:
         # without families: those of the first report are replaced
-        process.say(said="report", number=1, findings=[], families=[])
+        process.say(type="report", number=1, findings=[], families=[])
     lines = b"".join(request.written).decode().splitlines()
     assert "icws_workers 2.0" in lines
     assert any(line.startswith("process_resident_memory_bytes") for line in lines), "its own"

@@ -125,7 +125,7 @@ def test_a_worker_says_when_it_is_full_and_hears_whether_others_have_room() -> N
     order_handler.handle({"do": "siblings", "room": True})
     assert limits.gate.closed
     limits.leave(None)
-    assert said == [{"said": "room", "room": False}, {"said": "room", "room": True}]
+    assert said == [{"type": "room", "room": False}, {"type": "room", "room": True}]
 
 
 def test_a_worker_begins_new_log_files_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_orders_are_obeyed(levels: list[Any]) -> None:
     order_handler = OrderHandler(service, lambda: stops.append(None), said.append)
     order_handler.handle({"do": "report", "number": 7})
     (report,) = said
-    assert (report["said"], report["number"]) == ("report", 7)
+    assert (report["type"], report["number"]) == ("report", 7)
     assert report["findings"] == [["network", "not reached"]]
     assert any(family[0] == "icws_sessions" for family in report["families"])
     assert "status" not in report
@@ -172,8 +172,8 @@ def test_health_is_told_and_lists_are_read_again_when_asked() -> None:
     service = Service()
     said: list[Any] = []
     order_handler = OrderHandler(service, lambda: None, said.append)
-    order_handler.handle({"do": "say"})
-    assert said == [{"said": "well", "findings": [["network", "not reached"]]}], "no metrics: it is asked often"
+    order_handler.handle({"do": "report_health"})
+    assert said == [{"type": "health", "findings": [["network", "not reached"]]}], "no metrics: it is asked often"
     order_handler.handle({"do": "access_lists"})
     assert service.done == ["lists"]
     # of a supervisor of another version
@@ -189,8 +189,8 @@ def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     order_handler.handle({"do": "ask", "number": 5, "what": {"what": "levels"}})
     order_handler.handle({"do": "ask", "number": 6, "what": {"what": "bug"}})
     assert said == [
-        {"said": "answer", "number": 5, "answer": {"asked": "levels"}},
-        {"said": "answer", "number": 6, "answer": None},
+        {"type": "answer", "number": 5, "answer": {"asked": "levels"}},
+        {"type": "answer", "number": 6, "answer": None},
     ]
     assert failures == ["answering the supervisor failed"]
 
@@ -232,7 +232,7 @@ def test_acceptances_elsewhere_are_told_with_their_time_and_their_place_in_the_s
 
     assert told("0a", own=False) is True
     gateway.announce(b"\x0a", b"\x05", 60, False)
-    assert said == [{"said": "accepted", "canister": "0a", "sender": "05", "at": 60, "left": False}]
+    assert said == [{"type": "accepted", "canister": "0a", "sender": "05", "at": 60, "left": False}]
     assert told("0a", own=False) is False, "ours is on its way, so it is the later one"
     assert told("0a", own=False, left=True) is False
     assert told("0b", own=False) is True
@@ -356,8 +356,8 @@ class Lines:
         self.said.append("open")
 
     def tell(self, value: Any) -> None:
-        self.said.append(value["said"])
-        if value["said"] == "report":
+        self.said.append(value["type"])
+        if value["type"] == "report":
             assert value["number"] == 0, "nobody has asked for it"
 
     def close(self) -> Deferred[None]:
@@ -643,7 +643,7 @@ class Started:
         """The next answer of this kind; those before it are left out."""
         for line in self.answers:
             answer: dict[str, Any] = json.loads(line)
-            if answer["said"] == said:
+            if answer["type"] == said:
                 return answer
         raise AssertionError(self.output.read_text())
 
@@ -685,8 +685,8 @@ def test_a_worker_from_its_start_to_its_end(tmp_path: Path) -> None:
         os.kill(worker.pid, signal.SIGHUP)
         with socket.create_connection(address, timeout=60) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            worker.tell('{"do":"say"}')
-            assert worker.hear("well")["findings"], "it is not ready without a network"
+            worker.tell('{"do":"report_health"}')
+            assert worker.hear("health")["findings"], "it is not ready without a network"
             client.setblocking(False)
             with pytest.raises(BlockingIOError):
                 client.recv(1)

@@ -63,10 +63,10 @@ class Process:
             number = next(numbers, 0)
         families = [["icws_client_messages", "", "counter", [["icws_client_messages_total", {}, 1.0]]]]
         more = {} if status is None else {"status": status}
-        self.say(said="report", number=number, findings=list(findings.items()), families=families, **more)
+        self.say(type="report", number=number, findings=list(findings.items()), families=families, **more)
 
     def ready(self) -> Process:
-        self.say(said="ready")
+        self.say(type="ready")
         self.report(0)
         return self
 
@@ -220,7 +220,7 @@ def test_nobody_waits_for_a_silent_one() -> None:
     asked = fired(world.pool.ask({"what": "levels"}))
     for _ in range(2):
         healthy.report()
-        healthy.say(said="answer", number=1, answer={})
+        healthy.say(type="answer", number=1, answer={})
         assert (waiting, asked) == ([], [])
         world.clock.advance(LOOK_PERIOD / 2.5)
     world.clock.advance(LOOK_PERIOD)
@@ -231,9 +231,9 @@ def test_nobody_waits_for_a_silent_one() -> None:
     healthy.report()
     assert done == [None], "at once"
     replies = fired(world.pool.ask({"what": "levels"}))
-    healthy.say(said="answer", number=2, answer={})
+    healthy.say(type="answer", number=2, answer={})
     assert replies == [Replies({0: {}}, [1])]
-    hanging.say(said="well", findings=[])
+    hanging.say(type="health", findings=[])
     assert world.pool.ready == 2, "it only was slow"
 
 
@@ -272,7 +272,7 @@ def test_workers_say_between_reports_how_they_are() -> None:
     for _ in range(2 * REPORT_EVERY):
         world.clock.advance(LOOK_PERIOD)
         asked.append(world.processes[0].last["do"])
-        world.processes[0].say(said="well", findings=[["network", "not reached"]])
+        world.processes[0].say(type="health", findings=[["network", "not reached"]])
         assert world.pool.ready == 0
     assert asked == ["say", "say", "say", "report"] * 2
 
@@ -287,7 +287,7 @@ def test_one_that_starts_is_given_time() -> None:
 
 def test_acceptances_are_told_to_all_in_one_order() -> None:
     world = Pool(3).ready()
-    world.processes[1].say(said="accepted", canister="aa", sender="01", at=7, left=False)
+    world.processes[1].say(type="accepted", canister="aa", sender="01", at=7, left=False)
     order = {"do": "replaced", "canister": "aa", "sender": "01", "at": 7, "left": False}
     assert [process.last for process in world.processes] == [
         {**order, "own": False},
@@ -304,9 +304,9 @@ def test_a_drain() -> None:
     one, two, _ = world.processes
     assert one.last == two.last == {"do": "drain", "window": 9.0}
     assert (stopped_accepting, ended) == ([], [])
-    one.say(said="stopped_accepting")
+    one.say(type="stopped_accepting")
     assert not stopped_accepting
-    two.say(said="stopped_accepting")
+    two.say(type="stopped_accepting")
     assert (stopped_accepting, ended) == ([None], [])
     one.end()
     two.closed = True
@@ -339,7 +339,7 @@ def test_a_hurried_drain_does_not_wait_for_a_stopped_worker() -> None:
     for _ in range(SILENT):
         assert not world.processes[0].signals
         world.clock.advance(LOOK_PERIOD)
-        world.processes[1].say(said="well", findings=[])
+        world.processes[1].say(type="health", findings=[])
     assert world.processes[0].signals == ["KILL"]
     assert not world.processes[1].signals, "it answers, and is given its time"
 
@@ -352,7 +352,7 @@ def test_whoever_hurries_is_given_some_seconds_and_not_all_that_a_drain_has() ->
     waited = 0
     while not process.signals:
         world.clock.advance(1.0)
-        process.say(said="well", findings=[])
+        process.say(type="health", findings=[])
         waited += 1
         assert waited <= KILL_AFTER
     assert waited == KILL_AFTER
@@ -370,7 +370,7 @@ def test_a_drain_while_one_is_starting() -> None:
     ready.ready()
     stopped_accepting, ended = map(fired, world.pool.drain(9.0, 60.0))
     assert (ready.signals, starting.signals) == ([], ["KILL"])
-    ready.say(said="stopped_accepting")
+    ready.say(type="stopped_accepting")
     assert not stopped_accepting
     starting.end(signal=9)
     ready.end()
@@ -402,8 +402,8 @@ def test_questions_are_answered_by_those_who_serve() -> None:
     two.ready()
     done = fired(world.pool.ask({"what": "levels"}))
     assert [process.last["do"] for process in world.processes] == ["ask"] * 3
-    one.say(said="answer", number=one.last["number"], answer={"components": []})
-    starting.say(said="answer", number=one.last["number"], answer={"components": []})
+    one.say(type="answer", number=one.last["number"], answer={"components": []})
+    starting.say(type="answer", number=one.last["number"], answer={"components": []})
     assert done == []
     two.end(1)
     assert done == [Replies({0: {"components": []}}, [1, 2])]
@@ -421,7 +421,7 @@ def test_a_question_waits_until_a_worker_is_silent() -> None:
 def test_a_question_does_not_wait_for_a_worker_that_hangs() -> None:
     world = Pool().ready()
     done = fired(world.pool.ask({"what": "levels"}))
-    world.processes[1].say(said="answer", number=1, answer=None)
+    world.processes[1].say(type="answer", number=1, answer=None)
     world.clock.advance(ANSWER_TIMEOUT)
     assert done == [Replies({}, [0, 1])]
 
@@ -465,7 +465,7 @@ def test_a_drain_ends_although_a_process_could_not_be_started() -> None:
     world.processes[1].end(signal=9)
     world.clock.advance(0)
     stopped_accepting, ended = map(fired, world.pool.drain(5.0, 30.0))
-    world.processes[0].say(said="stopped_accepting")
+    world.processes[0].say(type="stopped_accepting")
     world.processes[0].end()
     assert (stopped_accepting, ended) == ([None], [None])
     assert world.clock.getDelayedCalls() == []
@@ -503,22 +503,22 @@ def test_a_worker_knows_whether_another_one_has_room() -> None:
     world = Pool(3).ready()
     assert rooms(world) == [None] * 3, "they begin as if others had room"
     one, two, three = world.processes
-    one.say(said="room", room=False)
-    two.say(said="room", room=False)
+    one.say(type="room", room=False)
+    two.say(type="room", room=False)
     assert rooms(world) == [None, None, False], "the last one that has room has no sibling with room"
-    three.say(said="room", room=False)
+    three.say(type="room", room=False)
     assert rooms(world) == [False, False, False]
-    two.say(said="room", room=True)
+    two.say(type="room", room=True)
     assert rooms(world) == [True, False, True]
     # it is only said when it changes
-    two.say(said="room", room=True)
+    two.say(type="room", room=True)
     assert [order["do"] for order in one.orders[1:]] == ["siblings", "siblings"]
 
 
 def test_nobody_waits_for_the_room_of_a_worker_that_does_not_answer() -> None:
     world = Pool(2).ready()
     full, silent = world.processes
-    full.say(said="room", room=False)
+    full.say(type="room", room=False)
     for _ in range(2):
         world.clock.advance(LOOK_PERIOD)
         full.report()
@@ -532,7 +532,7 @@ def test_connections_wait_for_a_worker_that_starts_but_not_for_one_that_fails_to
     world = Pool(2)
     full, starting = world.processes
     full.ready()
-    full.say(said="room", room=False)
+    full.say(type="room", room=False)
     assert rooms(world) == [None, None]
     starting.end(1)
     assert rooms(world)[0] is False
@@ -546,7 +546,7 @@ def test_connections_wait_for_a_worker_that_starts_but_not_for_one_that_fails_to
 def test_a_worker_that_dies_after_it_has_served_is_waited_for() -> None:
     world = Pool(2).ready()
     for process in world.processes:
-        process.say(said="room", room=False)
+        process.say(type="room", room=False)
     world.clock.advance(STEADY)
     for process in world.processes:
         process.report()
@@ -558,8 +558,8 @@ def test_a_worker_that_dies_after_it_has_served_is_waited_for() -> None:
 def test_a_drain_says_nothing_of_room() -> None:
     world = Pool(2).ready()
     world.pool.drain(1.0, 10.0)
-    world.processes[0].say(said="room", room=False)
-    world.processes[0].say(said="stopped_accepting")
+    world.processes[0].say(type="room", room=False)
+    world.processes[0].say(type="stopped_accepting")
     world.processes[0].end()
     assert rooms(world) == [None, None]
 
@@ -572,7 +572,7 @@ class Handover:
         self.keeps = keeps
 
     def reported(self, worker: WorkerProcess, answer: Any) -> None:
-        self.told.append((worker.number, answer["said"]))
+        self.told.append((worker.number, answer["type"]))
 
     def ended(self, worker: WorkerProcess) -> bool:
         self.told.append((worker.number, "ended"))
@@ -585,12 +585,12 @@ class Handover:
 def test_a_handover_hears_what_its_workers_say() -> None:
     world = Pool().ready()
     one, two = world.processes
-    one.say(said="handed_over", result={})
-    two.say(said="prepared", waits_for="the network")
+    one.say(type="handed_over", result={})
+    two.say(type="prepared", waits_for="the network")
     assert two.worker.waits_for == "the network"
     world.pool.handover = handover = Handover()
-    one.say(said="handover_failed", reason="silent")
-    two.say(said="prepared", waits_for=None)
+    one.say(type="handover_failed", reason="silent")
+    two.say(type="prepared", waits_for=None)
     assert two.worker.waits_for is None
     assert handover.told == [(0, "handover_failed")], "what came before it is none of its concern"
 
@@ -598,7 +598,7 @@ def test_a_handover_hears_what_its_workers_say() -> None:
 def test_the_other_supervisor_hears_of_acceptances_as_the_workers_do() -> None:
     world = Pool().ready()
     world.pool.handover = handover = Handover()
-    world.processes[1].say(said="accepted", canister="aa", sender="01", at=7, left=True)
+    world.processes[1].say(type="accepted", canister="aa", sender="01", at=7, left=True)
     order = {"do": "replaced", "canister": "aa", "sender": "01", "at": 7, "left": True}
     assert handover.told == [order]
     assert world.processes[0].last == {**order, "own": False}
@@ -634,7 +634,7 @@ def test_a_worker_is_watched_again_after_its_handover_has_failed() -> None:
     for _ in range(HANGS):
         world.clock.advance(LOOK_PERIOD)
     assert process.signals == [], "it hands over, and may be silent"
-    process.say(said="handover_failed", reason="the new process has ended")
+    process.say(type="handover_failed", reason="the new process has ended")
     for _ in range(HANGS):
         assert process.signals == []
         world.clock.advance(LOOK_PERIOD)

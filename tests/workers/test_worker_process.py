@@ -69,7 +69,7 @@ def test_a_process_that_is_ending_loses_orders_and_needs_no_signal() -> None:
     worker.kill()
     transport.ended = True
     transport.pid = None
-    worker.tell({"do": "say"})
+    worker.tell({"do": "report_health"})
     worker.kill()
     assert (transport.orders, transport.signals) == (b"orders\n", ["KILL"])
     assert worker.pid == 100, "logs name it"
@@ -78,16 +78,16 @@ def test_a_process_that_is_ending_loses_orders_and_needs_no_signal() -> None:
 @pytest.mark.parametrize(
     ("answer", "call"),
     [
-        ({"said": "ready"}, ("share_room",)),
-        ({"said": "room", "room": False}, ("share_room",)),
-        ({"said": "stopped_accepting"}, ("worker_stopped_accepting",)),
-        ({"said": "accepted", "canister": "aa"}, ("accepted", None, {"said": "accepted", "canister": "aa"})),
-        ({"said": "answer", "number": 4, "answer": None}, ("answered", None, 4, None)),
+        ({"type": "ready"}, ("share_room",)),
+        ({"type": "room", "room": False}, ("share_room",)),
+        ({"type": "stopped_accepting"}, ("worker_stopped_accepting",)),
+        ({"type": "accepted", "canister": "aa"}, ("accepted", None, {"type": "accepted", "canister": "aa"})),
+        ({"type": "answer", "number": 4, "answer": None}, ("answered", None, 4, None)),
         (
-            {"said": "report", "number": 4, "findings": [["network", "not reached"]], "families": [["a"]]},
+            {"type": "report", "number": 4, "findings": [["network", "not reached"]], "families": [["a"]]},
             ("reported", None, 4, [["a"]], None),
         ),
-        ({"said": "handed_over", "result": {}}, ("handover_reported", None, {"said": "handed_over", "result": {}})),
+        ({"type": "handed_over", "result": {}}, ("handover_reported", None, {"type": "handed_over", "result": {}})),
     ],
 )
 def test_its_answers_go_to_the_pool(answer: dict[str, Any], call: tuple[Any, ...]) -> None:
@@ -99,11 +99,11 @@ def test_its_answers_go_to_the_pool(answer: dict[str, Any], call: tuple[Any, ...
 def test_its_answers_change_what_is_known_of_it() -> None:
     _, _, worker = started()
     for answer in (
-        {"said": "ready"},
-        {"said": "well", "findings": [["network", "not reached"]]},
-        {"said": "room", "room": False},
-        {"said": "prepared", "waits_for": "the network"},
-        {"said": "stopped_accepting"},
+        {"type": "ready"},
+        {"type": "health", "findings": [["network", "not reached"]]},
+        {"type": "room", "room": False},
+        {"type": "prepared", "waits_for": "the network"},
+        {"type": "stopped_accepting"},
     ):
         worker.childDataReceived(ANSWERS_FD, line_of(answer))
     assert worker.ready
@@ -115,7 +115,7 @@ def test_its_answers_change_what_is_known_of_it() -> None:
 
 def test_a_line_may_come_in_parts() -> None:
     _, _, worker = started()
-    line = line_of({"said": "ready"})
+    line = line_of({"type": "ready"})
     worker.childDataReceived(ANSWERS_FD, line[:5])
     assert not worker.ready
     worker.childDataReceived(ANSWERS_FD, line[5:])
@@ -135,7 +135,7 @@ def test_only_answers_end_its_silence() -> None:
     worker.busy = True
     assert not worker.silent, "it hands over"
     worker.busy = False
-    worker.childDataReceived(ANSWERS_FD, line_of({"said": "well", "findings": []}))
+    worker.childDataReceived(ANSWERS_FD, line_of({"type": "health", "findings": []}))
     assert not worker.silent
 
 

@@ -90,7 +90,7 @@ class World:
         self.transfer.reported(self.workers[number], answer)  # type: ignore[arg-type]
 
     def hands_over(self, number: int, connections: int = 2) -> None:
-        self.says(number, said="handed_over", result={"connections": connections, "left": 1, "seconds": 0.1 * number})
+        self.says(number, type="handed_over", result={"connections": connections, "left": 1, "seconds": 0.1 * number})
 
     def dies(self, number: int) -> bool:
         return self.transfer.ended(self.workers.pop(number))  # type: ignore[arg-type]
@@ -171,8 +171,8 @@ def test_what_is_asked_for_meanwhile_is_passed_on_until_the_last_word(world: Wor
 
 
 def test_if_the_first_fails_all_go_on(world: World) -> None:
-    world.says(0, said="handover_failed", reason="silent")
-    world.says(2, said="handover_failed", reason="silent")
+    world.says(0, type="handover_failed", reason="silent")
+    world.says(2, type="handover_failed", reason="silent")
     assert (world.failed, world.done, world.detached) == (["worker 0: silent"], [], 0)
     assert (world.pool.handover, world.restarted) == (None, [])
     assert not any(worker.busy for worker in world.workers.values())
@@ -181,14 +181,14 @@ def test_if_the_first_fails_all_go_on(world: World) -> None:
 def test_a_worker_that_fails_later_is_drained(world: World) -> None:
     world.hands_over(0)
     world.hands_over(2)
-    world.says(1, said="handover_failed", reason="silent")
+    world.says(1, type="handover_failed", reason="silent")
     assert (world.failed, world.done[0]["workers"], world.kept[1]) == ([], 2, [0, 2])
 
 
 def test_a_worker_that_is_killed_is_not_started_again_while_there_is_a_successor(world: World) -> None:
     assert world.dies(0)
     assert world.restarted == []
-    world.says(2, said="handover_failed", reason="the other one has ended")
+    world.says(2, type="handover_failed", reason="the other one has ended")
     assert (world.failed, world.restarted) == (["worker 0 has died"], [0])
 
 
@@ -220,8 +220,8 @@ def test_a_worker_that_has_handed_over_and_not_ended_yet_is_left_to_the_pool(wor
 
 def test_a_stop_ends_it(world: World) -> None:
     world.supervisor.draining = True
-    world.says(0, said="handover_failed", reason="the gateway is shutting down")
-    world.says(2, said="handover_failed", reason="the gateway is shutting down")
+    world.says(0, type="handover_failed", reason="the gateway is shutting down")
+    world.says(2, type="handover_failed", reason="the gateway is shutting down")
     assert len(world.failed) == 1
 
 
@@ -229,7 +229,7 @@ def test_what_canisters_accept_is_told_both_ways(world: World) -> None:
     order = {"do": "replaced", "canister": "00", "sender": "01", "at": 5, "left": False}
     world.transfer.accepted(order)
     assert world.hear() == {"accepted": order}
-    world.transfer.heard({"accepted": order})
+    world.transfer.received({"accepted": order})
     assert world.told == [{**order, "own": False}]
 
 
@@ -237,7 +237,7 @@ def test_what_canisters_accept_is_told_both_ways(world: World) -> None:
 def test_the_successor_says_that_it_has_failed(world: World, moved: bool) -> None:
     if moved:
         world.hands_over(0)
-    world.transfer.heard({"failed": "no memory"})
+    world.transfer.received({"failed": "no memory"})
     assert (world.failed, world.done) == (["no memory"], [])
     # what the other one says then comes to nothing
     world.hands_over(2)
