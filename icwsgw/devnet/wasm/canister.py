@@ -43,7 +43,7 @@ class Snapshot:
 
 
 class WasmCanister:
-    """One canister. It satisfies :class:`~icwsgw.devnet.wasm.system_api.Environment`.
+    """One canister. It satisfies :class:`~icwsgw.devnet.wasm.environment.Environment`.
 
     :param now_ns: the network's time, ns since 1970
     :param log: takes what it prints

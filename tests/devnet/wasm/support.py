@@ -234,3 +234,22 @@ def greeting(more: bytes = b"") -> bytes:
     :param more: further sections
     """
     return module(GREETING) + section("icp:public candid:service", GREETING_DID.encode()) + more
+
+
+def replies(body: str, argument: bytes = b"", **more: str) -> bytes:
+    """Return the reply of an update whose body this is."""
+    answer = World(module(f'(func (export "canister_update go") {body})', **more)).call("go", argument)
+    assert isinstance(answer, bytes), answer
+    return answer
+
+
+def u64(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
+def u128(number: int) -> bytes:
+    return number.to_bytes(16, "little")
+
+
+def refusal(body: str) -> str:
+    return World(module(f'(func (export "canister_update go") {body})')).reject("go").message

@@ -6,31 +6,11 @@ import re
 
 import pytest
 
-from icwsgw.devnet.wasm.canister import INITIAL_CYCLES
 from icwsgw.devnet.wasm.entry_points import ALLOWED
 from icwsgw.devnet.wasm.execution import MAX_REPLY, CallContext, CanisterTrap, Entry, Execution
 from icwsgw.devnet.wasm.memory import LinearMemory
 from icwsgw.devnet.wasm.system_api import SystemApi, unsigned
-from tests.devnet.wasm.support import ALICE, FIRST, SECOND, SUBNET, World, module
-
-
-def replies(body: str, argument: bytes = b"", **more: str) -> bytes:
-    """Return the reply of an update whose body this is."""
-    answer = World(module(f'(func (export "canister_update go") {body})', **more)).call("go", argument)
-    assert isinstance(answer, bytes), answer
-    return answer
-
-
-def u64(number: int) -> bytes:
-    return number.to_bytes(8, "little")
-
-
-def u128(number: int) -> bytes:
-    return number.to_bytes(16, "little")
-
-
-def refusal(body: str) -> str:
-    return World(module(f'(func (export "canister_update go") {body})')).reject("go").message
+from tests.devnet.wasm.support import ALICE, FIRST, SUBNET, World, module, refusal, replies, u64
 
 
 def test_argument_and_caller() -> None:
@@ -84,88 +64,6 @@ def test_the_deadline_of_its_caller() -> None:
         execution = Execution(Entry.QUERY, CallContext(ALICE, needs_answer=True, deadline_ns=deadline))
         world.first.query(execution, "canister_query go")
         assert execution.response == u64(deadline)
-
-
-#: Replies with what each function says of cycles, which it writes to where it is told.
-CYCLES = """
-  (func (export "canister_update available") (call $reply_i64 (call $msg_cycles_available)))
-  (func (export "canister_update available128")
-    (call $msg_cycles_available128 (i32.const 0)) (call $reply_at (i32.const 0) (i32.const 16)))
-  (func (export "canister_update accept") (drop (call $msg_cycles_accept (i64.const 30)))
-    (call $msg_cycles_accept128 (i64.const 0) (i64.const 50) (i32.const 0))
-    (call $msg_cycles_accept128 (i64.const 1) (i64.const 0) (i32.const 16))
-    (call $msg_cycles_available128 (i32.const 32))
-    (call $reply_at (i32.const 0) (i32.const 48)))
-  (func (export "canister_update burn")
-    (call $cycles_burn128 (i64.const 0) (i64.const 70) (i32.const 0))
-    (call $canister_cycle_balance128 (i32.const 16))
-    (call $cycles_burn128 (i64.const 1) (i64.const 0) (i32.const 32))
-    (call $canister_liquid_cycle_balance128 (i32.const 48))
-    (call $reply_at (i32.const 0) (i32.const 64)))
-  (func (export "canister_update balance") (call $reply_i64 (call $canister_cycle_balance)))
-  (func (export "canister_update balance128")
-    (call $canister_cycle_balance128 (i32.const 0)) (call $reply_at (i32.const 0) (i32.const 16)))
-"""
-
-
-def test_cycles_of_a_call_are_there_until_they_are_accepted() -> None:
-    world = World(module(CYCLES))
-    assert world.call("available", cycles=100) == u64(100)
-    assert world.call("available128", cycles=(1 << 64) + 5) == u128((1 << 64) + 5)
-    assert world.first.cycles == INITIAL_CYCLES, "nothing was accepted"
-    # what is asked for, and at most what is left
-    assert world.call("accept", cycles=100) == u128(50) + u128(20) + u128(0)
-    assert world.first.cycles == INITIAL_CYCLES + 100
-
-
-def test_cycles_are_burnt_as_far_as_there_are_any() -> None:
-    world = World(module(CYCLES))
-    rest = INITIAL_CYCLES - 70
-    assert world.call("burn") == u128(70) + u128(rest) + u128(rest) + u128(0)
-    assert world.first.cycles == 0
-
-
-def test_cycles_that_do_not_fit_are_told_in_128_bits_alone() -> None:
-    world = World(module(CYCLES))
-    world.first.cycles = (1 << 64) - 1
-    assert world.call("balance") == b"\xff" * 8
-    world.first.cycles = 1 << 64
-    assert "does not fit into 64 bits" in world.reject("balance").message
-    assert "does not fit into 64 bits" in world.reject("available", cycles=1 << 64).message
-    assert world.call("balance128") == u128(1 << 64)
-
-
-@pytest.mark.parametrize(("method", "kept"), [("keep", 30), ("nothing_of_the_kind", 0)])
-def test_cycles_that_come_back_with_an_answer(method: str, kept: int) -> None:
-    callee = "".join(f"\\{byte:02x}" for byte in SECOND.raw)
-    caller = f"""
-      (type $callback (func (param i32)))
-      (table 1 funcref) (elem (i32.const 0) $answered)
-      (data (i32.const 0) "{callee}") (data (i32.const 50) "{method}")
-      (func $answered (param i32)
-        (i64.store (i32.const 100) (call $msg_cycles_refunded)) (call $msg_cycles_refunded128 (i32.const 108))
-        (call $reply_at (i32.const 100) (i32.const 24)))
-      (func (export "canister_update go")
-        (call $call_new (i32.const 0) (i32.const {len(SECOND.raw)}) (i32.const 50) (i32.const {len(method)})
-          (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
-        (call $call_cycles_add (i64.const 60)) (call $call_cycles_add128 (i64.const 0) (i64.const 40))
-        (drop (call $call_perform)))
-    """
-    keeping = '(func (export "canister_update keep") (drop (call $msg_cycles_accept (i64.const 30))) (call $msg_reply))'
-    world = World(module(caller), module(keeping))
-    assert world.call("go") == u64(100 - kept) + u128(100 - kept)
-    assert [canister.cycles - INITIAL_CYCLES for canister in world.canisters.values()] == [-kept, kept]
-
-
-def test_nothing_costs_anything() -> None:
-    for cost in (
-        "(call $cost_call (i64.const 10) (i64.const 1000) (i32.const 0))",
-        "(call $cost_create_canister (i32.const 0))",
-        "(call $cost_http_request (i64.const 10) (i64.const 1000) (i32.const 0))",
-        "(drop (call $cost_sign_with_ecdsa (i32.const 50) (i32.const 5) (i32.const 0) (i32.const 0)))",
-    ):
-        before = "(i64.store (i32.const 0) (i64.const -1)) (i64.store (i32.const 8) (i64.const -1))"
-        assert replies(f"{before} {cost} (call $reply_at (i32.const 0) (i32.const 16))") == bytes(16), cost
 
 
 def test_a_reject_handler_alone_has_a_reject() -> None:
@@ -223,7 +121,6 @@ def test_stable_memory_in_both_widths() -> None:
         ("(call $stable_write (i32.const 0) (i32.const 0) (i32.const 1))", "stable memory out of bounds"),
         ("(call $msg_reply) (call $msg_reply)", "already replied"),
         ("(call $msg_reply) (call $msg_reject (i32.const 0) (i32.const 0))", "already replied"),
-        ("(drop (call $call_perform))", "no call is under construction"),
         ("(call $certified_data_set (i32.const 0) (i32.const 33))", "no larger than 32 bytes. Found 33 bytes"),
         ("(drop (call $data_certificate_size))", "cannot be executed in update mode"),
         ("(call $accept_message)", "cannot be executed in update mode"),
@@ -237,12 +134,6 @@ def test_stable_memory_in_both_widths() -> None:
 )
 def test_misuse_traps_in_plain_words(body: str, complaint: str) -> None:
     assert complaint in refusal(body)
-
-
-def test_two_cleanups_of_one_call() -> None:
-    call = "(call $call_new" + " (i32.const 0)" * 8 + ")"
-    cleanup = "(call $call_on_cleanup (i32.const 0) (i32.const 0))"
-    assert "at most once" in refusal(call + cleanup + cleanup)
 
 
 def test_a_query_has_a_certificate() -> None:
@@ -281,7 +172,17 @@ def test_a_message_is_inspected() -> None:
 
 def test_every_function_with_a_rule_exists() -> None:
     for name in ALLOWED:
-        assert hasattr(SystemApi, f"_{name}"), name
+        assert hasattr(SystemApi, f"_ic0_{name}"), name
+
+
+def test_what_is_no_function_of_the_interface_cannot_be_called() -> None:
+    """Whatever else the class has: its attributes are no functions of the interface."""
+    world = World(module(""))
+    world.first.execution = Execution(Entry.UPDATE, CallContext(ALICE, needs_answer=True))
+    names = [name.lstrip("_") for name in (*dir(SystemApi), "env") if not name.startswith("_ic0_")]
+    for name in names:
+        with pytest.raises(CanisterTrap, match=re.escape(f"ic0.{name} is not available")):
+            SystemApi(world.first).function(name)(0, 0)
 
 
 @pytest.mark.parametrize("entry", Entry)

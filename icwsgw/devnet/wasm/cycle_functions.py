@@ -1,0 +1,79 @@
+"""The functions ``ic0.*`` for cycles: those of a message, the canister's balance, and what something would cost."""
+
+from __future__ import annotations
+
+from icwsgw.devnet.wasm.environment import SystemFunctions
+from icwsgw.devnet.wasm.execution import contract_violation
+
+_U64 = (1 << 64) - 1
+
+
+class CycleFunctions(SystemFunctions):
+    """These functions. Nothing costs anything on the local replica."""
+
+    def _available(self) -> int:
+        execution = self._env.execution
+        return execution.context.cycles - execution.cycles_accepted
+
+    def _accept(self, most: int) -> int:
+        accepted = min(most, self._available())
+        self._env.execution.cycles_accepted += accepted
+        self._env.cycles += accepted
+        return accepted
+
+    def _ic0_msg_cycles_available(self) -> int:
+        return self._fits(self._available())
+
+    def _ic0_msg_cycles_available128(self, destination: int) -> None:
+        self._write_u128(destination, self._available())
+
+    def _ic0_msg_cycles_refunded(self) -> int:
+        return self._fits(self._env.execution.refunded)
+
+    def _ic0_msg_cycles_refunded128(self, destination: int) -> None:
+        self._write_u128(destination, self._env.execution.refunded)
+
+    def _ic0_msg_cycles_accept(self, most: int) -> int:
+        return self._accept(most)
+
+    def _ic0_msg_cycles_accept128(self, high: int, low: int, destination: int) -> None:
+        self._write_u128(destination, self._accept(high << 64 | low))
+
+    def _ic0_cycles_burn128(self, high: int, low: int, destination: int) -> None:
+        burnt = min(high << 64 | low, self._env.cycles)
+        self._env.cycles -= burnt
+        self._write_u128(destination, burnt)
+
+    def _ic0_canister_cycle_balance(self) -> int:
+        return self._fits(self._env.cycles)
+
+    def _ic0_canister_cycle_balance128(self, destination: int) -> None:
+        self._write_u128(destination, self._env.cycles)
+
+    def _ic0_canister_liquid_cycle_balance128(self, destination: int) -> None:
+        self._write_u128(destination, self._env.cycles)
+
+    def _fits(self, cycles: int) -> int:
+        if cycles > _U64:
+            raise contract_violation("the number of cycles does not fit into 64 bits")
+        return cycles
+
+    # -- costs: nothing costs anything here -----------------------------------------------------------------------
+
+    def _ic0_cost_call(self, method_name_size: int, payload_size: int, destination: int) -> None:
+        self._write_u128(destination, 0)
+
+    def _ic0_cost_create_canister(self, destination: int) -> None:
+        self._write_u128(destination, 0)
+
+    def _ic0_cost_http_request(self, request_size: int, max_response_size: int, destination: int) -> None:
+        self._write_u128(destination, 0)
+
+    def _cost_of_key(self, source: int, size: int, kind: int, destination: int) -> int:
+        self._read(source, size)
+        self._write_u128(destination, 0)
+        return 0
+
+    _ic0_cost_sign_with_ecdsa = _cost_of_key
+    _ic0_cost_sign_with_schnorr = _cost_of_key
+    _ic0_cost_vetkd_derive_key = _cost_of_key
