@@ -8,7 +8,6 @@ stop    /ready answers 503 and accepting ends; clients are drained, and their ca
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -28,23 +27,15 @@ from icwsgw.admin.last_answers import AnsweringSite, LastAnswers
 from icwsgw.admin.prometheus_endpoint import Admin, AdminSite
 from icwsgw.admin.status import Status
 from icwsgw.agent.http.file_client import FileClient
-from icwsgw.agent.http.transport import Transport
-from icwsgw.agent.http.tunnel import chosen_proxy
-from icwsgw.agent.http.url import Url
-from icwsgw.agent.ic_agent import IcAgent
-from icwsgw.agent.local_networks import LocalNetworks
-from icwsgw.agent.network_monitor import NetworkMonitor
 from icwsgw.config.access_list import AccessRules
 from icwsgw.config.addresses import normalise, private
 from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.identity_assignment import IdentityAssignment
-from icwsgw.core.request_budget import RequestBudget
-from icwsgw.core.request_kind import RequestKind
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.identities import IdentityPool, load_or_create_key_file
 from icwsgw.gateway.interfaces import Context
-from icwsgw.ic.networks import is_loopback
+from icwsgw.network_access import NetworkAccess
 from icwsgw.observe.collector import parse_collector, trace_level
 from icwsgw.observe.event_loop_lag import EventLoopLag
 from icwsgw.observe.health import Health
@@ -64,10 +55,9 @@ from icwsgw.server.served_certificates import ServedCertificates
 from icwsgw.server.tls import Tls
 
 _log = get_logger("service")
+
 #: Time limit of the closing handshake when the drain window is skipped, in seconds.
 HURRIED_CLOSE = 1.0
-
-_VERIFY = {"auto": None, "on": True, "off": False}
 
 
 class GatewayService(MultiService):
@@ -81,7 +71,7 @@ class GatewayService(MultiService):
     :raises ConfigError: a key, a certificate or an address is invalid
     :ivar gateway: the clients and canisters
     :ivar status: builds the status document
-    :ivar agent: sends requests to the network
+    :ivar network: the access to the network; ``agent`` and ``network_monitor`` are its parts
     :ivar control: answers the questions of the admin API
     :ivar overrides: the settings that the admin API has changed
     :ivar listening_services: everything that listens: for clients, metrics and the admin API
@@ -120,7 +110,8 @@ class GatewayService(MultiService):
         self.identities = IdentityPool.derived(key, self.identity_numbers)
         if config.devnet:
             self._add_devnet()
-        self._make_network()
+        self.network = NetworkAccess(config, reactor, self._room.network)
+        self.agent, self.network_monitor = self.network.agent, self.network.monitor
         self._make_tracing()
         self.gateway = Gateway(self._make_context(), IdentityAssignment(config.identities, inherited=len(inherited)))
         self.control, self.overrides = Control(self.gateway), NO_OVERRIDES
@@ -141,36 +132,6 @@ class GatewayService(MultiService):
         service, self.replica = embedded_devnet(self._config, self.reactor)
         self._add(service)
 
-    def _make_network(self) -> None:
-        config, reactor = self._config, self.reactor
-        url = self._network_url = config.ic_network_url
-        budget = RequestBudget(config.queries_per_second, config.polling_interval, config.opens_per_second)
-        self._budget = budget
-
-        def charge() -> None:
-            budget.charge(RequestKind.OWN, reactor.seconds())
-
-        own_time = is_loopback(Url.parse(url).host) and not config.is_mainnet
-        self.transport = Transport(
-            reactor,
-            max_connections=self._room.network,
-            max_body=config.max_answer_bytes,
-            proxy=chosen_proxy(url, os.environ, "the network"),
-            charge=charge,
-        )
-        self.agent = IcAgent(
-            reactor,
-            self.transport,
-            url,
-            now_ns=time.time_ns,
-            root_key=config.network.root_key,
-            verify_query_signatures=_VERIFY[config.verify_queries],
-            own_time=own_time,
-            charge=charge,
-        )
-        elsewhere = LocalNetworks(self.transport, url).look
-        self.network_monitor = NetworkMonitor(reactor, self.agent, url, elsewhere, own_time)
-
     def _make_context(self) -> Context:
         config = self._config
         return Context(
@@ -181,7 +142,7 @@ class GatewayService(MultiService):
             metrics=self.metrics,
             now_ns=time.time_ns,
             jitter=random.random,
-            budget=self._budget,
+            budget=self.network.budget,
             delegations=self.agent.delegations,
             readable=self.agent.readable,
             tracing=self._tracing,
@@ -264,24 +225,7 @@ class GatewayService(MultiService):
         self._add(renewals)
 
     def _watch(self) -> None:
-        metrics, agent, transport = self.metrics, self.agent, self.transport
-        metrics.network_ready.set_function(lambda: int(self.network_monitor.network() is None))
-        metrics.clock_skew.set_function(lambda: None if agent.clock_skew_ns is None else agent.clock_skew_ns / 1e9)
-        metrics.root_key_fetches.set_function(lambda: agent.root_key_fetches)
-        metrics.node_key_fetches.set_function(lambda: agent.node_key_fetches)
-        cache, readable = agent.delegations, agent.readable
-        metrics.unverifiable_canisters.set_function(readable.unreadable)
-        metrics.certificates_replaced.set_function(lambda: readable.replaced)
-        metrics.delegations.set_function(lambda: len(cache))
-        metrics.delegation_lookups.set_function(lambda: {"hit": cache.hits, "miss": cache.misses})
-        metrics.delegation_fetches.set_function(lambda: readable.fetches)
-        metrics.api_versions.set_function(lambda: {name: uses or 0 for name, uses in agent.api_versions.items()})
-        metrics.api_version_changes.set_function(lambda: agent.api_version_changes)
-        metrics.http_connections.set_function(lambda: transport.states)
-        metrics.http_waiting.set_function(lambda: transport.waiting)
-        metrics.http_opened.set_function(lambda: transport.counts.opened)
-        metrics.http_failed.set_function(lambda: transport.counts.failed)
-        metrics.http_resends.set_function(lambda: transport.counts.resent)
+        metrics = self.metrics
         metrics.tls_certificate_expiry.set_function(self._certificates.expiry)
         metrics.tls_certificates.set_function(self._certificates.renewals)
         metrics.tls_reloads.set_function(self._certificates.reloads)
@@ -289,12 +233,7 @@ class GatewayService(MultiService):
         metrics.log_lines_dropped.set_function(
             lambda: {"repeated": self.gateway.context.log_limiter.left_out, **lines_lost()}
         )
-        self.health.add_concern(lambda: None if agent.mainnet else self._config.network.concern)
-        self.health.add_concern(readable.concern)
-        self.health.add_concern(self._order_concern)
-        self.health.add_concern(self.network_monitor.concern)
-        self.health.add("network", self.network_monitor.network)
-        self.health.add("clock", self.network_monitor.clock)
+        self.network.watch(metrics, self.health, lambda: self._config)
         self.health.add("draining", lambda: "the gateway is shutting down" if self.gateway.draining else None)
         self.health.add("listening", self._listening)
         self.access_lists.watch(self.health, metrics)
@@ -302,11 +241,6 @@ class GatewayService(MultiService):
 
     def _add(self, service: Any) -> None:
         service.setServiceParent(self)
-
-    def _order_concern(self) -> str | None:
-        if self.agent.api_versions["sync_call"] is not None or self._config.relay_order != "executed":
-            return None
-        return "the network has no synchronous call: clients' messages leave in accepted order"
 
     def _listening(self) -> str | None:
         not_listening = [listener.address for listener in self._listeners if listener.port is None]
@@ -321,14 +255,13 @@ class GatewayService(MultiService):
             "gateway starts",
             version=__version__,
             principal=self.identities.primary.principal.text,
-            network=self._network_url,
+            network=self.network.url,
             identities=len(self.identities),
             polling_interval_ms=round(self._config.polling_interval * 1000),
         )
         if self._config.exports_traces:
             self._start_export()
-        self.agent.start()
-        self.network_monitor.start()
+        self.network.start()
         self.gateway.start()
         self.factory.start()
         self._lag.start()
@@ -391,7 +324,7 @@ class GatewayService(MultiService):
         self._room, self._wanted_connections = make_room(config.max_connections), config.max_connections
         config = self._config = replace(config, max_connections=self._room.connections)
         self.gateway.context.change(config)
-        self._budget.change(config.queries_per_second, config.opens_per_second, self.reactor.seconds())
+        self.network.change(config)
         self.gateway.serve(config)
         self.factory.change(config)
         self.access_lists.change(config)
@@ -454,9 +387,7 @@ class GatewayService(MultiService):
         self.gateway.stop()
         self.status.stop()
         self._lag.stop()
-        self.network_monitor.stop()
-        await self.agent.stop()
-        await self.transport.close()
+        await self.network.stop()
         await cast(Any, super()).stopService()
         if self._export is not None:
             await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self._export.close)

@@ -87,6 +87,8 @@ ALLOWED: dict[str, set[str]] = {
     "testing": LEAVES | {"client", "ic"},
     "devnet": LEAVES | CONFIG | AGENT | {"ic", "core", "observe"},
 }
+# the agent with the values of the configuration, for the service
+ALLOWED["network_access"] = LEAVES | CONFIG | AGENT | {"agent.http", "ic", "core", "observe"}
 # listening sockets of another process, for workers and for handovers
 ALLOWED["workers.sockets"] = LEAVES | CONFIG | {"server", "observe"}
 EVERYTHING = {*ALLOWED, "service", "workers", "handover"}

@@ -196,7 +196,7 @@ class Service(TestCase):
             # the network is asked for its status again and again, perhaps while the metrics are read
             assert 1 <= before <= float(asked) <= sent[RequestKind.OWN]
             before = sent[RequestKind.OWN]
-            service.transport.counts.charge()
+            service.network.transport.counts.charge()
             assert sent[RequestKind.OWN] == before + 1
             status, text = await self._get(admin, "/status.json")
             seen = json.loads(text)
@@ -316,8 +316,8 @@ class Service(TestCase):
                 self.patch(os, "environ", {"https_proxy": f"{scheme}://127.0.0.1:{server.port}"})
                 service = self.make(ic_network_url="https://127.0.0.1:1")
                 with self.assertRaises(ConnectFailed):
-                    await service.transport.fetch(b"GET", Url.parse("https://127.0.0.1:1/"), timeout=10.0)
-                await service.transport.close()
+                    await service.network.transport.fetch(b"GET", Url.parse("https://127.0.0.1:1/"), timeout=10.0)
+                await service.network.transport.close()
             assert [head.split(b"\r\n")[0] for head in heads] == [b"CONNECT 127.0.0.1:1 HTTP/1.1"]
             await server.stop()
 
