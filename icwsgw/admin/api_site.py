@@ -31,8 +31,10 @@ MAX_BODY = 16 << 10
 #: Bytes of an oversized body that are read and discarded, so that its sender can read the answer.
 MAX_IGNORED = 1 << 20
 MAX_CONNECTIONS = 16
-#: Longest duration of a connection in seconds; this includes a few seconds of waiting for workers.
+#: Seconds that a caller may take to send its request, and again to read the answer.
 REQUEST_TIMEOUT = 30.0
+#: Seconds that an answer may take: that of an upgrade comes when it has ended.
+ANSWER_TIMEOUT = 300.0
 
 _log = get_logger("admin")
 _audit = get_logger("admin.audit")
@@ -70,6 +72,7 @@ class ApiHttpRequest(BoundedBody):
             raise Refused(413, f"a body has at most {MAX_BODY} bytes")
         body: Any = self.content
         self._request = self._request._replace(body=body.read())
+        self.channel.allow(ANSWER_TIMEOUT)
         return await site.api.answer(self._request)
 
     def _record(self, status: int, refusal: str | None = None) -> None:
@@ -113,6 +116,7 @@ class ApiHttpRequest(BoundedBody):
     def _say(self, status: int, document: dict[str, Any]) -> None:
         if self._disconnected:
             return
+        self.channel.allow(REQUEST_TIMEOUT)
         request: Any = self
         body = escape_invisible(json.dumps(document, ensure_ascii=False)).encode() + b"\n"
         request.setResponseCode(status)
@@ -144,7 +148,14 @@ class ApiChannel(http.HTTPChannel):
         super().connectionMade()  # type: ignore[no-untyped-call]
         site: ApiSite = self.factory
         site.connections.add(self)
-        self._late = site.clock.callLater(REQUEST_TIMEOUT, self._abort)
+        self.allow(REQUEST_TIMEOUT)
+
+    def allow(self, seconds: float) -> None:
+        """Abort the connection if it still exists after so many seconds."""
+        site: ApiSite = self.factory
+        if self._late is not None and self._late.active():
+            self._late.cancel()
+        self._late = site.clock.callLater(seconds, self._abort)
 
     def _abort(self) -> None:
         transport: Any = self.transport

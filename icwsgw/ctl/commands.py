@@ -28,7 +28,7 @@ _POLICY, _DRAINING = 1008, 4100
 #: Seconds between two views of top.
 LEAST_INTERVAL, MOST_INTERVAL = 0.5, 3600.0
 #: Seconds that an upgrade may take.
-UPGRADE_SECONDS = 150.0
+UPGRADE_SECONDS = 300.0
 
 _Document = dict[str, Any]
 _Parsed = argparse.Namespace

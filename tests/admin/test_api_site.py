@@ -18,7 +18,15 @@ from twisted.python.failure import Failure
 from icwsgw.admin import api_site as site_module
 from icwsgw.admin.access import Access, Refused
 from icwsgw.admin.api import Done, NotAllowed, Request
-from icwsgw.admin.api_site import MAX_BODY, MAX_CONNECTIONS, MAX_IGNORED, REQUEST_TIMEOUT, ApiSite, peer_of
+from icwsgw.admin.api_site import (
+    ANSWER_TIMEOUT,
+    MAX_BODY,
+    MAX_CONNECTIONS,
+    MAX_IGNORED,
+    REQUEST_TIMEOUT,
+    ApiSite,
+    peer_of,
+)
 from icwsgw.config.addresses import Exposure
 
 
@@ -209,6 +217,28 @@ def test_connections_are_few_and_do_not_live_long(server: Server) -> None:
     assert all(transport.aborted for _, transport in connections)
     connections[0][0].connectionLost(Failure(ConnectionDone()))
     assert server.site.buildProtocol(None) is not None
+
+
+def test_an_answer_may_take_longer_than_its_request(server: Server) -> None:
+    """That of an upgrade takes minutes on a busy machine."""
+    server.api.wait = Deferred()
+    protocol, transport = server.connect()
+    protocol.dataReceived(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    server.clock.pump([1.0] * int(ANSWER_TIMEOUT - 1))
+    assert not transport.aborted
+    server.api.wait.callback(None)
+    assert transport.value().startswith(b"HTTP/1.1 202")
+    # nobody reads it
+    server.clock.pump([1.0] * int(REQUEST_TIMEOUT))
+    assert transport.aborted
+
+
+def test_an_answer_does_not_take_for_ever(server: Server) -> None:
+    server.api.wait = Deferred()
+    protocol, transport = server.connect()
+    protocol.dataReceived(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    server.clock.pump([1.0] * int(ANSWER_TIMEOUT))
+    assert transport.aborted
 
 
 def test_who_has_left_gets_no_answer(server: Server) -> None:
