@@ -26,16 +26,19 @@ class SignedDelegation(NamedTuple):
     :ivar expiration: ns since 1970
     :ivar targets: the canisters for which it holds; None: all
     :ivar signature: by the key before
+    :ivar permissions: ``queries`` or ``all``; None: the delegation has no such field, which means all
     """
 
     public_key: bytes
     expiration: int
     targets: tuple[Principal, ...] | None
     signature: bytes
+    permissions: str | None = None
 
     def fields(self) -> dict[str, Any]:
         """Return the entry of an envelope's ``sender_delegation``."""
-        return {"delegation": _content(self.public_key, self.expiration, self.targets), "signature": self.signature}
+        content = _content(self.public_key, self.expiration, self.targets, self.permissions)
+        return {"delegation": content, "signature": self.signature}
 
 
 def sign_delegation(
@@ -54,10 +57,14 @@ def sign_delegation(
     return SignedDelegation(public_key, expiration, own, signature)
 
 
-def _content(public_key: bytes, expiration: int, targets: tuple[Principal, ...] | None) -> dict[str, Any]:
+def _content(
+    public_key: bytes, expiration: int, targets: tuple[Principal, ...] | None, permissions: str | None = None
+) -> dict[str, Any]:
     content: dict[str, Any] = {"pubkey": public_key, "expiration": expiration}
     if targets is not None:
         content["targets"] = [target.raw for target in targets]
+    if permissions is not None:
+        content["permissions"] = permissions
     return content
 
 
@@ -98,7 +105,7 @@ class DelegatedIdentity:
             document = json.loads(text)
             chain = [_link(entry) for entry in document["delegations"]]
             public_key = bytes.fromhex(document["publicKey"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise FormatError("not a chain of delegations in JSON (publicKey, delegations)") from None
         return cls(session, public_key, chain)
 
@@ -132,6 +139,8 @@ def _link(entry: dict[str, Any]) -> SignedDelegation:
     targets = delegation.get("targets")
     own = None if targets is None else tuple(Principal(bytes.fromhex(target)) for target in targets)
     expiration = int(delegation["expiration"], 16)
-    if not 0 <= expiration < 1 << 64:
+    permissions = delegation.get("permissions")
+    if not 0 <= expiration < 1 << 64 or permissions not in (None, "queries", "all"):
         raise ValueError
-    return SignedDelegation(bytes.fromhex(delegation["pubkey"]), expiration, own, bytes.fromhex(entry["signature"]))
+    public_key, signature = bytes.fromhex(delegation["pubkey"]), bytes.fromhex(entry["signature"])
+    return SignedDelegation(public_key, expiration, own, signature, permissions)

@@ -16,6 +16,7 @@ from icwsgw.ic.ecdsa_identity import EcdsaIdentity
 from icwsgw.ic.envelope import call_content, sign_request, verify_envelope
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.request_id import IC_REQUEST_AUTH_DELEGATION_SEPARATOR, request_id
 
 NOW = 1_767_323_045_678_000_000
 MINUTE = 60 * 10**9
@@ -39,6 +40,8 @@ def as_json(public_key: bytes, links: list[SignedDelegation]) -> str:
         delegation: dict[str, Any] = {"pubkey": link.public_key.hex(), "expiration": f"{link.expiration:x}"}
         if link.targets is not None:
             delegation["targets"] = [target.raw.hex() for target in link.targets]
+        if link.permissions is not None:
+            delegation["permissions"] = link.permissions
         entries.append({"delegation": delegation, "signature": link.signature.hex()})
     return json.dumps({"delegations": entries, "publicKey": public_key.hex()})
 
@@ -57,6 +60,16 @@ def test_a_replica_accepts_its_calls() -> None:
     identity.verify(NOW)
     with pytest.raises(SignatureInvalid):
         call(DelegatedIdentity(SESSION, ROOT.public_key_der, chain(targets=[Principal(b"")])))
+
+
+@pytest.mark.parametrize("permissions", ["all", "queries"])
+def test_a_delegation_with_permissions_is_signed_with_them(permissions: str) -> None:
+    signed = {"pubkey": SESSION.public_key_der, "expiration": NOW + MINUTE, "permissions": permissions}
+    signature = ROOT.sign(IC_REQUEST_AUTH_DELEGATION_SEPARATOR + request_id(signed))
+    link = SignedDelegation(SESSION.public_key_der, NOW + MINUTE, None, signature, permissions)
+    identity = DelegatedIdentity.from_json(SESSION, as_json(ROOT.public_key_der, [link]))
+    assert list(identity.delegations) == [{"delegation": signed, "signature": signature}]
+    identity.verify(NOW)
 
 
 def test_it_expires_with_the_first_of_its_delegations() -> None:
@@ -134,7 +147,9 @@ def test_chains_that_do_not_fit(links: list[SignedDelegation], words: str) -> No
         as_json(b"", chain()).replace('"expiration": "', '"expiration": "-'),
         as_json(b"", chain()).replace('"expiration": "', '"expiration": "ffffffff'),
         as_json(b"", chain()).replace('"pubkey": "', '"pubkey": "x'),
+        as_json(b"", chain()).replace('"expiration": "', '"permissions": "some", "expiration": "'),
         " " * (1 << 20) + as_json(ROOT.public_key_der, chain()),
+        pytest.param("[" * 100_000, id="nested"),
     ],
 )
 def test_what_is_no_chain(text: str) -> None:
