@@ -256,9 +256,6 @@ class LineObserver:
             component = "twisted" if namespace == "log_legacy" else namespace
             if number == INFO:
                 name, number = "debug", DEBUG
-            elif number == CRITICAL and not isinstance(event.get("log_failure"), Failure):
-                # Critical are faults, with their traceback, and not what twistd finds, as a pid file that was left.
-                name, number = "warn", WARN
         if number < self.levels.of(component):
             return
         message = event.get("icws_message")

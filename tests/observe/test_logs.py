@@ -183,14 +183,6 @@ def test_the_chatter_of_others_counts_as_debug() -> None:
     assert loud.bare == ["debug twisted.internet.tcp Starting factory f"]
 
 
-def test_what_twistd_only_tells_is_no_fault() -> None:
-    """The line counts for IcwsFaults, whose runbook asks for the traceback to be reported."""
-    with Listening(Levels()) as text:
-        # as twistd does after a crash
-        legacy.msg("Removing stale pidfile /run/icws.pid", isError=True)
-    assert text.bare == ["warn  twisted Removing stale pidfile /run/icws.pid"]
-
-
 def test_other_observers_can_format_our_events() -> None:
     from twisted.logger import formatEvent
 
@@ -324,7 +316,7 @@ def test_lines_of_the_main_log_are_counted_by_level(tmp_path: Path, monkeypatch:
         get_logger("gateway").debug("to the file only")
         get_logger("gateway").info("one")
         get_logger("gateway").error("two")
-        Logger(namespace="twisted.x").failure("three", Failure(ValueError("v")))
+        Logger(namespace="twisted.x").critical("three")
     finally:
         globalLogPublisher.removeObserver(observer)
     counts = {level: count for level, count in logs.lines_written.values.items() if count}

@@ -15,18 +15,18 @@ scenario can be repeated: ``python -m tests.simulation --seed N`` runs it and pr
 - :mod:`~tests.simulation.traffic`: checks the gateway's requests to the network against their limits
 - :mod:`~tests.simulation.accounts`: checks the gateway's counters against the objects that they count
 - :mod:`~tests.simulation.expectations`: which close codes are allowed, and the deadlines for closing
-- :mod:`~tests.simulation.waiting`: checks that nobody waits too long, or while others are served again and again
-- :mod:`~tests.simulation.requested_polls`: checks that pollers look as soon as they were asked to
-- :mod:`~tests.simulation.truth`: the events at canisters and sessions, and the invariants
+- :mod:`~tests.simulation.waiting`: checks that no client waits too long, or while others are served repeatedly
+- :mod:`~tests.simulation.requested_polls`: checks that polls are sent as early as requested
+- :mod:`~tests.simulation.oracle`: the events at canisters and sessions, and the invariants
 - :mod:`~tests.simulation.subject`: the subjects of the simulation: a subject has kinds of steps and checks
 - :mod:`~tests.simulation.client_steps`: clients connect, send and disconnect
 - :mod:`~tests.simulation.unauthenticated`: connections that are not clients: half requests, floods, forged signatures
 - :mod:`~tests.simulation.bystander`: a client without faults, which must not notice the faults of others
 - :mod:`~tests.simulation.upstream`: connections to the network as bytes, for the gateway's real transport
-- :mod:`~tests.simulation.requests`: the way of each request through that transport: deadline, place in line, connection
+- :mod:`~tests.simulation.requests`: checks each request through that transport: deadline, order, connection
 - :mod:`~tests.simulation.faults`: faults of the network and of canisters
 - :mod:`~tests.simulation.keys`: checks how often keys are fetched, and how old kept delegations become
-- :mod:`~tests.simulation.gateway_calls`: calls of the gateway's own
+- :mod:`~tests.simulation.gateway_calls`: calls that the gateway makes itself
 - :mod:`~tests.simulation.slow_readers`: clients that read slowly while their canisters send much
 - :mod:`~tests.simulation.contention`: many calls that wait for slots, tokens, answers or for one another
 - :mod:`~tests.simulation.malicious_nodes`: nodes that return false answers

@@ -11,11 +11,11 @@ import time
 import traceback
 
 from tests.simulation.handovers import Handovers
+from tests.simulation.oracle import Violation
 from tests.simulation.plan import Plan
 from tests.simulation.scenario import Scenario, draw, run_scenario, run_script
 from tests.simulation.script import Script
 from tests.simulation.shrink import Shrinker, failure_of
-from tests.simulation.truth import Violation
 
 
 def main() -> int:
@@ -87,7 +87,7 @@ def shrink(script: Script, seconds: float) -> int:
 def show(scenario: Scenario | None) -> None:
     if scenario is not None:
         print(scenario.world.plan)
-        for at, text in scenario.world.truth.trace:
+        for at, text in scenario.world.oracle.trace:
             print(f"{at:9.3f}  {text}")
 
 

@@ -63,7 +63,7 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     registry, context = gateway.registry, gateway.context
     living = [
         session
-        for session in process.world.truth.sessions
+        for session in process.world.oracle.sessions
         if session.owner.process is process and session.state is not State.CLOSED
     ]
     states = Counter(session.state for session in living)
@@ -381,7 +381,7 @@ class Accounts(Subject):
     def _check(self) -> None:
         for process in self.world.processes:
             for difference in differences(process):
-                self.truth.fail(difference)
+                self.oracle.fail(difference)
 
     def after_step(self) -> None:
         self._check()
@@ -396,15 +396,15 @@ class Accounts(Subject):
         world = self.world
         # the agent's own requests have their time
         world.run(15.0, lambda: not any(process.transport.in_flight for process in world.processes))
-        if self.truth.troubles["network"] and not world.plan.clocks:
+        if self.oracle.troubles["network"] and not world.plan.clocks:
             self._look_at_monitors()
         for process in self.world.processes:
             for left in remains(process):
-                self.truth.fail(left)
+                self.oracle.fail(left)
             if process.transport.in_flight:
-                self.truth.fail(f"requests remain: {process.transport.in_flight}")
+                self.oracle.fail(f"requests remain: {process.transport.in_flight}")
         for timer in timers(self.world):
-            self.truth.fail(f"a timer remains: {timer}")
+            self.oracle.fail(f"a timer remains: {timer}")
 
     def _look_at_monitors(self) -> None:
         """Nobody asks for anything: the gateway finds out by itself that the network answers, and goes on to."""
@@ -414,7 +414,7 @@ class Accounts(Subject):
             for process in world.processes:
                 why = process.monitor.network()
                 if why is not None:
-                    self.truth.fail(f"the network answers, process {process.number} says: {why}")
+                    self.oracle.fail(f"the network answers, process {process.number} says: {why}")
 
 
 class Deadlines(Subject):
@@ -429,16 +429,16 @@ class Deadlines(Subject):
     def _look(self) -> None:
         self._call = self.world.clock.callLater(1.0, self._look)
         for late in overdue(self.world):
-            self.truth.fail(late)
+            self.oracle.fail(late)
         for process in self.world.processes:
             for late in process.agent.overdue(self.world.clock.seconds()):
-                self.truth.fail(late)
+                self.oracle.fail(late)
             if isinstance(process.transport, WireTransport):
                 for late in process.transport.server.overdue(self.world.clock.seconds()):
-                    self.truth.fail(late)
+                    self.oracle.fail(late)
                 for what, counted, there in lacking(process.transport):
                     if counted != there:
-                        self.truth.fail(f"{what}: {counted} counted, {there} there")
+                        self.oracle.fail(f"{what}: {counted} counted, {there} there")
 
     def check_at_end(self) -> None:
         self._call.cancel()

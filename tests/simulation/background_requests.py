@@ -75,14 +75,14 @@ class BackgroundRequests:
         if missing is not None and missing.count >= MISSES and missing.last - missing.since >= SPAN - 0.1:
             self._gone[what] = now
         elif gone is None or now - gone > 2 * LOOK_AGAIN:
-            self._world.truth.fail(f"{self._of} asks for {what} v{version}, nothing says that v{preferred} is gone")
+            self._world.oracle.fail(f"{self._of} asks for {what} v{version}, nothing says that v{preferred} is gone")
 
     def _count(self, kind: tuple[str, ...], bound: tuple[float, float]) -> None:
         meter = self._meters.get(kind)
         if meter is None:
             meter = self._meters[kind] = Meter(*bound)
         if not meter.count(self._world.clock.seconds()):
-            self._world.truth.fail(f"{self._of} asks too often: {' '.join(kind)}")
+            self._world.oracle.fail(f"{self._of} asks too often: {' '.join(kind)}")
 
     def _answered(self, version: tuple[str, str], answer: Any) -> None:
         error = getattr(answer, "value", None)
@@ -107,7 +107,7 @@ class BackgroundRequests:
             missing.last = now
             known = missing.proved and missing.count > MISSES and now - missing.since > SPAN + 1.0
             if known and not missing.meter.count(now):
-                self._world.truth.fail(f"{self._of} asks too often for v{' '.join(version)}, which is missing")
+                self._world.oracle.fail(f"{self._of} asks too often for v{' '.join(version)}, which is missing")
 
 
 class _Missing:

@@ -68,14 +68,14 @@ class Bystander(Subject):
             return
         late = world.clock.seconds() - self._said.get(b"%d" % client.count, world.clock.seconds()) - self.bound
         if len(client.received) < client.count and late > PERIOD:
-            self.truth.fail(f"a bystander has waited for its echo for {late:.1f} s more than {self.bound:.1f} s")
+            self.oracle.fail(f"a bystander has waited for its echo for {late:.1f} s more than {self.bound:.1f} s")
         if not client.opened and world.clock.seconds() > 2 * self.bound + 2 * PERIOD:
-            self.truth.fail("a bystander could not open its session in time")
+            self.oracle.fail("a bystander could not open its session in time")
 
     def after_step(self) -> None:
         code = self.client.close_code
         if code is not None and not self.client.left and not self.world.gateway.draining:
-            self.truth.fail(f"a bystander was closed with {code}")
+            self.oracle.fail(f"a bystander was closed with {code}")
 
     def check_at_end(self) -> None:
         self._call.cancel()

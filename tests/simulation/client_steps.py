@@ -7,10 +7,10 @@ from random import Random
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.simulation.clients import SimClient
+from tests.simulation.oracle import SWAPPED, _show
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
-from tests.simulation.truth import SWAPPED, _show
 from tests.simulation.world import CANISTERS
 
 MAX_CLIENTS = 14
@@ -105,7 +105,7 @@ class ClientSteps(Subject):
                 client.talk_out_of_turn(chance, later)
         if later and chance.random() < 0.3:
             # before the first of the two has arrived
-            self.truth.spoil(client.key, SWAPPED)
+            self.oracle.spoil(client.key, SWAPPED)
             self.world.run(later / 2)
             client.leave()
         return f"client {client.number} sends {pairs} pairs in the wrong order"
@@ -121,14 +121,14 @@ class ClientSteps(Subject):
         def part() -> None:
             if client.usable:
                 for number in range(count):
-                    self.truth.push(client.canister, ws, client.identity.principal, b"s%d" % number)
+                    self.oracle.push(client.canister, ws, client.identity.principal, b"s%d" % number)
                 client.leave()
 
         if chance.random() < 0.5:
             part()
         else:
             # immediately before the canister handles the next ws_open
-            self.truth.at_open[client.canister, client.identity.principal.raw] = part
+            self.oracle.at_open[client.canister, client.identity.principal.raw] = part
         return self._connect(chance, client.canister, client.identity)
 
     def stream(self, chance: Chance) -> str | None:
@@ -195,10 +195,10 @@ class ClientSteps(Subject):
         """A canister is reset while none of its clients is connected."""
         world = self.world
         canister = chance.choice(CANISTERS[: world.plan.canisters])
-        self.truth.troubles["reset"] += 1
-        self.truth.new_life(canister)
+        self.oracle.troubles["reset"] += 1
+        self.oracle.new_life(canister)
         world.replica.reset(canister)
-        self.truth.note(f"{canister.text[:5]} is reset while nobody is there")
+        self.oracle.note(f"{canister.text[:5]} is reset while nobody is there")
 
     def push(self, chance: Chance) -> str | None:
         client = self.pick(chance)
@@ -206,7 +206,7 @@ class ClientSteps(Subject):
             return None
         host, count = self.world.replica.host(client.canister), chance.choice((1, 10, 120))
         for number in range(count):
-            self.truth.push(client.canister, host.ws, client.identity.principal, b"p%d" % number + b"." * 300)
+            self.oracle.push(client.canister, host.ws, client.identity.principal, b"p%d" % number + b"." * 300)
         return f"{client.canister.text[:5]} sends {count} to client {client.number}"
 
     def kick(self, chance: Chance) -> str | None:

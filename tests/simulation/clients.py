@@ -15,7 +15,7 @@ from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import encode_open_args
 from tests.simulation.expectations import bad_reason
 from tests.simulation.links import DirectLink, WireLink
-from tests.simulation.truth import Key, SimSession, _show
+from tests.simulation.oracle import Key, SimSession, _show
 from tests.support.sdk_client import SdkClient
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ class SimClient(SdkClient):
                 # some kilobytes a second, so that a message takes its time
                 self.link.uplink = 100
         else:
-            before = len(world.truth.sessions)
+            before = len(world.oracle.sessions)
             self.link = DirectLink(world, self, latency)
-            assert len(world.truth.sessions) == before + 1
+            assert len(world.oracle.sessions) == before + 1
 
     @property
     def key(self) -> Key:
@@ -152,7 +152,7 @@ class SimClient(SdkClient):
         try:
             answers = self.handle(payload, self.now_ns())
         except Exception as error:
-            world.truth.fail(f"client {self.number} {_show(self.key)} got a message that is wrong: {error!r}")
+            world.oracle.fail(f"client {self.number} {_show(self.key)} got a message that is wrong: {error!r}")
             self.leave(4000)
             return
         if answers and not self.said_open:
@@ -162,7 +162,7 @@ class SimClient(SdkClient):
                 return
         self._sign(answers)
         if self.closed_by_canister is not None:
-            world.truth.note(f"client {self.number} was closed by its canister: {self.closed_by_canister}")
+            world.oracle.note(f"client {self.number} was closed by its canister: {self.closed_by_canister}")
             self.leave(4001)
 
     def _sign(self, answers: list[bytes]) -> None:
@@ -173,20 +173,20 @@ class SimClient(SdkClient):
 
     def told(self, code: int, reason: str) -> None:
         """The gateway's close frame came."""
-        session, truth = self.session, self.world.truth
+        session, oracle = self.session, self.world.oracle
         if session is None or code < 4100:
             return
         why = bad_reason(session, code, reason)
         if why:
-            truth.fail(f"client {self.number}: {why}")
+            oracle.fail(f"client {self.number}: {why}")
         if session.ended_with not in (None, code):
-            truth.fail(f"client {self.number} was told {code}, its session ended with {session.ended_with}")
+            oracle.fail(f"client {self.number} was told {code}, its session ended with {session.ended_with}")
 
     def ended(self, code: int) -> None:
         """The connection ended."""
         if self.close_code is None:
             self.close_code = code
-            self.world.truth.note(f"client {self.number} saw {code}")
+            self.world.oracle.note(f"client {self.number} saw {code}")
 
     # what it does
 
@@ -207,7 +207,7 @@ class SimClient(SdkClient):
     def talk_out_of_turn(self, random: Random, later: float) -> None:
         """Send two messages, the second one first."""
         first, second = self._speak("e", random), self._speak("e", random)
-        self.world.truth.spoil_if_cut.add(self.key)
+        self.world.oracle.spoil_if_cut.add(self.key)
         second(0.0)
         first(later)
 
@@ -223,7 +223,7 @@ class SimClient(SdkClient):
         self._ttl = ttl
         payload = self.message_payload(content, self.now_ns())
         self._ttl = 240.0
-        self.world.truth.contents[payload] = content
+        self.world.oracle.contents[payload] = content
 
         def send(later: float) -> None:
             if later:
@@ -241,7 +241,7 @@ class SimClient(SdkClient):
     def cut(self, silent: bool) -> None:
         if self.connected:
             self.left = True
-            self.world.truth.cut_off(self.key)
+            self.world.oracle.cut_off(self.key)
             if silent:
                 # the gateway finds out by whatever is late first
                 self.provoked |= {CloseCode.TOO_SLOW, CloseCode.NOT_OPENED, CloseCode.POLICY}
@@ -290,7 +290,7 @@ class SimClient(SdkClient):
         return kind
 
     def _send_wrong(self, payload: bytes, what: str, binary: bool = True) -> None:
-        self.world.truth.wrong[payload] = what
+        self.world.oracle.wrong[payload] = what
         self.link.send(payload, binary)
 
     # what it must have got
@@ -302,24 +302,24 @@ class SimClient(SdkClient):
             return True
         if not self.opened or self.provoked:
             return False
-        truth, key = self.world.truth, self.key
-        if key in truth.gone:
-            return truth.may_be_undecided(key)
-        if self.received != truth.queued[key]:
+        oracle, key = self.world.oracle, self.key
+        if key in oracle.gone:
+            return oracle.may_be_undecided(key)
+        if self.received != oracle.queued[key]:
             return False
-        where, life = truth.opened[key]
-        if life != truth.lives[where]:
+        where, life = oracle.opened[key]
+        if life != oracle.lives[where]:
             return False
-        if key in truth.spoilt:
+        if key in oracle.spoilt:
             return True
         session = self.session
-        return session is not None and session.accepted == truth.done[key] and self._all_sent(session)
+        return session is not None and session.accepted == oracle.done[key] and self._all_sent(session)
 
     def _all_sent(self, session: SimSession) -> bool:
         return len(session.accepted) == self.count
 
     def check_received(self) -> None:
         """What came is what was sent to it, without anything missing in between."""
-        queued = self.world.truth.queued.get(self.key, [])
+        queued = self.world.oracle.queued.get(self.key, [])
         if self.received != queued[: len(self.received)]:
-            self.world.truth.fail(f"client {self.number} got other messages than the canister sent to it")
+            self.world.oracle.fail(f"client {self.number} got other messages than the canister sent to it")

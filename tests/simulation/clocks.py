@@ -81,7 +81,7 @@ class ReportedTimes:
             self._wrong.add(ahead)
             if self._count >= WITNESSES:
                 self._believed.add(ahead)
-                self._world.truth.troubles["persuaded"] += 1
+                self._world.oracle.troubles["persuaded"] += 1
 
     def _accepted(self, expiry: float) -> None:
         earliest = expiry - MAX_INGRESS_TTL_NS / 1e9
@@ -100,7 +100,7 @@ class ReportedTimes:
         if any(abs(wrong - told) <= SAME for told in self._believed):
             return
         if abs(wrong - self._process.wall_offset) > SAME and any(abs(wrong - told) <= SAME for told in self._wrong):
-            self._world.truth.fail(f"a time that is {wrong:+.0f} s off is believed, which no node has told in a row")
+            self._world.oracle.fail(f"a time that is {wrong:+.0f} s off is believed, which no node has told in a row")
 
 
 class Clocks(Subject):
@@ -184,11 +184,11 @@ class Clocks(Subject):
             if process.gateway.registry.pollers:
                 wrong = (process.context.network_ns() - world.now_ns()) / 1e9
                 if not -BEHIND <= wrong <= AHEAD:
-                    self.truth.fail(f"process {process.number} reckons with a time that is {wrong:+.0f} s off")
+                    self.oracle.fail(f"process {process.number} reckons with a time that is {wrong:+.0f} s off")
         if self._right and not world.plan.trusting and not world.plan.liars:
             world.run(2 * FINDS_OUT, lambda: not any(self._apart()))
             for wrong in self._apart():
-                self.truth.fail(f"a time is reckoned with that is {wrong:+.0f} s off what right Dates say")
+                self.oracle.fail(f"a time is reckoned with that is {wrong:+.0f} s off what right Dates say")
 
     def _apart(self) -> list[float]:
         """Seconds by which processes that poll are off, where it is more than they may be."""

@@ -15,7 +15,7 @@ from icwsgw.devnet.faults import InjectedFault
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.simulation.clients import SimClient
-from tests.simulation.ordeals import APART, WithNewClients
+from tests.simulation.combined_steps import APART, WithNewClients
 from tests.simulation.plan import Plan
 from tests.simulation.script import Chance
 from tests.simulation.world import CANISTERS
@@ -96,7 +96,7 @@ class ContentionWithFaults(_WithGroups):
         self.world.replica.ingress.latency = self._usual
 
     def _hang(self, canister: Principal) -> InjectedFault:
-        self.truth.troubles["call hang"] += 1
+        self.oracle.troubles["call hang"] += 1
         return self.world.replica.faults.add(
             InjectedFault(kind="hang", on="call", canister=canister, method="ws_message")
         )
@@ -115,7 +115,7 @@ class ContentionWithFaults(_WithGroups):
             self._group(canister, count, chance) for canister, count in zip((done, *others), (2, 3, 1), strict=True)
         ]
         self._until_open(*groups)
-        self.truth.troubles["call delay"] += 1
+        self.oracle.troubles["call delay"] += 1
         late = InjectedFault(kind="delay", on="call", canister=done, method="ws_message", delay=2.0)
         faults = [world.replica.faults.add(late), *map(self._hang, others)]
         for group in groups:
@@ -146,7 +146,7 @@ class ContentionWithFaults(_WithGroups):
             return None
         (client,) = self._group(chance.choice(CANISTERS[: world.plan.canisters]), 1, chance)
         self._until_open([client])
-        self.truth.troubles["slow"] += 1
+        self.oracle.troubles["slow"] += 1
         world.replica.ingress.latency = 25.0
         if client.usable and client.opened:
             client.talk(2, "e", chance)
@@ -162,7 +162,7 @@ class ContentionWithFaults(_WithGroups):
         client = self.pick(chance)
         if client is None:
             return None
-        self.truth.spoil(client.key, "left one out")
+        self.oracle.spoil(client.key, "left one out")
         client.talk_out_of_turn(chance, HOLD_SECONDS + chance.choice((0.2, 3.0)))
         self.world.run(HOLD_SECONDS + 0.1)
         return f"client {client.number} leaves out a message"

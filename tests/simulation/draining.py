@@ -25,12 +25,12 @@ LATE_CLIENTS = 1_000_000
 
 def drain(scenario: Scenario) -> None:
     """Drain all processes, and check that it has an end in time and that all clients are told."""
-    world, truth, ending = scenario.world, scenario.world.truth, scenario.script.plan.ending
+    world, oracle, ending = scenario.world, scenario.world.oracle, scenario.script.plan.ending
     random = Random(f"{world.seed} drain")
     hurried = ending.endswith("hurry")
     window = LONG_WINDOW if hurried else WINDOW
     latest = window + max(window, PATIENCE)
-    truth.note(f"drain over {window} s")
+    oracle.note(f"drain over {window} s")
     started = world.clock.seconds()
     there = [client for client in world.clients if client.connected and client.living]
     drained = {process: process.gateway.drain(window) for process in world.processes}
@@ -50,20 +50,20 @@ def drain(scenario: Scenario) -> None:
         world.network, world.may_fail = random.choice(("up", world.network, "lost")), True
     if hurried:
         world.run(random.choice((0.0, 0.02, 0.5, 3.0)), done)
-        truth.note("hurry")
+        oracle.note("hurry")
         for process in world.processes:
             process.gateway.skip_drain_window()
         latest = world.clock.seconds() - started + HURRY_SECONDS
         world.run(AT_ONCE, done)
         for client in there:
             if client.living and client.number < LATE_CLIENTS:
-                truth.fail(f"client {client.number} was not closed at once by the drain that was hurried")
+                oracle.fail(f"client {client.number} was not closed at once by the drain that was hurried")
     world.run(latest - (world.clock.seconds() - started) + 0.1, done)
     if not done():
-        truth.fail("the drain has no end")
+        oracle.fail("the drain has no end")
     if world.clock.seconds() - started >= latest - 0.01:
-        truth.troubles["gave up"] += 1
+        oracle.troubles["gave up"] += 1
     for client in there:
         if client.living:
-            truth.fail(f"client {client.number} was not closed by the drain")
-    truth.check()
+            oracle.fail(f"client {client.number} was not closed by the drain")
+    oracle.check()

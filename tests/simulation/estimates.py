@@ -17,7 +17,7 @@ from icwsgw.core.session_machine import State
 from tests.simulation.subject import Subject
 
 if TYPE_CHECKING:
-    from tests.simulation.truth import Key, SimSession
+    from tests.simulation.oracle import Key, SimSession
 
 EPSILON = 1e-6
 #: Seconds by which its end may come late: batches of sessions, a timer of the same moment.
@@ -32,7 +32,7 @@ class Estimates(Subject):
     def after_step(self) -> None:
         now = self.world.clock.seconds()
         sessions: dict[Key, list[SimSession]] = {}
-        for session in self.truth.sessions:
+        for session in self.oracle.sessions:
             if session.client_key is not None:
                 sessions.setdefault(session.client_key, []).append(session)
         for key, mine in sessions.items():
@@ -40,13 +40,13 @@ class Estimates(Subject):
             if len(mine) > 1 or session.relay is None or session.state is State.CLOSED:
                 # somebody has sent the ws_open of another one once more
                 continue
-            least, took = average(self.truth.durations.get(key, ())), session.relay.relay_queue.took
+            least, took = average(self.oracle.durations.get(key, ())), session.relay.relay_queue.took
             if took < least - EPSILON:
-                self.truth.fail(f"calls of {session.id} are thought to take {took:.3f} s, and take {least:.3f} s")
+                self.oracle.fail(f"calls of {session.id} are thought to take {took:.3f} s, and take {least:.3f} s")
             late = 0.0 if session.owes_since is None else now - session.owes_since - KEEP_ALIVE_SECONDS - LATE
             watched = session.stream is not None and session.stream.watch is not None
             if late > 0 and watched and session.state is State.OPEN:
-                self.truth.fail(f"session {session.id} owes a keep-alive for {late:.1f} s too long")
+                self.oracle.fail(f"session {session.id} owes a keep-alive for {late:.1f} s too long")
 
     check_when_quiet = after_step
 

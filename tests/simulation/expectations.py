@@ -18,7 +18,7 @@ from icwsgw.ic.ws import nonce_of_key
 from tests.simulation.estimates import too_early
 
 if TYPE_CHECKING:
-    from tests.simulation.truth import SimSession
+    from tests.simulation.oracle import SimSession
     from tests.simulation.world import SimWorld
 
 #: Seconds by which a visit of the wheel may be late: its slots are a second wide.
@@ -71,7 +71,7 @@ def _abnormal(world: SimWorld, session: SimSession) -> str:
 
 
 def _missed(world: SimWorld, session: SimSession) -> str:
-    troubles = world.truth.troubles
+    troubles = world.oracle.troubles
     return "" if troubles["hole"] or troubles["large"] else "no message was left out"
 
 
@@ -81,40 +81,40 @@ def _not_allowed(world: SimWorld, session: SimSession) -> str:
 
 def _draining(world: SimWorld, session: SimSession) -> str:
     process = session.owner.process
-    if world.truth.taking and process.merges_queues:
+    if world.oracle.taking and process.merges_queues:
         # two processes have read its queue up to different messages (decision 0070)
         return ""
     return "" if process.gateway.draining else "nobody drains"
 
 
 def _replaced(world: SimWorld, session: SimSession) -> str:
-    truth, key = world.truth, session.client_key
+    oracle, key = world.oracle, session.client_key
     if key is None:
         return "it had named no client key"
     others = [
         other
-        for other, (where, _) in truth.opened.items()
+        for other, (where, _) in oracle.opened.items()
         if other != key and other[0] == key[0] and where == session.owner.canister
     ]
     if not others:
         return "it was the principal's only one"
-    mine = truth.opened_at.get(key)
-    newest = max(truth.opened_at[other] for other in others)
-    if mine is not None and newest == mine and truth.is_current(session.owner.canister, key) and not truth.troubles:
+    mine = oracle.opened_at.get(key)
+    newest = max(oracle.opened_at[other] for other in others)
+    if mine is not None and newest == mine and oracle.is_current(session.owner.canister, key) and not oracle.troubles:
         return "it came in the same block as another one, and is the one that its canister knows"
     if mine is None or newest >= mine:
         return ""
-    if truth.reset_at.get(session.owner.canister, float("-inf")) > session.started - RESET_FOUND:
+    if oracle.reset_at.get(session.owner.canister, float("-inf")) > session.started - RESET_FOUND:
         return ""
     # of one that left before anybody heard of its opening, nobody knows when that was: others may receive nothing since
     unheard = [
         other
-        for other in truth.sessions
+        for other in oracle.sessions
         if State.INIT < other.ended_in < State.OPEN
         and other.client_key in others
         and other.identity_index != session.identity_index
     ]
-    return "" if unheard and truth.troubles else f"it was the newest, opened {mine - newest:.3f} s after the others"
+    return "" if unheard and oracle.troubles else f"it was the newest, opened {mine - newest:.3f} s after the others"
 
 
 def _too_slow(world: SimWorld, session: SimSession) -> str:
@@ -132,22 +132,22 @@ def _too_slow(world: SimWorld, session: SimSession) -> str:
 
 
 def _reset(world: SimWorld, session: SimSession) -> str:
-    truth, canister = world.truth, session.owner.canister
+    oracle, canister = world.oracle, session.owner.canister
     # what hides messages for as long as that may hide those by which a canister's life is known
-    if truth.troubles["lagging"] or truth.troubles["hole"]:
+    if oracle.troubles["lagging"] or oracle.troubles["hole"]:
         return ""
-    if truth.troubles["query gap"] and not session.messages_down:
+    if oracle.troubles["query gap"] and not session.messages_down:
         # its first message may have been missing in the first answer that its poller has got
         return ""
     gateway = session.context.identities[session.identity_index].principal
-    if session.client_key in truth.gone and truth.removed_queues[canister, gateway]:
+    if session.client_key in oracle.gone and oracle.removed_queues[canister, gateway]:
         # its canister had removed it, and then the queue with its close message, which looks the same
         return ""
-    at = truth.reset_at.get(canister)
+    at = oracle.reset_at.get(canister)
     if at is None:
         return "there was no reset"
     # it is not found as long as nodes that lag behind hide it
-    seen_at = world.clock.seconds() if canister in world.replica.behind else truth.caught_up.get(canister, at)
+    seen_at = world.clock.seconds() if canister in world.replica.behind else oracle.caught_up.get(canister, at)
     late = session.started - max(at, seen_at)
     poller: Any = session.poller
     if poller is not None:
@@ -180,7 +180,7 @@ def _not_opened(world: SimWorld, session: SimSession) -> str:
     if lasted < config.open_timeout - EPSILON:
         return f"its canister had {config.open_timeout} s, not {lasted:.2f}"
     few = world.plan.opens_per_second or world.plan.crowd
-    return "" if world.truth.troubles or few or _far_behind(world, session) else "the world is calm"
+    return "" if world.oracle.troubles or few or _far_behind(world, session) else "the world is calm"
 
 
 def _far_behind(world: SimWorld, session: SimSession) -> bool:
@@ -208,7 +208,7 @@ def _open_refused(world: SimWorld, session: SimSession) -> str:
 
 def _message_refused(world: SimWorld, session: SimSession) -> str:
     key = session.client_key
-    if ("ws_message", key) in session.owner.process.agent.refusals or key in world.truth.gone:
+    if ("ws_message", key) in session.owner.process.agent.refusals or key in world.oracle.gone:
         return ""
     return "no message of it was refused"
 
@@ -218,7 +218,7 @@ def _expired(world: SimWorld, session: SimSession) -> str:
     if world.plan.clocks and (session.owner.process.wall_offset or since < CLOCK_FOUND):
         # this machine's clock is wrong: whether that may be told from what it hears is the subject of clocks
         return ""
-    if world.truth.troubles["persuaded"]:
+    if world.oracle.troubles["persuaded"]:
         # a node with a wrong clock has answered several times in a row
         return ""
     if world.dates_were_wrong and world.replica.wrong_nodes:
@@ -248,7 +248,7 @@ def _too_many(world: SimWorld, session: SimSession) -> str:
     most = bounds.max_connections_per_canister
     others = [
         other
-        for other in world.truth.sessions
+        for other in world.oracle.sessions
         if other is not session and State.INIT < other.state < State.CLOSED and other.owner.canister == owner.canister
     ]
     if most and len(others) >= most:
@@ -257,7 +257,7 @@ def _too_many(world: SimWorld, session: SimSession) -> str:
     mine = owner.identity.principal.raw
     accepted = [
         other
-        for other in world.truth.sessions
+        for other in world.oracle.sessions
         if other is not session
         and State.OPEN <= other.state < State.CLOSED
         and other.client_key is not None
@@ -335,7 +335,7 @@ def bad_reason(session: SimSession, code: int, reason: str) -> str:
 def overdue(world: SimWorld) -> Iterator[str]:
     """What should have ended by now."""
     now = world.clock.seconds()
-    for session in world.truth.sessions:
+    for session in world.oracle.sessions:
         if session.state is State.CLOSED:
             continue
         config = session.owner.process.config
@@ -367,7 +367,7 @@ def _beyond_limits(world: SimWorld) -> Iterator[str]:
     plan = world.plan
     if not plan.max_connections_per_canister and not plan.max_connections_per_principal:
         return
-    living = [session for session in world.truth.sessions if State.INIT < session.state < State.CLOSED]
+    living = [session for session in world.oracle.sessions if State.INIT < session.state < State.CLOSED]
     canisters = Counter(session.owner.canister.text for session in living)
     principals = Counter(session.client_key[0] for session in living if session.was_open and session.client_key)
     for what, counts, most in (

@@ -119,7 +119,7 @@ class NetworkFaults(Subject):
             return None
         status = chance.choice((429, 429, 503, 502))
         fault = InjectedFault(kind="http", status=status, on="query", canister=CANISTERS[0])
-        self.truth.troubles["query http"] += 1
+        self.oracle.troubles["query http"] += 1
         world.replica.faults.add(fault)
         world.at_end.append(
             world.clock.callLater(world.plan.canister_grace + 4.0, lambda: world.replica.faults.remove(fault))
@@ -133,7 +133,7 @@ class NetworkFaults(Subject):
         if client is None or (world.plan.neighbour and client.canister != CANISTERS[0]):
             return None
         status = chance.choice((429, 429, 403, 408, 503))
-        self.truth.troubles["query http"] += 1
+        self.oracle.troubles["query http"] += 1
         fault = InjectedFault(kind="http", status=status, on="query", canister=client.canister)
         # ahead of all other faults
         others = [*world.replica.faults]
@@ -144,7 +144,7 @@ class NetworkFaults(Subject):
         # a canister is not silent while the network asks to wait, so short periods show little
         seconds = min(most, 10 * grace if world.plan.polling_interval >= 0.3 else grace + 10.0)
         # canisters delete messages that are older than their acknowledgement interval
-        self.truth.troubles["hole"] += seconds > world.plan.ack_interval / 2
+        self.oracle.troubles["hole"] += seconds > world.plan.ack_interval / 2
         world.run(seconds)
         if fault in world.replica.faults:
             world.replica.faults.remove(fault)
@@ -160,7 +160,7 @@ class NetworkFaults(Subject):
         if "retry_after" in words:
             # nobody polls while the network asks to wait
             seconds, times = 1.0, 1
-        self.truth.troubles[f"query {words['kind']}"] += 1
+        self.oracle.troubles[f"query {words['kind']}"] += 1
         both = words["kind"] == "http" and not plan.neighbour and plan.canisters > 1 and chance.random() < 0.5
         named = CANISTERS[: plan.canisters] if both else [canister]
         for _ in range(times):
@@ -178,12 +178,12 @@ class NetworkFaults(Subject):
         world, plan = self.world, self.world.plan
         canister = CANISTERS[0] if plan.neighbour else chance.choice(CANISTERS[: plan.canisters])
         hide, times = chance.choice((None, 1, 3)), chance.choice((1, 3, 4))
-        self.truth.troubles["query blink"] += 1
+        self.oracle.troubles["query blink"] += 1
         for client in world.clients:
             if client.usable and client.opened and client.canister == canister and world.replica.host(canister).running:
                 for number in range(3):
                     ws = world.replica.host(canister).ws
-                    self.truth.push(canister, ws, client.identity.principal, b"l%d" % number)
+                    self.oracle.push(canister, ws, client.identity.principal, b"l%d" % number)
         world.run(2.0 + plan.slowest_call)
         for _ in range(times):
             fault = world.replica.faults.add(InjectedFault(kind="lagging", on="query", canister=canister, hide=hide))
@@ -198,7 +198,7 @@ class NetworkFaults(Subject):
         """Of two answers that arrive together, one asks to wait long and the next one shortly."""
         world = self.world
         canister = CANISTERS[0] if world.plan.neighbour else chance.choice(CANISTERS[: world.plan.canisters])
-        self.truth.troubles["query http"] += 1
+        self.oracle.troubles["query http"] += 1
         for seconds in (chance.choice((5, 20)), 1, 1):
             words: dict[str, Any] = {"kind": "http", "status": 429, "retry_after": seconds}
             world.replica.faults.add(InjectedFault(on="query", canister=canister, count=1, **words))
@@ -213,14 +213,14 @@ class NetworkFaults(Subject):
         elif kind == "lagging" and "hide" not in options:
             # a queue that is missing for three seconds is treated as reset
             options["rate"] = 0.25
-            self.truth.troubles["lagging"] += 1
+            self.oracle.troubles["lagging"] += 1
         elif chance.random() < 0.5:
             options["count"] = chance.choice((1, 2, 8))
         else:
             options["rate"] = chance.choice((0.1, 0.5, 1.0))
         if chance.random() < 0.5 or self.world.plan.neighbour:
             options["canister"] = self._one(chance, options)
-        self.truth.troubles[f"{on} {kind}"] += 1
+        self.oracle.troubles[f"{on} {kind}"] += 1
         self.world.replica.faults.add(InjectedFault(on=on, **options))
         client = self.pick(chance)
         if on == "call" and client is not None and chance.random() < 0.4:
@@ -236,7 +236,7 @@ class NetworkFaults(Subject):
             self.world.replica.faults.add(
                 InjectedFault(on="call", method=method, canister=canister, count=count, **options)
             )
-            self.truth.troubles[f"call {options['kind']}"] += 1
+            self.oracle.troubles[f"call {options['kind']}"] += 1
         client = self.pick(chance)
         if client is not None and chance.random() < 0.5:
             client.talk(2, "e", chance)
@@ -249,7 +249,7 @@ class NetworkFaults(Subject):
         self.world.replica.faults.add(
             InjectedFault(kind="http", status=status, retry_after=seconds, on=on, canister=canister, count=count)
         )
-        self.truth.troubles[f"{on} http"] += 1
+        self.oracle.troubles[f"{on} http"] += 1
         return f"{on} of {canister} answered with {status}, Retry-After {seconds}"
 
     def time_passes(self, chance: Chance) -> str | None:
@@ -262,7 +262,7 @@ class NetworkFaults(Subject):
 
     def calls_hang(self, chance: Chance) -> str:
         canister = chance.choice(CANISTERS[: self.world.plan.canisters])
-        self.truth.troubles["call hang"] += 1
+        self.oracle.troubles["call hang"] += 1
         self.world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=canister))
         return f"all calls of {canister.text[:5]} hang"
 
@@ -277,8 +277,8 @@ class NetworkFaults(Subject):
 
     def reset(self, chance: Chance) -> str:
         canister = chance.choice(CANISTERS[: self.world.plan.canisters])
-        self.truth.troubles["reset"] += 1
-        self.truth.new_life(canister)
+        self.oracle.troubles["reset"] += 1
+        self.oracle.new_life(canister)
         self.world.replica.reset(canister)
         return f"{canister.text[:5]} is reset"
 
@@ -288,8 +288,8 @@ class NetworkFaults(Subject):
         client = self.pick(chance)
         if client is None or plan.client_message_rate < 100 or plan.client_byte_rate < 1 << 20 or plan.crowded:
             return None
-        self.truth.troubles["reset"] += 1
-        self.truth.new_life(client.canister)
+        self.oracle.troubles["reset"] += 1
+        self.oracle.new_life(client.canister)
         world.replica.reset(client.canister)
         world.run(chance.choice((0.0, 1.0, 2.0)))
         for _ in range(4):
@@ -305,7 +305,7 @@ class NetworkFaults(Subject):
         words = chance.choice(({"kind": "reject", "code": 4}, {"kind": "http", "status": 400}, {"kind": "cdk_err"}))
         if world.replica.host(canister).running:
             fault = InjectedFault(on="call", method="ws_open", canister=canister, count=1, **words)
-            self.truth.troubles[f"call {words['kind']}"] += 1
+            self.oracle.troubles[f"call {words['kind']}"] += 1
             world.replica.faults.add(fault)
         said: str | None = conduct.connect(chance)  # type: ignore[attr-defined]
         client = world.clients[-1]
@@ -317,7 +317,7 @@ class NetworkFaults(Subject):
 
     def stop_canister(self, chance: Chance) -> str:
         canister = chance.choice(CANISTERS[: self.world.plan.canisters])
-        self.truth.troubles["stopped"] += 1
+        self.oracle.troubles["stopped"] += 1
         if not self.world.replica.host(canister).running:
             self.world.replica.start(canister)
             return f"{canister.text[:5]} starts"
@@ -328,7 +328,7 @@ class NetworkFaults(Subject):
         if self.world.plan.neighbour:
             return None
         self.world.network = chance.choice(("refused", "lost"))
-        self.truth.troubles["network"] += 1
+        self.oracle.troubles["network"] += 1
         return f"the network is {self.world.network}"
 
     def network_comes(self, chance: Chance) -> str | None:
@@ -340,7 +340,7 @@ class NetworkFaults(Subject):
     def restart(self, chance: Chance) -> str | None:
         if self.world.plan.neighbour:
             return None
-        self.truth.troubles["restart"] += 1
+        self.oracle.troubles["restart"] += 1
         self.world.restart_replica()
         return "the replica restarts"
 
@@ -402,7 +402,7 @@ class OtherFaults(Subject):
             )
         )
         on, options["count"] = chance.choice(("read_state", "read_state", "status")), chance.choice((1, 2, 5, 40))
-        self.truth.troubles[f"{on} {options['kind']}"] += 1
+        self.oracle.troubles[f"{on} {options['kind']}"] += 1
         self.world.replica.faults.add(InjectedFault(on=on, **options))
         return f"fault on {on}: {options}"
 
@@ -429,7 +429,7 @@ class OtherFaults(Subject):
         # a gap that ends within a second is not accepted as one
         brief = seconds < 1.0 and world.clock.seconds() > self._holes_until.get(canister, 0.0) + BETWEEN_HOLES
         self._holes_until[canister] = world.clock.seconds() + seconds
-        self.truth.troubles["brief hole" if brief else "hole"] += 1
+        self.oracle.troubles["brief hole" if brief else "hole"] += 1
         faults, fault = world.replica.faults, InjectedFault(kind="gap", on="query", canister=canister)
         if world.plan.verify_batches or world.plan.signed_queries:
             faults.add(fault)
@@ -453,7 +453,7 @@ class OtherFaults(Subject):
         """A page that is longer than the IC returns."""
         canister, count = self._talked_to(chance), chance.choice((2, 4, 6, 9))
         self._missed = True
-        self.truth.troubles["large"] += 1
+        self.oracle.troubles["large"] += 1
         words = "the reply is larger than 3145728 bytes"
         fault = InjectedFault(
             kind="reject", on="query", canister=canister, code=5, message=words, error_code="IC0504", count=count
@@ -470,7 +470,7 @@ class OtherFaults(Subject):
         if world.plan.signed_queries or world.oversize or not host.running:
             return None
         self._missed = True
-        self.truth.troubles["large"] += 1
+        self.oracle.troubles["large"] += 1
         self._say(canister)
         last = max((poller.cursor.next for poller in self._pollers(canister)), default=0)
         number = last + chance.choice((0, 1, 2, 5))
@@ -493,7 +493,7 @@ class OtherFaults(Subject):
         world = self.world
         if world.plan.trusting or world.plan.processes > 1:
             return None
-        self.truth.troubles["restart"] += 1
+        self.oracle.troubles["restart"] += 1
         world.restart_replica()
         words: dict[str, Any] = chance.choice(({"kind": "http", "status": 503}, {"kind": "reset"}, {"kind": "garbage"}))
         faults = [
@@ -511,7 +511,7 @@ class OtherFaults(Subject):
     def unfound(self, chance: Chance) -> str:
         """A proxy answers 404 for a moment."""
         world, on = self.world, chance.choice(("query", "call"))
-        self.truth.troubles[f"{on} http"] += 1
+        self.oracle.troubles[f"{on} http"] += 1
         fault = world.replica.faults.add(InjectedFault(kind="http", status=404, on=on))
         world.run(chance.choice((0.2, 0.6)))
         if fault in world.replica.faults:
@@ -525,7 +525,7 @@ class OtherFaults(Subject):
         # in worlds with rare polls, for longer than until it is tried again
         long = (LOOK_AGAIN + 50.0,) if world.plan.polling_interval >= 0.3 else (SPAN + 2.0,)
         seconds = chance.choice((0.3, 1.5, 4.0, *long))
-        self.truth.troubles[f"{what} http"] += 1
+        self.oracle.troubles[f"{what} http"] += 1
         world.unfound.add((version, what))
         if world.plan.neighbour:
             # the gateway may have to work without both
@@ -538,7 +538,7 @@ class OtherFaults(Subject):
         """The network fails and returns with other keys, or with the same."""
         seconds = chance.choice((0.5, 5.0, 30.0))
         self.world.network = chance.choice(("refused", "lost"))
-        self.truth.troubles["network"] += 1
+        self.oracle.troubles["network"] += 1
         self.world.run(seconds)
         self.world.network = "up"
         return f"the network was away for {seconds} s"
@@ -547,7 +547,7 @@ class OtherFaults(Subject):
         """Calls take longer than a replica waits for one."""
         world = self.world
         ingress, usual, seconds = world.replica.ingress, world.plan.call_latency, chance.choice((1.0, 5.0))
-        self.truth.troubles["slow"] += 1
+        self.oracle.troubles["slow"] += 1
         ingress.latency = chance.choice((11.0, 14.0, 25.0))
 
         def end() -> None:
@@ -561,7 +561,7 @@ class OtherFaults(Subject):
         world, count = self.world, chance.choice((1, 2))
         if world.plan.blocks.interval:
             return None
-        self.truth.troubles["forgotten"] += 1
+        self.oracle.troubles["forgotten"] += 1
         world.replica.forgets += count
         lost = dict(chance.choice(EXECUTED_BUT_LOST))
         world.replica.faults.add(
@@ -579,7 +579,7 @@ class OtherFaults(Subject):
         if client is None or world.plan.blocks.interval:
             return None
         ingress, usual = world.replica.ingress, world.plan.call_latency
-        self.truth.troubles["slow"] += 1
+        self.oracle.troubles["slow"] += 1
         ingress.latency = 25.0
         client.talk(2, "e", chance)
         world.run(1.0)
@@ -603,7 +603,7 @@ class OtherFaults(Subject):
             if client.usable and client.opened and client.canister == canister and world.replica.host(canister).running:
                 for number in range(3):
                     words = b"h%d" % number
-                    self.truth.push(canister, world.replica.host(canister).ws, client.identity.principal, words)
+                    self.oracle.push(canister, world.replica.host(canister).ws, client.identity.principal, words)
 
     def heal(self) -> None:
         """Let each client that missed a message notice it by the next one."""

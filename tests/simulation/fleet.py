@@ -169,7 +169,7 @@ class Fleet(Subject):
             # a handover has deaths of its own
             return None
         process = chance.choice(self.world.processes)
-        self.truth.troubles["worker"] += 1
+        self.oracle.troubles["worker"] += 1
         self.world.kill(process)
         newer = self.world.processes[process.number]
         self.started_again(process, newer)
@@ -182,8 +182,8 @@ class Fleet(Subject):
         """Of a principal's connections to a canister at most one lives, in whatever process, unless undecided."""
         open_now: dict[Any, list[Any]] = {}
         for client in self.world.clients:
-            if client.usable and client.opened and not self.truth.may_be_undecided(client.key):
+            if client.usable and client.opened and not self.oracle.may_be_undecided(client.key):
                 open_now.setdefault((client.canister, client.identity.principal), []).append(client)
         for clients in open_now.values():
             if len(clients) > 1 and len({client.process for client in clients}) > 1:
-                self.truth.fail(f"{len(clients)} connections of one principal live at several workers")
+                self.oracle.fail(f"{len(clients)} connections of one principal live at several workers")

@@ -43,7 +43,7 @@ class GatewayCalls(Subject):
         def watched(canister: Any, body: bytes, **options: Any) -> Any:
             meter = self._meters.setdefault(body, Meter(*ATTEMPTS))
             if not meter.count(self.world.clock.seconds()):
-                self.truth.fail("a call of the gateway's own is sent again too often")
+                self.oracle.fail("a call of the gateway's own is sent again too often")
             return submit(canister, body, **options)
 
         agent.submit = watched
@@ -64,7 +64,7 @@ class GatewayCalls(Subject):
         words: dict[str, Any] = chance.choice(({"kind": "http", "status": 503}, {"kind": "reset"}))
         fault = InjectedFault(on="call", canister=canister, method=METHOD, **words)
         if seconds:
-            self.truth.troubles["own call"] += 1
+            self.oracle.troubles["own call"] += 1
             world.replica.faults.add(fault)
         identity = Ed25519Identity(chance.randbytes(32))
         self._under_way[chance.number] = world.clock.seconds() + TIMEOUT
@@ -79,19 +79,19 @@ class GatewayCalls(Subject):
         del self._under_way[number]
         error = getattr(result, "value", result)
         if self.world.plan.calm and not isinstance(error, Rejected):
-            self.truth.fail(f"a call of the gateway's own failed in a calm world: {error!r}")
+            self.oracle.fail(f"a call of the gateway's own failed in a calm world: {error!r}")
         elif not isinstance(error, (Rejected, TransportError, HttpError, CertificateInvalid, NotReady, bytes)):
-            self.truth.fail(f"a call of the gateway's own ended with {error!r}")
+            self.oracle.fail(f"a call of the gateway's own ended with {error!r}")
 
     def after_step(self) -> None:
         now = self.world.clock.seconds()
         late = [now - due for due in self._under_way.values() if now > due + 10.0]
         if late:
-            self.truth.fail(f"a call of the gateway's own has no end {late[0]:.1f} s after its time")
+            self.oracle.fail(f"a call of the gateway's own has no end {late[0]:.1f} s after its time")
 
     check_when_quiet = after_step
 
     def check_at_end(self) -> None:
         self.world.run(TIMEOUT + 10.0, lambda: not self._under_way)
         if self._under_way:
-            self.truth.fail("a call of the gateway's own has no end")
+            self.oracle.fail("a call of the gateway's own has no end")

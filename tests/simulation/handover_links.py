@@ -51,7 +51,7 @@ class NewTransport:
 
     def _may_act(self, what: str) -> bool:
         if not self._serves:
-            self.link.owner.world.truth.fail(f"a process that does not serve a connection has called {what}")
+            self.link.owner.world.oracle.fail(f"a process that does not serve a connection has called {what}")
         return self._serves
 
     # the interface of Twisted's transports

@@ -267,7 +267,7 @@ class Giver:
         """Check that connections with unchanged marks have unchanged documents."""
         for connection, (_, sent, mark) in self._transfer._handed._sent.items():
             if mark is not None and connection.mark() == mark and cbor.dumps(connection.written()) != sent:
-                self.process.world.truth.fail(f"a connection has another state, and the same mark: {mark}")
+                self.process.world.oracle.fail(f"a connection has another state, and the same mark: {mark}")
 
     def kill(self) -> None:
         """The process is killed."""
@@ -296,7 +296,7 @@ class Taker:
     ) -> None:
         self.process = service.process
         self.taken = self.hangs = self._begun = False
-        self._truth = self.process.world.truth
+        self._oracle = self.process.world.oracle
         self._running = Coroutine(self._run)
         self.channels = []
         made: list[Source] = []
@@ -329,11 +329,11 @@ class Taker:
 
     def resume(self) -> None:
         self._begun = True
-        self._truth.taking = True
+        self._oracle.taking = True
         try:
             self._running.resume()
         finally:
-            self._truth.taking = False
+            self._oracle.taking = False
 
     def refuse(self) -> None:
         """Make the next document invalid, unless everything has arrived already."""

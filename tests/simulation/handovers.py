@@ -90,7 +90,7 @@ class Handovers(Subject):
         if self._again and not self.world.gateway.draining:
             self._again = False
             chance = Chance(f"{self.world.seed} again {self.done} {self.broken}")
-            self.truth.note(f"at once {self.upgrade(chance)}")
+            self.oracle.note(f"at once {self.upgrade(chance)}")
 
     def refuse(self, chance: Chance) -> str:
         """The state is written down for nothing."""
@@ -101,7 +101,7 @@ class Handovers(Subject):
             for _ in range(2)
         )
         if before != after:
-            self.truth.fail("the state that is written down twice at one moment is not the same")
+            self.oracle.fail("the state that is written down twice at one moment is not the same")
         return "a state is written down for nothing"
 
     def service_of(self, process: SimProcess) -> SimService:
@@ -137,7 +137,7 @@ class Handovers(Subject):
 
     def check_at_end(self) -> None:
         if self.in_flight is not None:
-            self.truth.fail("a handover has no end")
+            self.oracle.fail("a handover has no end")
 
     def abort(self) -> None:
         if self.in_flight is not None:
@@ -150,7 +150,7 @@ class Upgrade:
     def __init__(self, subject: Handovers, chance: Chance) -> None:
         world = self._world = subject.world
         self._subject = subject
-        self._truth = world.truth
+        self._oracle = world.oracle
         self._random = Random(chance.getrandbits(64))
         self.olds = list(world.processes)
         fleet = self._fleet = subject.fleet
@@ -217,7 +217,7 @@ class Upgrade:
         if pause is not None:
             self._later(pause, self._turn)
             return
-        self._truth.handed.clear()
+        self._oracle.handed.clear()
         self._group = None
         self._conclude(group)
 
@@ -227,14 +227,14 @@ class Upgrade:
         if group.taken:
             self._subject.done += len(group.givers)
             self._some_taken = True
-            self._truth.note(f"a new process has taken over {len(new.gateway.registry.sessions)} sessions")
+            self._oracle.note(f"a new process has taken over {len(new.gateway.registry.sessions)} sessions")
             self._place(group)
             new.clock.resume()
             self._reload(new)
         elif group.given:
             # killed with all that it had taken: a crash after the point of no return
-            self._truth.note("the new process dies with all that it has taken over")
-            self._truth.cut_short.update(session for giver in group.givers for session in giver.ending)
+            self._oracle.note("the new process dies with all that it has taken over")
+            self._oracle.cut_short.update(session for giver in group.givers for session in giver.ending)
             group.pass_on()
             for giver in group.givers:
                 # nobody goes on with its counts
@@ -246,7 +246,7 @@ class Upgrade:
                 self._give_up("a new process has died")
                 return
         else:
-            self._truth.note(f"nothing is handed over: {group.reason}")
+            self._oracle.note(f"nothing is handed over: {group.reason}")
             self._subject.broken += 1
             if not self._some_taken:
                 self._give_up(group.reason)
@@ -283,7 +283,7 @@ class Upgrade:
         self._lost(process)
 
     def _lost(self, process: SimProcess) -> None:
-        self._truth.troubles["worker"] += 1
+        self._oracle.troubles["worker"] += 1
         self._world.kill(process)
         newer = next(each for each in self._world.processes if each.number == process.number)
         self.olds = [newer if each is process else each for each in self.olds]
@@ -318,7 +318,7 @@ class Upgrade:
         self._over()
 
     def _give_up(self, reason: str) -> None:
-        self._truth.note(f"the former processes go on: {reason}")
+        self._oracle.note(f"the former processes go on: {reason}")
         if self._some_taken and not self._draining():
             self._finish()
             return
@@ -346,7 +346,7 @@ class Upgrade:
         def given_up() -> None:
             registry = old.gateway.registry
             if not old.dead:
-                self._truth.left_untold.update(session.client_key for session in registry.ending)
+                self._oracle.left_untold.update(session.client_key for session in registry.ending)
 
         world.at_end.append(clock.callLater(SHORT_DRAIN + MIN_CLOSING_SECONDS - 0.001, given_up))
         world.at_end.append(clock.callLater(ABORTED, lambda: old.factory.abort_all()))
@@ -377,7 +377,7 @@ class Group:
         self.new = new
         self._upgrade = upgrade
         self._world = subject.world
-        self._truth = subject.world.truth
+        self._oracle = subject.world.oracle
         self._random = random
         early = random.random() < 0.85
         self.givers = [Giver(subject.service_of(upgrade.olds[number]), early) for number in inheritance.sources]
@@ -445,7 +445,7 @@ class Group:
         if not self._break or words < self._break_at or (self._break_in_silence and not self._silent):
             return
         kind, self._break = self._break, ""
-        self._truth.note(f"the handover is broken off after {self._words} words: {kind}")
+        self._oracle.note(f"the handover is broken off after {self._words} words: {kind}")
         if kind == "kill taker":
             self._taker.kill()
             self.new.die()
@@ -481,11 +481,11 @@ class Group:
                 self._pass_on(giver)
 
     def _begins(self, taker: Taker) -> None:
-        truth, new = self._truth, self.new
+        oracle, new = self._oracle, self.new
         self.pass_on()
         made: Any = new.gateway.registry.sessions
         for session in made:
-            session.continue_from(truth.handed[session.id])
+            session.continue_from(oracle.handed[session.id])
         for connection in taker.connections:
             if isinstance(connection, DirectConnection):
                 connection.serve()
@@ -493,7 +493,7 @@ class Group:
                 connection.transport.serve(connection)
 
     def _pass_on(self, giver: Giver) -> None:
-        world, truth, old, new = self._world, self._truth, giver.process, self.new
+        world, oracle, old, new = self._world, self._oracle, giver.process, self.new
         old.handed = old.counts()
         handed = {link_of(connection) for connection in giver.connections}
         direct = [s.client for s in old.gateway.registry.sessions if isinstance(s.client, DirectLink)]
@@ -501,10 +501,10 @@ class Group:
         owners_left = {link.owner for link in left}
         if old.dead:
             world.lose_clients(old, owners_left)
-        for session in truth.sessions:
+        for session in oracle.sessions:
             if session.owner.process is old and session.owner not in owners_left:
-                truth.handed[session.id] = session
-        for owner in (*(link.owner for link in handed), *(session.owner for session in truth.handed.values())):
+                oracle.handed[session.id] = session
+        for owner in (*(link.owner for link in handed), *(session.owner for session in oracle.handed.values())):
             owner.process = new
         if new.time_witnesses is not None and old.time_witnesses is not None:
             new.time_witnesses.continue_from(old.time_witnesses)

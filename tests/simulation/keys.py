@@ -59,7 +59,7 @@ class Keys(Subject):
                 ]
             for fetches in self._watched[agent]:
                 if fetches.too_many(now):
-                    self.truth.fail(f"process {process.number} has fetched {fetches.what} too often")
+                    self.oracle.fail(f"process {process.number} has fetched {fetches.what} too often")
 
     def check_when_quiet(self) -> None:
         """Whoever has had a message since a delegation is too old has had a newer one."""
@@ -69,7 +69,7 @@ class Keys(Subject):
                 self._look_at_delegations(process)
 
     def _look_at_delegations(self, process: SimProcess) -> None:
-        agent, truth = process.agent, self.truth
+        agent, oracle = process.agent, self.oracle
         root_key = agent.root_key
         # that the network has another one shows only where something is verified
         if (
@@ -78,16 +78,16 @@ class Keys(Subject):
         ):
             return
         opened = [
-            truth.opened_at[client.key]
+            oracle.opened_at[client.key]
             for client in self.world.clients
-            if client.process is process and client.opened and client.key in truth.opened_at
+            if client.process is process and client.opened and client.key in oracle.opened_at
         ]
         epoch = self.world.now_ns() / 1e9 - self.world.clock.seconds()
         for (of, _), kept in agent.readable.flat.kept.items():
             made = kept.trusted.time_ns / 1e9 - epoch
             late = max(opened, default=0.0) - made - RENEW - 2 * KEPT_BY_NODES
             if of == root_key and late > 0:
-                truth.fail(f"a delegation is kept {late:.0f} s after a newer one should have replaced it")
+                oracle.fail(f"a delegation is kept {late:.0f} s after a newer one should have replaced it")
 
     def check_at_end(self) -> None:
         self._call.cancel()

@@ -450,26 +450,28 @@ class WireLink:
 
     def _answered(self, status: int) -> None:
         """The request has its answer."""
-        process, truth = self.owner.process, self._world.truth
+        process, oracle = self.owner.process, self._world.oracle
         self._status = status
         now = self._world.clock.seconds()
         waited = now - self._asked_whole_at - self._latency
         free = now - self._world.forged.get(self.owner.group, float("-inf")) > SUSPECTED
         if waited > 0.01 and free and not self._rate and not self.owner.provoked and self.reading:
-            truth.fail(f"client {self.owner.number} waited for {waited:.2f} s in line, its address has forged nothing")
+            oracle.fail(f"client {self.owner.number} waited for {waited:.2f} s in line, its address has forged nothing")
         if status == 101:
             if self._part is None:
-                truth.fail(f"client {self.owner.number} was let in, but its request is wrong: {self._request[-200:]!r}")
+                oracle.fail(
+                    f"client {self.owner.number} was let in, but its request is wrong: {self._request[-200:]!r}"
+                )
             if self._came_late:
-                truth.fail(f"client {self.owner.number} was let in, but the gateway drained when it asked")
+                oracle.fail(f"client {self.owner.number} was let in, but the gateway drained when it asked")
             known = self._protocol._admission.host
             if not self._lost and known != self.owner.address:
-                truth.fail(f"client {self.owner.number} comes from {self.owner.address}, not from {known}")
+                oracle.fail(f"client {self.owner.number} comes from {self.owner.address}, not from {known}")
         may = {self._expected} | ({503} if self in process.door.crowded_out or process.gateway.draining else set())
         if not self.owner.welcome:
             may.add(403)
         if status not in may and status not in self.owner.provoked | self.owner.doomed:
-            truth.fail(f"client {self.owner.number} was answered {status}, not {self._expected}")
+            oracle.fail(f"client {self.owner.number} was answered {status}, not {self._expected}")
 
     def _finish(self, code: int) -> None:
         if not self._over:
@@ -513,7 +515,7 @@ class WireLink:
             elif self._protocol.session is not None and self._ended_at is None:
                 why = self._taken.read(now, len(data))
                 if why and not self.owner.provoked:
-                    self._world.truth.fail(f"client {self.owner.number} was read, but {why}")
+                    self._world.oracle.fail(f"client {self.owner.number} was read, but {why}")
             self._entry.dataReceived(data)
             if self.half_since is not None and self._half_read is None and not self._to_server:
                 self._half_read = now
@@ -524,7 +526,7 @@ class WireLink:
         session = self.owner.session
         if session is not None and session.ended_with == CloseCode.RATE_LIMIT and session.was_flood:
             if now - self._flood_read_at < FLOOD_PAUSE - 1e-6:
-                self._world.truth.fail(f"client {self.owner.number} is read at full speed after its flood")
+                self._world.oracle.fail(f"client {self.owner.number} is read at full speed after its flood")
             self._flood_read_at = now
 
     def _pump_down(self) -> None:
@@ -632,7 +634,7 @@ class WireLink:
             # whoever sends what is right has an answer
             doomed = owner.provoked or owner.left or self._over or self._silent or owner.process.dead
             if not doomed and self not in owner.process.door.crowded_out and not owner.process.gateway.draining:
-                self._world.truth.fail(f"client {owner.number} was cut, and its request not answered")
+                self._world.oracle.fail(f"client {owner.number} was cut, and its request not answered")
         if owner.provoked or owner.left or self._silent or session is None or owner.process.dead:
             return
         if owner.was_slow and (session.ended_with != CloseCode.TOO_SLOW or not self._reads_all):
@@ -642,9 +644,9 @@ class WireLink:
             return
         code = session.ended_with
         if not self._over and code is not None and code >= 4000:
-            self._world.truth.fail(f"client {owner.number} was cut, and not told {code}")
+            self._world.oracle.fail(f"client {owner.number} was cut, and not told {code}")
         elif self.aborted and self._close_sent and self._server_paused:
-            self._world.truth.fail(f"client {owner.number} was cut, its answer to {code} was not read")
+            self._world.oracle.fail(f"client {owner.number} was cut, its answer to {code} was not read")
 
     # the transport, as Twisted's
 

@@ -79,7 +79,7 @@ class MaliciousNodes(Subject):
         else:
             page = self._page(answer["reply"]["arg"])
             if page is not None:
-                self.truth.altered.add(page)
+                self.oracle.altered.add(page)
             changed = None if page is None else cbor.dumps_tagged({**answer, "reply": {"arg": page}})
         if changed is None:
             return content

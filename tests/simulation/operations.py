@@ -15,11 +15,11 @@ from icwsgw.errors import ConfigError
 from icwsgw.ic.principal import Principal
 from icwsgw.process.reload import Reloader
 from tests.simulation.clients import ORIGIN, SimClient
+from tests.simulation.oracle import _show
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.script import Chance
 from tests.simulation.subject import Subject
-from tests.simulation.truth import _show
 from tests.simulation.unauthenticated import NOWHERE
 from tests.simulation.world import CANISTERS
 
@@ -125,7 +125,7 @@ class Operations(Subject):
             question = {"what": "override", "overrides": Overrides(tuple(denied)).to_json()}
             closed += Control(process.gateway).answer(question)["closed"]
         if closed != len(meant):
-            self.truth.fail(f"the denial says that it closed {closed} clients, {len(meant)} had to go")
+            self.oracle.fail(f"the denial says that it closed {closed} clients, {len(meant)} had to go")
         return closed
 
     def reload(self, chance: Chance) -> str:
@@ -171,9 +171,9 @@ class Operations(Subject):
             process.reloaded_ok.clear()
             reloader()
             if process.reloaded_ok != [ok]:
-                self.truth.fail(f"a reload was counted as {process.reloaded_ok}")
+                self.oracle.fail(f"a reload was counted as {process.reloaded_ok}")
             if process.config != self._running:
-                self.truth.fail("a reload took over something else")
+                self.oracle.fail("a reload took over something else")
 
     def kick(self, chance: Chance) -> str | None:
         client = self.pick(chance)
@@ -197,7 +197,7 @@ class Operations(Subject):
             self._due.append((now, each, code))
         closed = sum(Control(process.gateway).answer(question)["closed"] for process in self.world.processes)
         if closed != len(meant):
-            self.truth.fail(f"a kick by {by} says that it closed {closed} clients, {len(meant)} were meant")
+            self.oracle.fail(f"a kick by {by} says that it closed {closed} clients, {len(meant)} were meant")
         return f"kicked by {by}: {[each.number for each in meant]}"
 
     def look(self, chance: Chance) -> str | None:
@@ -212,13 +212,13 @@ class Operations(Subject):
             clients = [c for c in self.world.clients if c.process is process and c.session is not None and c.living]
             there = sorted(c.session.id for c in clients if canister in (None, c.canister if c.registered else None))
             if shown != there or answer["more"]:
-                self.truth.fail(f"the admin API shows sessions {shown}, there are {there}")
+                self.oracle.fail(f"the admin API shows sessions {shown}, there are {there}")
             rows = Control(process.gateway).answer({"what": "canisters", "limit": 1000})["rows"]
             counts = {row["canister"]: row["sessions"] for row in rows}
             for each in CANISTERS:
                 count = sum(c.registered and c.canister == each for c in clients)
                 if counts.get(each.text, 0) != count:
-                    self.truth.fail(
+                    self.oracle.fail(
                         f"the admin API shows {counts.get(each.text, 0)} clients of a canister, not {count}"
                     )
         return None
@@ -231,17 +231,17 @@ class Operations(Subject):
         self._due = [each for each in self._due if now - each[0] <= AT_ONCE]
         for _, client, code in late:
             if client.session is not None and client.session.ended_with is None:
-                self.truth.fail(f"{_show(client.key)} was to be closed with {code}, and is not")
+                self.oracle.fail(f"{_show(client.key)} was to be closed with {code}, and is not")
         for client in self.world.clients:
             if client.welcome and client.close_code == 403:
-                self.truth.fail(f"client {client.number} was turned away, but its origin is welcome")
+                self.oracle.fail(f"client {client.number} was turned away, but its origin is welcome")
             elif client.welcome is False and client.link.wire and client.session is not None:
-                self.truth.fail(f"client {client.number} was let in, but its origin is not welcome")
+                self.oracle.fail(f"client {client.number} was let in, but its origin is not welcome")
         for process in self.world.processes:
             for poller in process.gateway.registry.pollers.values():
                 waits = [each for each in self._due if each[1].canister == poller.canister]
                 if poller.canister in self.world.unserved and not waits:
-                    self.truth.fail(f"{poller.canister.text[:5]} is polled though it is not served")
+                    self.oracle.fail(f"{poller.canister.text[:5]} is polled though it is not served")
 
     def heal(self) -> None:
         """All canisters and all origins are welcome again."""

@@ -19,7 +19,7 @@ from icwsgw.core.cursor import FORMER_SECONDS, FRESH_SECONDS, GAP_ANSWERS, GAP_S
 from icwsgw.core.oversize_search import REFUSALS, SECONDS, too_large
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
 from icwsgw.ic.ws import Batch, nonce_of_key
-from tests.simulation.truth import SimPoller, _nothing
+from tests.simulation.oracle import SimPoller, _nothing
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
@@ -103,7 +103,7 @@ class WatchedPoller(SimPoller):
 
     def _place(self, message: Message) -> Read:
         gateway = self._context.identities[self.identity_index].principal
-        return Read(self.truth.queue_of(self.canister, gateway, message[3]), nonce_of_key(message[2]))
+        return Read(self.oracle.queue_of(self.canister, gateway, message[3]), nonce_of_key(message[2]))
 
     def _first_new(self, batch: Batch) -> Read | None:
         """The first message of an answer that was not read."""
@@ -111,12 +111,12 @@ class WatchedPoller(SimPoller):
         return next(new, None)
 
     def _restart(self, now: float) -> None:
-        self.truth.at_restart.pop(self.canister, _nothing)()
+        self.oracle.at_restart.pop(self.canister, _nothing)()
         resumed = self._polling.resumed
         gateway = self._context.identities[self.identity_index].principal
-        present = self.truth.queue_number(self.canister, gateway)
-        if self._begun == present and not resumed and not any(self.truth.troubles[each] for each in HIDING):
-            self.truth.fail(f"{self.canister.text[:5]} was found to be reset, and its queue was read from its start")
+        present = self.oracle.queue_number(self.canister, gateway)
+        if self._begun == present and not resumed and not any(self.oracle.troubles[each] for each in HIDING):
+            self.oracle.fail(f"{self.canister.text[:5]} was found to be reset, and its queue was read from its start")
         self._read_before, self._read = None if resumed else self._read or self._read_before, None
         self._begun = None
         self.restarted_at = now
@@ -145,13 +145,13 @@ class WatchedPoller(SimPoller):
             self._gap.add(taken.lost[0], poll.sent, now)
             why = self._gap.missing_evidence(taken.lost[0], GAP_ANSWERS, GAP_SECONDS)
             if why:
-                self.truth.fail(f"{self.canister.text[:5]}: the gap {taken.lost} was believed, but {why}")
+                self.oracle.fail(f"{self.canister.text[:5]}: the gap {taken.lost} was believed, but {why}")
         elif taken.missing is not None and not taken.deliver and not former:
             self._gap.add(taken.missing[0], poll.sent, now)
         if taken.deliver:
             if former:
                 since = now - self.restarted_at
-                self.truth.fail(f"{self.canister.text[:5]}: {first} is delivered {since:.2f} s after the reset")
+                self.oracle.fail(f"{self.canister.text[:5]}: {first} is delivered {since:.2f} s after the reset")
             self._gap.reset()
             self._progress.append((now, self.cursor.next))
             self._read = self._place(taken.deliver[-1])
@@ -169,7 +169,7 @@ class WatchedPoller(SimPoller):
     def _take(self, batch: Batch, poll: InFlightPoll, asked: int, now: float, count: int) -> None:
         if poll.sent < self.restarted_at - EPSILON:
             late = self.restarted_at - poll.sent
-            self.truth.fail(f"{self.canister.text[:5]}: an answer is taken, asked for {late:.3f} s before the reset")
+            self.oracle.fail(f"{self.canister.text[:5]}: an answer is taken, asked for {late:.3f} s before the reset")
         if asked == self.cursor.next and poll.anchor is None:
             # its page can be read after all
             self._large.reset()
@@ -179,15 +179,15 @@ class WatchedPoller(SimPoller):
         self._ignored = former is False and not waits
         super()._take(batch, poll, asked, now, count)
         if self._ignored:
-            self.truth.fail(f"{self.canister.text[:5]}: an answer that begins with {new} is ignored")
+            self.oracle.fail(f"{self.canister.text[:5]}: an answer that begins with {new} is ignored")
 
     def _leave_out(self, beyond: int | None) -> None:
         if beyond is not None:
             first = self.cursor.next
             why = self._large.missing_evidence(first, REFUSALS, SECONDS)
             if why:
-                self.truth.fail(f"{self.canister.text[:5]}: messages {first} to {beyond} were left out, but {why}")
+                self.oracle.fail(f"{self.canister.text[:5]}: messages {first} to {beyond} were left out, but {why}")
             if beyond - 1 not in self._refused:
-                self.truth.fail(f"{self.canister.text[:5]}: the page from {beyond - 1} was left out, and not refused")
+                self.oracle.fail(f"{self.canister.text[:5]}: the page from {beyond - 1} was left out, and not refused")
             self._refused.clear()
         super()._leave_out(beyond)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from icwsgw.gateway.polling.poll_timer import PollTimer, TickState
 
 if TYPE_CHECKING:
-    from tests.simulation.truth import Truth
+    from tests.simulation.oracle import Oracle
 
 #: Tolerance for sums of floats.
 EPSILON = 1e-6
@@ -20,7 +20,7 @@ EPSILON = 1e-6
 class WatchedTimer(PollTimer):
     """A poller's timer that reports a poll scheduled later than requested."""
 
-    truth: ClassVar[Truth]
+    oracle: ClassVar[Oracle]
 
     def wake_in(self, delay: float, cause: str) -> None:
         now = self._clock.seconds()
@@ -30,4 +30,4 @@ class WatchedTimer(PollTimer):
             return
         late = float("inf") if self._wake is None else self._wake.getTime() - min(wished)
         if late > EPSILON:
-            self.truth.fail(f"a poll for a {cause} is planned {late:.3f} s later than it was wished")
+            self.oracle.fail(f"a poll for a {cause} is planned {late:.3f} s later than it was wished")

@@ -127,7 +127,7 @@ class Requests:
         return result
 
     def _fail(self, words: str) -> None:
-        self._world.truth.fail(words)
+        self._world.oracle.fail(words)
 
 
 def lacking(transport: WireTransport) -> Iterator[tuple[str, Any, Any]]:

@@ -14,6 +14,7 @@ from tests.simulation.bystander import Bystander
 from tests.simulation.client_steps import ClientSteps
 from tests.simulation.clients import SimClient
 from tests.simulation.clocks import Clocks
+from tests.simulation.combined_steps import CombinedFaults, CombinedSteps
 from tests.simulation.contention import Contention, ContentionWithFaults
 from tests.simulation.draining import drain
 from tests.simulation.estimates import Estimates
@@ -25,13 +26,12 @@ from tests.simulation.handovers import LASTS, Handovers
 from tests.simulation.keys import Keys
 from tests.simulation.malicious_nodes import MaliciousNodes
 from tests.simulation.operations import Operations
-from tests.simulation.ordeals import CombinedFaults, CombinedSteps
+from tests.simulation.oracle import Violation, _show
 from tests.simulation.plan import Plan
 from tests.simulation.process import SimProcess
 from tests.simulation.script import Chance, Script, Step, draw_script, with_rare, with_single
 from tests.simulation.slow_readers import SlowReaders
 from tests.simulation.subject import Subject
-from tests.simulation.truth import Violation, _show
 from tests.simulation.unauthenticated import UnauthenticatedConnections
 from tests.simulation.waiting import Progress, Turns
 from tests.simulation.world import SimWorld, simulated
@@ -123,12 +123,12 @@ class Scenario:
         world = self.world
         self.heal()
         self.wait_until_quiet("after the faults")
-        world.truth.patient = False
+        world.oracle.patient = False
         self._talk_all()
         self.wait_until_quiet("with one message each")
         if self.script.plan.idle and any(client.usable for client in world.clients):
             # longer than a proxy keeps what is idle, than a key is used, or than a signature is good for
-            world.truth.note(f"nothing happens for {self.script.plan.idle:.0f} s")
+            world.oracle.note(f"nothing happens for {self.script.plan.idle:.0f} s")
             world.run(self.script.plan.idle)
             self.wait_until_quiet("after a rest")
             self._talk_all()
@@ -144,7 +144,7 @@ class Scenario:
         world, plan = self.world, self.script.plan
         chance = Chance(f"{self.script.seed} away")
         chance.number = COME_AGAIN
-        world.truth.note(f"nobody is there for {plan.away:.0f} s")
+        world.oracle.note(f"nobody is there for {plan.away:.0f} s")
         for client in world.clients:
             client.leave()
         self._run_until_empty(world.processes)
@@ -170,17 +170,17 @@ class Scenario:
         said = getattr(self.subjects[subject], name)(Chance.of(step)) if subject in self.subjects else None
         if said:
             self.said[step.number] = said
-            world.truth.note(said)
+            world.oracle.note(said)
         world.run(step.pause)
         for each in self.subjects.values():
             each.after_step()
-        world.truth.check()
+        world.oracle.check()
 
     # the end
 
     def heal(self) -> None:
         """End all faults."""
-        self.world.truth.note("all faults end")
+        self.world.oracle.note("all faults end")
         for subject in self.subjects.values():
             subject.heal()
 
@@ -192,10 +192,10 @@ class Scenario:
             for client in world.clients:
                 if not client.quiet:
                     text = f"client {client.number} {_show(client.key)} is stuck {when}: {self._state(client)}"
-                    world.truth.fail(text)
+                    world.oracle.fail(text)
             for subject in self.subjects.values():
                 if not subject.quiet():
-                    world.truth.fail(f"{subject.name} has not come to rest {when}")
+                    world.oracle.fail(f"{subject.name} has not come to rest {when}")
         for subject in self.subjects.values():
             subject.check_when_quiet()
         self._check_all(final=False)
@@ -207,29 +207,29 @@ class Scenario:
 
     def _seconds_of_calls(self) -> float:
         """How long the calls that wait may take: a client's one after another, all of them in so many places."""
-        plan, truth = self.world.plan, self.world.truth
+        plan, oracle = self.world.plan, self.world.oracle
         # one more is its ws_open, or an acknowledgement
-        waiting = [client.count - len(truth.done[client.key]) + 1 for client in self.world.clients if client.connected]
+        waiting = [client.count - len(oracle.done[client.key]) + 1 for client in self.world.clients if client.connected]
         # a canister may have half of the places
         places = max(1, plan.calls // 2)
         return plan.slowest_call * (max(waiting, default=0) + sum(waiting) / places)
 
     def _state(self, client: SimClient) -> str:
-        truth, key, session = self.world.truth, client.key, client.session
+        oracle, key, session = self.world.oracle, client.key, client.session
         return (
             f"{session.state.name if session else 'no session'}, opened {client.opened}, sent {client.count}, "
-            f"taken {len(session.accepted) if session else 0}, executed {len(truth.done[key])}, "
-            f"queued {len(truth.queued[key])}, received {len(client.received)}, "
-            f"gone {truth.gone.get(key)}, spoilt {truth.spoilt.get(key)}, life {truth.opened.get(key)}"
+            f"taken {len(session.accepted) if session else 0}, executed {len(oracle.done[key])}, "
+            f"queued {len(oracle.queued[key])}, received {len(client.received)}, "
+            f"gone {oracle.gone.get(key)}, spoilt {oracle.spoilt.get(key)}, life {oracle.opened.get(key)}"
         )
 
     def _check_all(self, final: bool) -> None:
-        truth = self.world.truth
+        oracle = self.world.oracle
         for client in self.world.clients:
             client.check_received()
-        for session in truth.sessions:
-            truth.check_session(session, final)
-        truth.check()
+        for session in oracle.sessions:
+            oracle.check_session(session, final)
+        oracle.check()
 
     def end(self) -> None:
         """All leave, or are made to; nothing may remain."""
@@ -253,7 +253,7 @@ class Scenario:
         world.run(15.0, lambda: not any(process.transport.in_flight for process in world.processes))
         self._check_all(final=True)
         self._check_remains()
-        world.truth.check()
+        world.oracle.check()
 
     def _run_until_empty(self, processes: Collection[SimProcess]) -> None:
         """Run until canisters have been told of all who left, or were tried to be told for as long as that may take."""
@@ -270,10 +270,10 @@ class Scenario:
         world, (what, seconds) = self.world, self.script.plan.parting
         if seconds >= MANY_LEAVE and world.plan.calls <= 4 and not world.plan.narrow:
             self._many_come()
-        world.truth.note(f"all leave{f', {what} for {seconds:.0f} s' if what else ''}")
+        world.oracle.note(f"all leave{f', {what} for {seconds:.0f} s' if what else ''}")
         before = self._untold()
         if what:
-            world.truth.troubles["parting"] += 1
+            world.oracle.troubles["parting"] += 1
             if what in ("lost", "refused"):
                 world.network = what
             else:
@@ -286,8 +286,8 @@ class Scenario:
         if what and seconds <= 60:
             world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
             self._run_until_empty(world.processes)
-            if self._untold() > before and not world.truth.many_left:
-                world.truth.fail(f"canisters were not told who left: it was tried for less than {seconds:.0f} s")
+            if self._untold() > before and not world.oracle.many_left:
+                world.oracle.fail(f"canisters were not told who left: it was tried for less than {seconds:.0f} s")
 
     def _many_come(self) -> None:
         """So many clients of one canister that not all who leave can be told of before it finds out by itself."""
@@ -305,22 +305,22 @@ class Scenario:
         return sum(count for items in counted for label, count in items if label != "done")
 
     def _check_remains(self) -> None:
-        world, truth = self.world, self.world.truth
+        world, oracle = self.world, self.world.oracle
         for process in world.processes:
             for what, number in process.remains().items():
                 if number:
-                    truth.fail(f"{what} remain: {number}")
+                    oracle.fail(f"{what} remain: {number}")
         remains = {
             "transports": sum(client.link.wire for client in world.clients) - world.lost_transports,
-            "sessions without an end": sum(session.ended_with is None for session in truth.sessions),
+            "sessions without an end": sum(session.ended_with is None for session in oracle.sessions),
         }
         for what, number in remains.items():
             if number:
-                truth.fail(f"{what} remain: {number}")
+                oracle.fail(f"{what} remain: {number}")
         counts = {
-            "closes": len(truth.sessions),
-            "client messages": truth.messages_in,
-            "canister messages": truth.frames_down,
+            "closes": len(oracle.sessions),
+            "client messages": oracle.messages_in,
+            "canister messages": oracle.frames_down,
         }
         for what, true in counts.items():
             # what a process has counted goes on in the one that it has handed over to
@@ -329,29 +329,29 @@ class Scenario:
                 for process in (*world.processes, *world.dead, *world.retired)
             )
             if counted != true:
-                truth.fail(f"metrics say {counted} {what}, there were {true}")
+                oracle.fail(f"metrics say {counted} {what}, there were {true}")
         self._check_canisters()
         for subject in self.subjects.values():
             subject.check_at_end()
         world.close()
         late = world.clock.getDelayedCalls()
         if late:
-            truth.fail(f"timers remain: {late[:3]}")
+            oracle.fail(f"timers remain: {late[:3]}")
 
     def _check_canisters(self) -> None:
         """The canisters have been told of everybody."""
-        truth = self.world.truth
+        oracle = self.world.oracle
         untold = self._untold()
-        if untold and not truth.troubles and not truth.many_left:
-            truth.fail(f"{untold} canisters were not told that a client left, and nothing has kept them from it")
+        if untold and not oracle.troubles and not oracle.many_left:
+            oracle.fail(f"{untold} canisters were not told that a client left, and nothing has kept them from it")
         # what was taken counts as told, though a canister that stops before it comes to it never hears of it
         excuses = ("gave up", "worker", "call cdk_err", "slow")
-        if untold or truth.lives or any(truth.troubles[excuse] for excuse in excuses):
+        if untold or oracle.lives or any(oracle.troubles[excuse] for excuse in excuses):
             return
         for host in self.world.replica.hosts:
             for key in host.ws.clients:
-                if (key.principal, key.nonce) not in truth.left_untold:
-                    truth.fail(f"{host.id.text[:5]} was not told that {_show((key.principal, key.nonce))} left")
+                if (key.principal, key.nonce) not in oracle.left_untold:
+                    oracle.fail(f"{host.id.text[:5]} was not told that {_show((key.principal, key.nonce))} left")
 
 
 def run_scenario(seed: int, steps: int, *, leaks: bool = False) -> Scenario:
@@ -386,20 +386,20 @@ def run_script(script: Script, *, leaks: bool = False) -> Scenario:
 
 
 def _check_leaks(scenario: Scenario) -> None:
-    truth = scenario.world.truth
+    oracle = scenario.world.oracle
     # what is left of a process that has died holds its sessions, and the links that it had been handed
     dead = [process for process in scenario.world.retired if process.dead]
     held = {session.client for process in dead for session in process.gateway.registry.sessions}
     sessions = [
         weakref.ref(session)
-        for session in truth.sessions
+        for session in oracle.sessions
         if not session.owner.process.dead and session.client not in held
     ]
     held.clear()
     for process in scenario.world.retired:
         # it has handed over what it was to decide
         process.gateway.replacements.machine.undecided.clear()
-    truth.sessions.clear()
+    oracle.sessions.clear()
     scenario.world.sockets.clear()
     for process in scenario.world.processes:
         process.door.crowded_out.clear()

@@ -15,10 +15,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
+from tests.simulation.oracle import Violation
 from tests.simulation.plan import Plan
 from tests.simulation.scenario import Scenario, run_script
 from tests.simulation.script import Script, Step
-from tests.simulation.truth import Violation
 from tests.simulation.world import CANISTERS
 
 #: What differs from one scenario to the next in the words of one kind of violation.

@@ -46,7 +46,7 @@ class SlowReaders(Subject):
         """Let a canister send this many bytes."""
         ws = self.world.replica.host(client.canister).ws
         for number in range(octets // SIZE + 1):
-            self.truth.push(client.canister, ws, client.identity.principal, b"g%d " % number + b"." * SIZE)
+            self.oracle.push(client.canister, ws, client.identity.principal, b"g%d " % number + b"." * SIZE)
 
     def steady(self, chance: Chance) -> str | None:
         """More waits for a client than it can read within the time limit, but it reads steadily."""

@@ -29,7 +29,7 @@ class Subject:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.world = scenario.world
-        self.truth = scenario.world.truth
+        self.oracle = scenario.world.oracle
 
     @classmethod
     def rare(cls, plan: Plan) -> Mapping[str, float]:

@@ -384,3 +384,6 @@ def test_sets_of_the_simulation_behave_as_sets() -> None:
         items.remove(1)
     assert list(items) == [3, 2]
     assert len(items) == 2
+    items.update([5, 2, 4])
+    assert list(items) == [3, 2, 5, 4]
+    assert list(items.difference([2, 9])) == [3, 5, 4]

@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import pytest
 
+from tests.simulation.oracle import Violation
 from tests.simulation.plan import Plan
 from tests.simulation.scenario import draw, run_scenario, run_script
 from tests.simulation.script import Script, Step
 from tests.simulation.shrink import Shrinker, failure_of
-from tests.simulation.truth import Violation
 
 RUNS = int(os.environ.get("ICWS_SIM_RUNS", "300"))
 FIRST = int(os.environ.get("ICWS_SIM_SEED", str(sys.version_info.minor * 10_000)))
@@ -82,9 +82,24 @@ def test_found_before(script: Script) -> None:
 
 def test_a_seed_gives_the_same_run_each_time() -> None:
     def trace(seed: int) -> list[tuple[float, str]]:
-        truth = run_scenario(seed, 40).world.truth
+        oracle = run_scenario(seed, 40).world.oracle
         # session ids begin with some random digits
-        return [(at, text.partition("-")[2] or text) for at, text in truth.trace]
+        return [(at, text.partition("-")[2] or text) for at, text in oracle.trace]
 
     for seed in (3, 4, 5, 6):
         assert trace(seed) == trace(seed)
+
+
+def test_the_layout_of_memory_changes_no_run() -> None:
+    """A set of objects is ordered by their addresses, so the simulation replaces each such set of the gateway."""
+
+    def run(count: int) -> list[str]:
+        # each size class of the allocator begins at another offset
+        allocated = [bytearray(size) for size in range(16, 512, 16) for _ in range(count)]
+        scenario = run_script(draw(14, 25))
+        del allocated
+        return [f"{at:.6f} {text.partition('-')[2] or text}" for at, text in scenario.world.oracle.trace]
+
+    runs = [run(count) for count in (0, 1, 7)]
+    assert len(runs[0]) > 50
+    assert runs == [runs[0]] * 3

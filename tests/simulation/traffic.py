@@ -239,7 +239,7 @@ class SimAgent(IcAgent):
             if messages != 0:
                 self._polls.busy(place, self.reactor.seconds())
             self._late("a query", began, timeout)
-            refused = self._world.plan.verify_batches and result in self._world.truth.altered
+            refused = self._world.plan.verify_batches and result in self._world.oracle.altered
             if messages is not None and not refused:
                 self._good_before[place] = self._good[place]
                 self._good[place] = self.reactor.seconds()
@@ -278,9 +278,9 @@ class SimAgent(IcAgent):
                 told.pop(place, None)
             self._canisters.discard(place)
         if poller is None or not poller.sessions:
-            self._world.truth.fail(f"{canister.text[:5]} is polled for nobody")
+            self._world.oracle.fail(f"{canister.text[:5]} is polled for nobody")
         elif not self._polls.sent((canister.raw, sender), len(poller.sessions), self.reactor.seconds()):
-            self._world.truth.fail(f"{canister.text[:5]} is polled too often while nothing happens")
+            self._world.oracle.fail(f"{canister.text[:5]} is polled too often while nothing happens")
 
     def overdue(self, now: float) -> Iterator[str]:
         """Queries that should have had an end."""
@@ -334,18 +334,18 @@ class SimAgent(IcAgent):
                 # signed anew each time
                 call = self._close_notices.setdefault(call.key, call)
             self._calls[body] = call
-        method, truth, began = call.method, world.truth, now
-        if method == "ws_message" and call.key in truth.silenced:
-            truth.fail("a message leaves for a client that its canister does not know any more")
+        method, oracle, began = call.method, world.oracle, now
+        if method == "ws_message" and call.key in oracle.silenced:
+            oracle.fail("a message leaves for a client that its canister does not know any more")
         self._count(method, canister.raw)
         if call.in_flight:
-            truth.fail(f"an identical {method} left while the first was under way")
+            oracle.fail(f"an identical {method} left while the first was under way")
         if call.done:
-            truth.fail(f"a {method} left again after its end was told")
+            oracle.fail(f"a {method} left again after its end was told")
         if call.again:
-            truth.fail(f"a {method} left again though {call.again}")
+            oracle.fail(f"a {method} left again though {call.again}")
         if now < call.not_before - EPSILON:
-            truth.fail(f"a {method} was sent again {call.not_before - now:.3f} s too early, {call.why}")
+            oracle.fail(f"a {method} was sent again {call.not_before - now:.3f} s too early, {call.why}")
         call.in_flight = True
         if not call.attempts:
             call.first = now
@@ -358,9 +358,9 @@ class SimAgent(IcAgent):
         if method in ("ws_open", "ws_message"):
             self._by_client[call.key] += 1
             if self._by_client[call.key] > 1:
-                truth.fail(f"a client has {self._by_client[call.key]} calls under way")
+                oracle.fail(f"a client has {self._by_client[call.key]} calls under way")
         if method == "ws_open" and self._opens is not None and not self._opens.count(now):
-            truth.fail(f"more ws_open left than {self._opens.per_second} a second")
+            oracle.fail(f"more ws_open left than {self._opens.per_second} a second")
 
         def ended(result: Any) -> Any:
             call.in_flight = False
@@ -392,11 +392,11 @@ class SimAgent(IcAgent):
                 self.refusals.add((call.method, call.key))
         if isinstance(result, CallOutcome):
             if result.answer.end and result.reject is not None and not result.certified:
-                self._world.truth.fail(f"a {call.method} is over by a reject that nobody has certified: {result!r}")
+                self._world.oracle.fail(f"a {call.method} is over by a reject that nobody has certified: {result!r}")
             if result.answer.end:
                 call.done = True
                 if call.key is not None and call.method != "ws_close":
-                    self._world.truth.durations[call.key].append(now - call.first)
+                    self._world.oracle.durations[call.key].append(now - call.first)
             elif result.answer.accepted:
                 call.taken = True
                 call.not_before, call.why = now + 0.75, "since the network has it"
@@ -424,19 +424,19 @@ class SimAgent(IcAgent):
         """Where no fault is injected none is met: a connection that the server has closed at rest is none."""
         error = getattr(result, "value", None)
         if isinstance(error, TransportError) and self._world.plan.calm and not self._world.may_fail:
-            self._world.truth.fail(f"{what} failed in a calm world: {error!r}")
+            self._world.oracle.fail(f"{what} failed in a calm world: {error!r}")
 
     def _late(self, what: str, began: float, timeout: float) -> None:
         """Each of two versions of an endpoint may have its time; keys and delegations that are missing have theirs."""
         late = self.reactor.seconds() - began - 2 * timeout - 1.0
         if late > 0 and self._world.plan.trusting:
-            self._world.truth.fail(f"{what} had {timeout} s, and ended {late:.1f} s later than that twice")
+            self._world.oracle.fail(f"{what} had {timeout} s, and ended {late:.1f} s later than that twice")
 
     def _count(self, what: str, canister: bytes = b"") -> None:
         if self.turns is not None:
             self.turns.sends(what, canister, self.reactor.seconds())
         if self._all is not None and not self._all.count(self.reactor.seconds()):
-            self._world.truth.fail(f"more left than {self._all.per_second} requests a second: a {what}")
+            self._world.oracle.fail(f"more left than {self._all.per_second} requests a second: a {what}")
 
     def _share(self, method: str, canister: Principal) -> None:
         world = self._world
@@ -448,9 +448,9 @@ class SimAgent(IcAgent):
         # the first of each canister goes in any case; beyond, as long as a canister has fewer than all leave
         others = sum(1 for (name, _), count in self._by_canister.items() if name == method and count)
         if mine > 1 and busy > most + others:
-            world.truth.fail(f"{busy} {method} are under way, {most} may be")
+            world.oracle.fail(f"{busy} {method} are under way, {most} may be")
         if mine > 1 and mine > (most + 1) // 2 + 1:
-            world.truth.fail(f"{canister.text[:5]} has {mine} {method} under way, half of {most} is its share")
+            world.oracle.fail(f"{canister.text[:5]} has {mine} {method} under way, half of {most} is its share")
 
 
 def _of_the_network(error: BaseException) -> bool:

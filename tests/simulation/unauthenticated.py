@@ -37,7 +37,7 @@ class Forger(SimClient):
         # a fault that is found before the signature is checked
         others = plan.max_connections_per_canister or plan.operations or plan.clocks or plan.opens_per_second
         if not others:
-            self.world.truth.wrong[forged] = "forged"
+            self.world.oracle.wrong[forged] = "forged"
         return forged
 
 
@@ -159,7 +159,7 @@ class UnauthenticatedConnections(Subject):
         if not self._room():
             return None
         # ws_close does not arrive there either
-        self.truth.troubles["nowhere"] += 1
+        self.oracle.troubles["nowhere"] += 1
         count = chance.choice((1, 2, 6))
         for _ in range(count):
             client = self._come(chance, canister=chance.choice(NOWHERE))

@@ -118,7 +118,9 @@ class Server:
                 for each in timer:
                     each.cancel()
                 if len(self.connections) >= self.most:
-                    self.world.truth.fail(f"{len(self.connections) + 1} connections to the network, {self.most} may be")
+                    self.world.oracle.fail(
+                        f"{len(self.connections) + 1} connections to the network, {self.most} may be"
+                    )
                 connection = Connection(self, factory.buildProtocol(None))
                 self.connections[connection] = None
                 connection.begin()
@@ -218,7 +220,7 @@ class Connection:
             self._send(b"HTTP/1.1 200 Connection established\r\n\r\n")
             return
         if self.busy:
-            self._server.world.truth.fail("a request left on a connection that carries one")
+            self._server.world.oracle.fail("a request left on a connection that carries one")
         self._received.clear()
         self._asked = True
         if self._timer is not None:

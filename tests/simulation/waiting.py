@@ -19,9 +19,9 @@ from icwsgw.core.call_table import CallState
 from icwsgw.core.request_kind import WAITING, WEIGHTS, RequestKind
 from icwsgw.core.round_robin import QUANTUM
 from icwsgw.gateway.polling.answer_queue import AnswerQueue
+from tests.simulation.oracle import _show
 from tests.simulation.plan import Plan
 from tests.simulation.subject import Subject
-from tests.simulation.truth import _show
 
 if TYPE_CHECKING:
     from tests.simulation.clients import SimClient
@@ -61,7 +61,7 @@ class Progress(Subject):
         world = self.world
         now = world.clock.seconds()
         self._call = world.clock.callLater(1.0, self._look)
-        troubles = sum(self.truth.troubles.values())
+        troubles = sum(self.oracle.troubles.values())
         if not world.sound or troubles != self._troubles:
             self._sound_at, self._troubles = now, troubles
             return
@@ -80,23 +80,23 @@ class Progress(Subject):
             late = now - max(at, since) - bound
             if late > 0:
                 state = self.scenario._state(client)
-                self.truth.fail(f"client {client.number} {_show(client.key)} waits {late:.1f} s too long: {state}")
+                self.oracle.fail(f"client {client.number} {_show(client.key)} waits {late:.1f} s too long: {state}")
 
     def _mark(self, client: SimClient) -> Any:
         """What changes with each progress of a client; None where nothing is under way."""
-        truth, key, session = self.truth, client.key, client.session
+        oracle, key, session = self.oracle, client.key, client.session
         if not client.usable or session is None or not client.said_open or not client.link.reading:
             return None
         if client.process.gateway.draining or client.quiet or client.number >= CROWDS or client.process.dead:
             return None
-        if key in truth.gone or key in truth.spoilt or truth.may_be_undecided(key):
+        if key in oracle.gone or key in oracle.spoilt or oracle.may_be_undecided(key):
             return None
-        opened = truth.opened.get(key)
-        if opened is not None and opened[1] != truth.lives[opened[0]]:
+        opened = oracle.opened.get(key)
+        if opened is not None and opened[1] != oracle.lives[opened[0]]:
             return None
         if client.canister in self.world.unserved:
             return None
-        return client.opened, len(session.accepted), len(truth.done.get(key, ())), len(client.received)
+        return client.opened, len(session.accepted), len(oracle.done.get(key, ())), len(client.received)
 
     def _bound(self, process: SimProcess) -> float:
         """Seconds from one progress of a client to the next one."""
@@ -200,7 +200,7 @@ class SendRecord:
             counts = self._bypassed.setdefault(other, defaultdict(int))
             counts[canister] += 1
             if counts[canister] > TURNS + len(self._world.clients):
-                self._world.truth.fail(f"{counts[canister]} messages of one canister left while another one waited")
+                self._world.oracle.fail(f"{counts[canister]} messages of one canister left while another one waited")
 
     def _kept(self, now: float) -> None:
         """Tokens of a kind in which somebody waits are not lent to another one."""
@@ -212,7 +212,7 @@ class SendRecord:
             level = min(bucket.depth, bucket.level + (now - bucket.stamp) * bucket.rate)
             mine, nobodys = budget.sent[kind], budget.sent[RequestKind.OWN]
             if before is not None and before[1:] == (mine, nobodys) and level < before[0] - 1e-6:
-                self._world.truth.fail(f"a token of {kind.name} was taken for another kind, while some of it wait")
+                self._world.oracle.fail(f"a token of {kind.name} was taken for another kind, while some of it wait")
             self._levels[kind] = level, mine, nobodys
 
     def _in_turn(self, kind: RequestKind, canister: bytes) -> None:
@@ -227,7 +227,9 @@ class SendRecord:
             counts = passed.setdefault(other, defaultdict(int))
             counts[canister] += 1
             if counts[canister] > ROUNDS:
-                self._world.truth.fail(f"{counts[canister]} {kind.name} of one canister got a token, another one waits")
+                self._world.oracle.fail(
+                    f"{counts[canister]} {kind.name} of one canister got a token, another one waits"
+                )
 
     def _waiting(self) -> set[bytes]:
         """Canisters of which a message waits for its first turn, and whose clients have not sent within a second."""
@@ -260,9 +262,9 @@ class SendRecord:
             if kind is RequestKind.OPEN and self._world.plan.opens_per_second is not None:
                 share = min(share, self._world.plan.opens_per_second)
             if sent < OWN_SHARE * share * SPAN - 1:
-                self._world.truth.fail(f"{sent} {method} left in {SPAN} s while more waited, {share} a second may")
+                self._world.oracle.fail(f"{sent} {method} left in {SPAN} s while more waited, {share} a second may")
             if kind is RequestKind.CALL and len(self._sent) < USED * rate * SPAN - 2:
-                self._world.truth.fail(
+                self._world.oracle.fail(
                     f"{len(self._sent)} requests left in {SPAN} s, though some waited for {rate} a s"
                 )
 
@@ -298,7 +300,7 @@ class AnswerTurns:
             cost = self._world.plan.answer_cost
             most = (2 + cost / QUANTUM) * (QUANTUM + cost)
             if had[poller] > most:
-                self._world.truth.fail(f"one canister's answers had {had[poller]:.3f} s while another one's waited")
+                self._world.oracle.fail(f"one canister's answers had {had[poller]:.3f} s while another one's waited")
 
 
 class WatchedAnswers(AnswerQueue):
@@ -321,6 +323,6 @@ class WatchedAnswers(AnswerQueue):
         if self.waiting > waiting:
             return
         if spare < -1e-9:
-            self._world.truth.fail(f"an answer was handled at once, {-spare:.4f} s after others had their share")
+            self._world.oracle.fail(f"an answer was handled at once, {-spare:.4f} s after others had their share")
         self._ended = self._clock.seconds()
         self._spare = spare - (self._ended - began)

@@ -33,11 +33,11 @@ from icwsgw.observe import logs
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.metrics import Metrics
 from icwsgw.server.factory import GatewayFactory
+from tests.simulation.oracle import Oracle, SimPoller, SimPollSender, SimReplica, SimSession
 from tests.simulation.plan import MAX_CANISTERS, Plan
 from tests.simulation.positions import WatchedPoller
 from tests.simulation.process import SimProcess
 from tests.simulation.requested_polls import WatchedTimer
-from tests.simulation.truth import SimPoller, SimPollSender, SimReplica, SimSession, Truth
 from tests.simulation.waiting import AnswerTurns
 from tests.support.ordered_clock import OrderedClock
 
@@ -65,6 +65,13 @@ class OrderedSet(dict[Any, None]):
     def remove(self, item: Any) -> None:
         del self[item]
 
+    def update(self, items: Iterable[Any]) -> None:  # type: ignore[override]
+        super().update(dict.fromkeys(items))
+
+    def difference(self, items: Iterable[Any]) -> OrderedSet:
+        others = dict.fromkeys(items)
+        return OrderedSet(item for item in self if item not in others)
+
 
 @contextmanager
 def simulated(ended_at_once: int = BATCH) -> Iterator[None]:
@@ -72,14 +79,20 @@ def simulated(ended_at_once: int = BATCH) -> Iterator[None]:
 
     :param ended_at_once: sessions in a batch, where many are ended
     """
-    import icwsgw.devnet.replica as replica_module
+    import icwsgw.agent.http.deadlines as deadlines_module
+    import icwsgw.agent.http.host_pool as pool_module
+    import icwsgw.devnet.ingress as ingress_module
+    import icwsgw.devnet.network_state as network_state_module
+    import icwsgw.devnet.push as push_module
     import icwsgw.gateway.gateway as gateway_module
     import icwsgw.gateway.gateway_handover as handover_module
+    import icwsgw.gateway.polling.client_group as group_module
     import icwsgw.gateway.polling.poller as poller_module
     import icwsgw.gateway.principal_limit as principals_module
     import icwsgw.gateway.registry as registry_module
     import icwsgw.gateway.timer_wheel as wheel_module
     import icwsgw.server.factory as factory_module
+    import icwsgw.server.partial_messages as partial_module
 
     sessions = mock.patch.object(gateway_module, "ClientSession", SimSession)
     handed = mock.patch.object(handover_module, "ClientSession", SimSession)
@@ -92,7 +105,10 @@ def simulated(ended_at_once: int = BATCH) -> Iterator[None]:
     with ExitStack() as stack:
         for each in watched:
             stack.enter_context(each)
-        modules = (wheel_module, registry_module, factory_module, replica_module, principals_module)
+        modules = (
+            *(wheel_module, registry_module, principals_module, group_module, factory_module, partial_module),
+            *(deadlines_module, pool_module, ingress_module, network_state_module, push_module),
+        )
         for module in modules:
             module.set = OrderedSet  # type: ignore[attr-defined]
         # below errors nothing is looked at, and Twisted keeps all events, with what is in them, until somebody listens
@@ -215,11 +231,11 @@ class SimWorld:
         self.sockets: dict[Any, int] = {}
         self.at_end: list[Any] = []
         self.clients: list[SimClient] = []
-        self.truth = Truth(self)
+        self.oracle = Oracle(self)
         self.replicas = self.generations = 0
         self.replica = self._new_replica()
-        SimSession.truth = SimPoller.truth = WatchedTimer.truth = self.truth
-        globalLogPublisher.addObserver(self.truth.logged)  # type: ignore[arg-type]
+        SimSession.oracle = SimPoller.oracle = WatchedTimer.oracle = self.oracle
+        globalLogPublisher.addObserver(self.oracle.logged)  # type: ignore[arg-type]
         self.processes = [SimProcess(self, number) for number in range(plan.processes)]
         self.dead: list[SimProcess] = []
         self.retired: list[SimProcess] = []
@@ -265,7 +281,7 @@ class SimWorld:
 
     def kill(self, process: SimProcess) -> None:
         """A process dies; another one takes its place."""
-        self.truth.cut_short.update(process.gateway.registry.ending)
+        self.oracle.cut_short.update(process.gateway.registry.ending)
         process.die()
         self.dead.append(process)
         self.lose_clients(process, self.clients)
@@ -277,10 +293,10 @@ class SimWorld:
         for client in self.clients:
             if client in lost:
                 client.link.die()
-                self.truth.orphans.add(client.key)
-        self.truth.sessions[:] = [
+                self.oracle.orphans.add(client.key)
+        self.oracle.sessions[:] = [
             session
-            for session in self.truth.sessions
+            for session in self.oracle.sessions
             if session.owner not in lost or session.owner.process is not process or session.ended_with is not None
         ]
 
@@ -337,7 +353,7 @@ class SimWorld:
     def restart_replica(self) -> None:
         """The replica's process dies; another one, with other keys and no memory, takes its place."""
         for canister in (*CANISTERS, QUIET):
-            self.truth.new_life(canister)
+            self.oracle.new_life(canister)
         old, self.replica = self.replica, self._new_replica()
         old.close()
         for client in self.clients:
@@ -398,4 +414,4 @@ class SimWorld:
         # connections to the network end in order, or are ended after a second
         self.run(1.5)
         self.replica.close()
-        globalLogPublisher.removeObserver(self.truth.logged)  # type: ignore[arg-type]
+        globalLogPublisher.removeObserver(self.oracle.logged)  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ class SimSession(ClientSession):
         "was_open",
     )
 
-    truth: ClassVar[Truth]
+    oracle: ClassVar[Oracle]
     owner: SimClient
 
     def __init__(self, *args: Any) -> None:
@@ -106,15 +106,15 @@ class SimSession(ClientSession):
         self.was_flood, self.end_text = False, ""
         #: when the acknowledgement came for which it owes a keep-alive, since it has been watched for that
         self.owes_since: float | None = None
-        if self.truth.taking:
-            before = self.truth.handed.get(self.id)
+        if self.oracle.taking:
+            before = self.oracle.handed.get(self.id)
             if before is not None:
                 self.continue_from(before)
             return
         client: Any = self.client
         self.owner = getattr(client, "transport", client).owner
         self.owner.session = self
-        self.truth.sessions.append(self)
+        self.oracle.sessions.append(self)
 
     def continue_from(self, before: SimSession) -> None:
         """It is the session of another process, which has handed it over."""
@@ -123,13 +123,13 @@ class SimSession(ClientSession):
                 setattr(self, name, getattr(before, name))
         if self.owner.session is before:
             self.owner.session = self
-        sessions = self.truth.sessions
+        sessions = self.oracle.sessions
         sessions[sessions.index(before)] = self
 
     def received(self, payload: bytes, is_binary: bool) -> None:
         counts = self.state is not State.CLOSED
-        truth = self.truth
-        truth.messages_in += counts
+        oracle = self.oracle
+        oracle.messages_in += counts
         before = self.state
         waits = self._waits(payload)
         super().received(payload, is_binary)
@@ -137,20 +137,20 @@ class SimSession(ClientSession):
         if waits is not None and watch is not None and watch.expected is not None:
             early = self.context.clock.seconds() + waits - watch.expected
             if early > 1e-6:
-                truth.fail(f"session {self.id} expects a keep-alive {early:.2f} s too early, it waits {waits:.2f} s")
+                oracle.fail(f"session {self.id} expects a keep-alive {early:.2f} s too early, it waits {waits:.2f} s")
         if before is State.INIT and self.state is not State.INIT:
             self.registered = self.context.clock.seconds()
-        wrong = AT_ONCE.get(truth.wrong.get(payload, ""))
-        if wrong is not None and counts and self.cause != wrong and not truth.world.plan.clocks:
-            truth.fail(f"session {self.id} got {truth.wrong[payload]}, its end was {self.cause} and not {wrong}")
-        alone = truth.world.plan.processes == 1 and not truth.troubles["worker"]
+        wrong = AT_ONCE.get(oracle.wrong.get(payload, ""))
+        if wrong is not None and counts and self.cause != wrong and not oracle.world.plan.clocks:
+            oracle.fail(f"session {self.id} got {oracle.wrong[payload]}, its end was {self.cause} and not {wrong}")
+        alone = oracle.world.plan.processes == 1 and not oracle.troubles["worker"]
         if payload == self.owner.heard and self.state is not State.CLOSED and alone:
-            truth.fail(f"session {self.id} has opened with a ws_open that was relayed before")
-        content = truth.contents.get(payload)
+            oracle.fail(f"session {self.id} has opened with a ws_open that was relayed before")
+        content = oracle.contents.get(payload)
         if content is not None and counts and self.state is not State.CLOSED:
             self.accepted.append(content)
             self.bodies.append(parse_client_frame(payload).body)
-            if self.client_key in truth.spoil_if_cut:
+            if self.client_key in oracle.spoil_if_cut:
                 self.accepted.sort(key=_count)
 
     def _waits(self, payload: bytes) -> float | None:
@@ -190,11 +190,11 @@ class SimSession(ClientSession):
             each in ("refused", "transient", "unsure") for each in outcomes[-3:]
         ):
             # what was lost, or is under way, is asked for again
-            self.truth.fail(f"a {envelope.method_name} was given up after {outcomes}")
+            self.oracle.fail(f"a {envelope.method_name} was given up after {outcomes}")
         super().relay_outcome_unknown(envelope, error)
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
-        self.truth.frames_down += len(frames)
+        self.oracle.frames_down += len(frames)
         watched = self.stream is not None and self.stream.watch is not None
         if watched and self.owes_since is None and any(map(is_acknowledgement, frames)):
             self.owes_since = self.context.clock.seconds()
@@ -205,20 +205,20 @@ class SimSession(ClientSession):
 
     def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
         if not tells and before is not State.INIT and self.client_key is not None:
-            self.truth.silenced.add(self.client_key)
+            self.oracle.silenced.add(self.client_key)
         up = 0 if self.relay is None else self.relay.queued + self.relay.under_way
-        wait = 2 * self.truth.world.plan.slowest_call * up
+        wait = 2 * self.oracle.world.plan.slowest_call * up
         self.spare = self.owner.earliest_expiry - self.context.clock.seconds() - wait
         super()._closed(before, text, tells, left)
         self.ended_in = before
         self.ended_with = int(self.cause or CloseCode.INTERNAL)
-        self.truth.ended(self, text)
+        self.oracle.ended(self, text)
 
 
 class SimPoller(Poller):
     """A poller that tells when it does not wait as long as it was asked to."""
 
-    truth: ClassVar[Truth]
+    oracle: ClassVar[Oracle]
     asked_until = started_at = 0.0
     #: refusals one after the other, each of a poll that left after the pause before
     refusals = 0
@@ -234,13 +234,13 @@ class SimPoller(Poller):
 
     def _bad(self, error: BaseException | None, poll: InFlightPoll) -> None:
         if isinstance(error, HttpError) and (error.retry_after or error.status in (429, 503)):
-            now, world = self._clock.seconds(), self.truth.world
+            now, world = self._clock.seconds(), self.oracle.world
             # what was in flight when this poller, or all of them, were told to pause counts once
             if poll.sent >= self.asked_until and now >= self.backoff.host_until:
                 self.refusals += 1
             if (error.retry_after or 0.0) > world.longest_asked + 2.5 and not world.plan.clocks:
                 asked = f"the network asked to wait {world.longest_asked} s at most"
-                self.truth.fail(f"{asked}, {error.retry_after:.0f} s are understood")
+                self.oracle.fail(f"{asked}, {error.retry_after:.0f} s are understood")
             # where no time is named it is the poller's to choose, and grows
             pause = min(self._context.config.polling_interval * 2.0 ** (self.refusals - 1), 2.5)
             if error.retry_after:
@@ -251,7 +251,7 @@ class SimPoller(Poller):
     def answered(self, reply: bytes, poll: InFlightPoll) -> None:
         if poll.sent >= self.asked_until:
             self.refusals = 0
-        queries, world = self._metrics.queries.values, self.truth.world
+        queries, world = self._metrics.queries.values, self.oracle.world
         abandoned = queries["abandoned"]
         super().answered(reply, poll)
         if queries["abandoned"] > abandoned:
@@ -272,30 +272,30 @@ class SimPollSender(PollSender):
         poller: Any = self._owner
         early = poller.asked_until - now
         if early > 1e-6:
-            poller.truth.fail(f"{poller.canister.text[:5]} was polled {early:.3f} s before it was allowed")
+            poller.oracle.fail(f"{poller.canister.text[:5]} was polled {early:.3f} s before it was allowed")
         super().send(nonce, now, anchor)
 
 
 class SimCanister(Canister):
     """Does what the first letter of a message says: echo, broadcast, nothing, kick."""
 
-    truth: Truth
+    oracle: Oracle
     canister: Principal
 
     def on_message(self, client: Principal, message: bytes) -> None:
-        truth = self.truth
-        truth.executed(self.canister, client, message)
+        oracle = self.oracle
+        oracle.executed(self.canister, client, message)
         order = message[:1]
         if order == b"e":
-            truth.push(self.canister, self.ws, client, message)
+            oracle.push(self.canister, self.ws, client, message)
         elif order == b"b":
             for member in self.ws.clients:
-                truth.push(self.canister, self.ws, Principal(member.principal), message)
+                oracle.push(self.canister, self.ws, Principal(member.principal), message)
         elif order == b"k":
             self.ws.close(client)
 
     def on_close(self, client: Principal) -> None:
-        self.truth.removed(self.canister, client)
+        self.oracle.removed(self.canister, client)
 
 
 class SimReplica(Replica):
@@ -309,7 +309,7 @@ class SimReplica(Replica):
     forgets = 0
 
     def __init__(self, world: SimWorld, seed: bytes, canisters: list[Principal], **options: Any) -> None:
-        self.truth = world.truth
+        self.oracle = world.oracle
         self.wrong_nodes: dict[int, float] = {}
         self.behind: dict[Principal, frozenset[int]] = {}
         self._before: dict[Principal, Block] = {}
@@ -318,8 +318,8 @@ class SimReplica(Replica):
         def factory(canister: Principal) -> Any:
             def make(ws: WebSocketCdk) -> Canister:
                 app = SimCanister(ws)
-                app.truth, app.canister = world.truth, canister
-                world.truth.watch_queues(canister, ws)
+                app.oracle, app.canister = world.oracle, canister
+                world.oracle.watch_queues(canister, ws)
                 return app
 
             return make
@@ -379,9 +379,9 @@ class SimReplica(Replica):
             if content.get("method_name") == "ws_message":
                 args = decode_message_args(content["arg"])
                 key = (args.client_principal, args.client_nonce)
-                self.truth.spoil(key, why)
+                self.oracle.spoil(key, why)
                 if args.is_service_message:
-                    self.truth.refused_acknowledgements.add(key)
+                    self.oracle.refused_acknowledgements.add(key)
 
         def verify(target: Any, body: bytes) -> Any:
             right = self.now_ns
@@ -393,8 +393,8 @@ class SimReplica(Replica):
             try:
                 last[0] = verified(target, body)
             except Exception as error:
-                if target.on == "query" and not hit and not self.truth.world.plan.clocks:
-                    self.truth.fail(f"a query is refused: {error}")
+                if target.on == "query" and not hit and not self.oracle.world.plan.clocks:
+                    self.oracle.fail(f"a query is refused: {error}")
                 raise
             finally:
                 self.now_ns = right
@@ -408,7 +408,7 @@ class SimReplica(Replica):
         def admit(target: Any, request: Any, fault: Any) -> Any:
             known = self.ingress.get(request.request_id)
             if request.request_id in self._told_done and fault is None:
-                self.truth.fail("a call was sent again though the network had said that it is done")
+                self.oracle.fail("a call was sent again though the network had said that it is done")
             forgotten = bool(self.forgets) and known is not None and known.done
             if forgotten:
                 self.forgets -= 1
@@ -433,14 +433,14 @@ class SimReplica(Replica):
         update = host.update
 
         def told(method: str, caller: Principal, arg: bytes) -> bytes:
-            if self.truth.world.replica is not self:
+            if self.oracle.world.replica is not self:
                 raise Rejected(1, "this replica is no more")
-            return self.truth.update(update, host, method, caller, arg)
+            return self.oracle.update(update, host, method, caller, arg)
 
         host.update = told
 
 
-class Truth:
+class Oracle:
     """The record of one world.
 
     :ivar taking: a process takes over: what it makes before the point of no return is no session of anybody yet

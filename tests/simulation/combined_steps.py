@@ -77,7 +77,7 @@ class CombinedSteps(WithNewClients):
                 told.add(client.canister)
                 ws = world.replica.host(client.canister).ws
                 for number in range(120):
-                    self.truth.push(client.canister, ws, client.identity.principal, b"f%d" % number + b"." * 900)
+                    self.oracle.push(client.canister, ws, client.identity.principal, b"f%d" % number + b"." * 900)
         world.run(0.5)
         return f"{len(told)} canisters send 120 messages each"
 
@@ -142,7 +142,7 @@ class CombinedFaults(WithNewClients):
             return HELD if first and content["arg"].endswith(poller.cursor.next.to_bytes(8, "little")) else 0.0
 
         for number in range(150):
-            self.truth.push(canister, host.ws, client.identity.principal, b"r%d" % number + b"." * 300)
+            self.oracle.push(canister, host.ws, client.identity.principal, b"r%d" % number + b"." * 300)
         world.slow = slow
         kept = world.run(1.0, lambda: bool(poller._reorder_buffer.kept))
         if kept and not world.plan.neighbour:
@@ -165,17 +165,17 @@ class CombinedFaults(WithNewClients):
         kept = world.replica.keep(canister, *chance.choice(((0, 0), (0, 0), (0, 1), (3, 0), (1000, 0))))
         if not kept or world.plan.identities * world.plan.processes > 1:
             # a gateway that had no queue before finds an empty one
-            self.truth.troubles["lagging"] += 1
+            self.oracle.troubles["lagging"] += 1
         behind = world.replica.behind
         some = [frozenset(chance.sample(range(NODES), count)) for count in (1, 2, 3)]
         everywhere, nowhere = frozenset(range(NODES)), frozenset[int]()
         after, lasts = chance.choice((nowhere, some[1], everywhere)), chance.choice((0.5, 1.5, 4.0))
-        self.truth.at_restart[canister] = lambda: behind.update({canister: after})
+        self.oracle.at_restart[canister] = lambda: behind.update({canister: after})
         self._reset(canister)
         behind[canister] = chance.choice((nowhere, *some))
         comers = [self._come(canister, Ed25519Identity(chance.randbytes(32)), chance) for _ in range(2)]
-        world.run(12.0, lambda: canister not in self.truth.at_restart)
-        self.truth.at_restart.pop(canister, None)
+        world.run(12.0, lambda: canister not in self.oracle.at_restart)
+        self.oracle.at_restart.pop(canister, None)
         world.run(lasts)
         for _ in range(chance.choice((2, 4))):
             behind[canister] = chance.choice((nowhere, *some, everywhere))
@@ -186,26 +186,26 @@ class CombinedFaults(WithNewClients):
                     each.talk(1, "e", chance)
             world.run(chance.choice((0.5, 2.0, 4.0)))
         behind.pop(canister, None)
-        self.truth.caught_up[canister] = world.clock.seconds()
+        self.oracle.caught_up[canister] = world.clock.seconds()
         return f"{canister.text[:5]} is reset, {len(comers)} clients come while nodes lag behind"
 
     def _reset(self, canister: Principal) -> None:
-        self.truth.troubles["reset"] += 1
-        self.truth.new_life(canister)
+        self.oracle.troubles["reset"] += 1
+        self.oracle.new_life(canister)
         self.world.replica.reset(canister)
 
     def _fill(self, canister: Principal, client: SimClient, chance: Chance) -> None:
         """A canister sends something to a client, if it knows it."""
         host = self.world.replica.host(canister)
         for number in range(chance.choice((0, 1, 3, 30)) if host.running else 0):
-            self.truth.push(canister, host.ws, client.identity.principal, b"q%d" % number)
+            self.oracle.push(canister, host.ws, client.identity.principal, b"q%d" % number)
 
     def no_reply(self, chance: Chance) -> str | None:
         """A message is executed, and its call ends without a reply."""
         client = self.pick(chance)
         if client is None:
             return None
-        self.truth.troubles["call reject"] += 1
+        self.oracle.troubles["call reject"] += 1
         words: dict[str, Any] = {"kind": "reject", "code": 5, "error_code": "IC0506", "certified": True}
         fault = InjectedFault(on="call", method="ws_message", canister=client.canister, count=1, **words)
         self.world.replica.faults.add(fault)
@@ -222,7 +222,7 @@ class CombinedFaults(WithNewClients):
         loud = [self._come(stuck, Ed25519Identity(chance.randbytes(32)), chance) for _ in range(10)]
         quiet = [self._come(other, Ed25519Identity(chance.randbytes(32)), chance) for _ in range(2)]
         world.run(6.0, lambda: all(client.opened for client in (*loud, *quiet)))
-        self.truth.troubles["call hang"] += 1
+        self.oracle.troubles["call hang"] += 1
         hang = world.replica.faults.add(InjectedFault(kind="hang", on="call", canister=stuck, method="ws_message"))
         for _ in range(10):
             for client in loud:
@@ -242,7 +242,7 @@ class CombinedFaults(WithNewClients):
         """Two canisters' polls are told to wait, which stops those of a third one that has just failed."""
         world = self.world
         failing, *others = chance.sample(CANISTERS, 3)
-        self.truth.troubles["query http"] += 1
+        self.oracle.troubles["query http"] += 1
         trap = world.replica.faults.add(InjectedFault(kind="trap", on="query", canister=failing))
         world.run(0.3 + world.plan.polling_interval + world.plan.query_latency)
         for canister in others:
