@@ -96,7 +96,7 @@ def judge_probe(url: str, probe: Probe) -> Remark:
         return Remark("gateway", Grade.GOOD, f"{url} is reached, and answers HTTP {probe.status}")
     status = f" {probe.status}" if probe.status else ""
     reason = f": {probe.reason}" if probe.reason else ""
-    return Remark("gateway", Grade.BAD, f"{url} answers {probe.outcome.value}{status}{reason}", advice[probe.outcome])
+    return Remark("gateway", Grade.BAD, f"{url}: {probe.outcome.value}{status}{reason}", advice[probe.outcome])
 
 
 def judge_page(url: str, origin: str | None, probe: Probe) -> list[Remark]:

@@ -21,17 +21,17 @@ _TLS_ALERT: Final = b"\x15\x03"
 
 
 class ProbeOutcome(Enum):
-    """What a port answered."""
+    """What a port answered, as a clause."""
 
-    UPGRADED = "a WebSocket"
-    REFUSED = "another HTTP status"
+    UPGRADED = "it opens WebSockets"
+    REFUSED = "it answers HTTP"
     UNRESOLVED = "the host's name is not known"
     UNREACHABLE = "nobody listens"
-    NOT_TLS = "no TLS where wss:// was asked"
-    TLS = "TLS where ws:// was asked"
-    BAD_CERTIFICATE = "a certificate that is not valid"
-    NOT_HTTP = "something else"
-    SILENT = "nothing in time"
+    NOT_TLS = "the port has no TLS"
+    TLS = "the port has TLS"
+    BAD_CERTIFICATE = "the certificate is not valid"
+    NOT_HTTP = "it does not answer by HTTP"
+    SILENT = "no answer in time"
 
 
 class Probe(NamedTuple):

@@ -301,8 +301,11 @@ class WebSocketCdk:
     def send(self, client: Principal, message: bytes) -> None:
         """Send an application message (Candid bytes) to a client.
 
+        :raises TypeError: the message is not bytes
         :raises WsError: the client is not connected
         """
+        if not isinstance(message, bytes):
+            raise TypeError(f"a message is bytes, such as app_message(text) returns, not {type(message).__name__}")
         self._send(self._key_of(client), message, False)
 
     def close(self, client: Principal) -> None:

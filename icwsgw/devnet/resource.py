@@ -74,8 +74,11 @@ class ReplicaResource(Resource):
         path = request.path.decode("ascii", "replace")
         method = request.method.decode("ascii", "replace")
         if "websocket" in (request.getHeader("upgrade") or "").lower():
-            _log.info("a WebSocket client came to the replica's port instead of the gateway's, which is another one")
-            _write(request, _no_gateway(self._replica.gateway_urls))
+            where = _where(self._replica.gateway_urls)
+            _log.info(
+                "a WebSocket client came to the replica's port: clients connect to the gateway{where}", where=where
+            )
+            _write(request, _text(400, f"this is the local replica: WebSocket clients connect to the gateway{where}"))
         elif path.startswith("/api/"):
             if method == "OPTIONS":
                 _write(request, (204, dict(_PREFLIGHT), b""))
@@ -190,10 +193,9 @@ def _text(status: int, text: str) -> Answer:
     return status, {"Content-Type": "text/plain; charset=utf-8"}, f"{text}\n".encode()
 
 
-def _no_gateway(gateway_urls: list[str]) -> Answer:
-    """The answer to a WebSocket client."""
-    where = f" at {' or '.join(gateway_urls)}" if gateway_urls else ""
-    return _text(400, f"this is the local replica: WebSocket clients connect to the gateway{where}")
+def _where(gateway_urls: list[str]) -> str:
+    """Where a WebSocket client should have gone."""
+    return f" at {' or '.join(gateway_urls)}" if gateway_urls else ""
 
 
 def _file(method: str, path: str) -> Answer:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Stack
-from tests.acceptance.processes import ROOT, Server, run_node
+from tests.acceptance.processes import ROOT, Server, http_get, run_node
 from tests.acceptance.test_demo_page import chromium
 from tests.acceptance.test_readme_code import code
 from tests.acceptance.test_sdk import abnormal, scenario
@@ -40,6 +40,9 @@ def test_two_commands(stacks: Callable[..., Stack], tmp_path: Path) -> None:
     assert (run[0], "--devnet-reload" in words) == ("./run", True)
     stack = stacks(*words)
     stack.server.wait_for_line(rf"canister {name} is {stack.chat}")
+    # the interface is in the module
+    interface = (ROOT / "examples" / "chat_canister" / "chat.did").read_bytes()
+    assert http_get(f"{stack.network}/{name}.did") == (200, interface)
 
     def change(event: dict[str, object]) -> None:
         if event["event"] == "talking":

@@ -41,6 +41,13 @@ def test_each_outcome_of_a_probe_has_words_and_advice(outcome: ProbeOutcome) -> 
         assert finding.advice
 
 
+def test_what_a_port_answers_is_a_sentence() -> None:
+    refused = doctor_judge.judge_probe("ws://a", Probe(ProbeOutcome.UNREACHABLE, "Connection refused"))
+    assert refused.says == "ws://a: nobody listens: Connection refused"
+    other = doctor_judge.judge_probe("ws://a", Probe(ProbeOutcome.REFUSED, "OK", 200))
+    assert other.says == "ws://a: it answers HTTP 200: OK"
+
+
 def test_tls_where_it_is_not_and_the_other_way_round() -> None:
     assert "Use ws://a," in doctor_judge.judge_probe("wss://a", Probe(ProbeOutcome.NOT_TLS)).advice
     assert doctor_judge.judge_probe("ws://a", Probe(ProbeOutcome.TLS)).advice == "Use wss://a."

@@ -469,6 +469,14 @@ def test_an_application_that_sends_to_nobody_and_does_not_look_traps(bench: Benc
         bench.message(ALICE, 1)
 
 
+def test_a_text_as_a_message_is_a_trap_that_says_how_to_make_bytes(bench: Bench) -> None:
+    bench.cdk.ws_open(ALICE, 0, HERE)
+    text: Any = "hello"
+    bench.app.then = lambda: bench.cdk.send(ALICE, text)
+    with pytest.raises(TypeError, match=r"^a message is bytes, such as app_message\(text\) returns, not str$"):
+        bench.message(ALICE, 1)
+
+
 def test_a_refusal_keeps_what_was_done_before_it(bench: Bench) -> None:
     bench.cdk.ws_open(ALICE, 0, HERE)
     with pytest.raises(WsError), bench.cdk.transaction():

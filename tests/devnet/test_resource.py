@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 
@@ -93,8 +94,11 @@ class ResourceTest(TestCase):
         for urls, where in (([], "the gateway\n"), (["ws://127.0.0.1:8080"], "the gateway at ws://127.0.0.1:8080\n")):
             self.replica.gateway_urls = urls
             headers = {"Connection": "Upgrade", "Upgrade": "WebSocket", "Sec-WebSocket-Version": "13"}
-            answer = yield self.client.request("GET", self.url + "/", headers=headers)
-            text = yield answer.text()
+            with capturedLogs() as logged:
+                answer = yield self.client.request("GET", self.url + "/", headers=headers)
+                text = yield answer.text()
+            noted = [formatEvent(each) for each in logged]
+            self.assertEqual(len([each for each in noted if each is not None and each.endswith(where.rstrip())]), 1)
             self.assertEqual((answer.code, text.startswith("this is the local replica: ")), (400, True))
             self.assertTrue(text.endswith(where), text)
 

@@ -13,6 +13,11 @@ struct AppMessage {
     text: String,
 }
 
+/// The interface in the module's metadata, for `icws` and other tools.
+#[cfg(target_arch = "wasm32")]
+#[link_section = "icp:public candid:service"]
+pub static INTERFACE: [u8; include_bytes!("../chat.did").len()] = *include_bytes!("../chat.did");
+
 thread_local! {
     static ROOM: RefCell<Vec<ClientPrincipal>> = const { RefCell::new(Vec::new()) };
 }
