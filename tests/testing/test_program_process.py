@@ -107,7 +107,7 @@ def test_a_port_that_another_program_takes_is_replaced(monkeypatch: pytest.Monke
 
 @pytest.mark.acceptance
 def test_a_failed_start_shows_the_last_lines(tmp_path: Path) -> None:
-    process = ProgramProcess(["icws-devnet", f"--devnet-canister=own={tmp_path / 'none.py'}"])
+    process = ProgramProcess(["icws-devnet", "--listen=0", f"--devnet-canister=own={tmp_path / 'none.py'}"])
     with pytest.raises(StartFailed, match=r"cannot read .*none\.py: No such file or directory"):
         process.wait_until_ready(f"http://127.0.0.1:{free_ports(1)[0]}/")
     assert not process.is_running

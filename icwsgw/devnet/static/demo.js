@@ -1,6 +1,6 @@
 // The page: a CanisterSocket of clients/js, and what it says of each frame.
 import { mistakeIn } from "./gateway_check.js";
-import { CLOSE_CODES, CanisterSocket, ECDSAKeyIdentity, Ed25519KeyIdentity, IDL } from "./icws-client.js";
+import { CanisterSocket, ECDSAKeyIdentity, Ed25519KeyIdentity, IDL } from "./icws-client.js";
 
 const ROWS = 200;
 
@@ -106,7 +106,7 @@ const draw = {
 
   disconnect({ code, pauseMs }) {
     const then = pauseMs === null ? "" : `; again in ${(pauseMs / 1000).toFixed(1)} s`;
-    note(`closed with ${code}: ${CLOSE_CODES[code]?.message ?? "unknown code"}${then}`);
+    note(`closed with ${code}${then}`);
   },
 
   close({ code }) {
