@@ -57,6 +57,14 @@ def test_a_change_is_checked_by_ci_run() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
+def test_the_whole_suite_is_run_ten_times_with_more_processes_than_cores() -> None:
+    job = jobs("scheduled.yml")["repeated"]
+    assert len(job["strategy"]["matrix"]["run"]) == 10
+    assert job["strategy"]["fail-fast"] is False
+    # without arguments ./check runs everything, and draws an order
+    assert "JOBS=$((2 * $(nproc))) ./check" in commands(job)
+
+
 def test_all_supported_pythons_are_run_with_the_lowest_and_the_newest_versions() -> None:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
