@@ -24,8 +24,14 @@ NORMAL = {"code": 1000, "wasClean": True}
 
 
 def scenario(name: str, stack: Stack, **options: object) -> dict[str, object]:
-    """Run one of sdk.mjs's scenarios and return its result."""
-    return run_node("sdk.mjs", {"scenario": name, **stack.places, **options})[-1]
+    """Run one of sdk.mjs's scenarios and return its result.
+
+    :raises NodeFailed: with the gateway's log
+    """
+    try:
+        return run_node("sdk.mjs", {"scenario": name, **stack.places, **options})[-1]
+    except NodeFailed as failed:
+        raise NodeFailed(f"{failed}\nthe gateway:\n{stack.server.output}") from None
 
 
 def without_reason(close: object) -> object:

@@ -75,7 +75,9 @@ def test_a_hangup_while_twistd_looks_for_plugins(tmp_path: Path, word: str, live
     plugins.mkdir(parents=True)
     (plugins / "other.py").write_text(OTHER_PLUGIN)
     environment = {"PYTHONPATH": f"{ROOT}{os.pathsep}{plugins.parents[1]}"}
-    words = [f"--gateway-address={loopback(free_port())}", "--prometheus-endpoint="] if lives else []
+    # `twistd web` would take port 8080, which another program may have
+    port = loopback(free_port())
+    words = [f"--gateway-address={port}", "--prometheus-endpoint="] if lives else [f"--listen={port}"]
     server = Server(["--reactor=select", word, *words], tmp_path, environment)
     try:
         if lives:
