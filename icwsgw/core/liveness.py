@@ -81,7 +81,7 @@ class LivenessEffect(IntEnum):
     CLOSE_INCOMPLETE = 5
     """Close the session with 1008."""
     REPORT_NO_PONG = 6
-    """Log that no pong came."""
+    """End the session, with this reason in the log."""
     ABORT = 7
     """Abort the connection."""
 

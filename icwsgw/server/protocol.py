@@ -463,7 +463,8 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
                 assert partial is not None
                 session.end(CloseCode.POLICY, f"a message is incomplete after {now - partial.since:.0f} s")
             elif effect is LivenessEffect.REPORT_NO_PONG:
-                _log.debug("no pong received", session=session.id, peer=self.peer)
+                self.session = None
+                session.left(_ABNORMAL, f"no answer to a ping within {deadlines.pong_timeout:g} s")
             elif effect is LivenessEffect.ABORT:
                 self.transport.abortConnection()
             else:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -264,7 +264,7 @@ def test_a_fault_of_ours_costs_that_client_alone() -> None:
 
 def test_pings_are_answered_and_silent_clients_are_pinged() -> None:
     world = World()
-    protocol, transport, _ = world.open()
+    protocol, transport, session = world.open()
     protocol.dataReceived(masked(9, b"are you there"))
     assert frames_of(transport) == [(10, b"are you there")]
     world.clock.pump([1.0] * 52)
@@ -272,8 +272,11 @@ def test_pings_are_answered_and_silent_clients_are_pinged() -> None:
     protocol.dataReceived(masked(10, b""))
     world.clock.pump([1.0] * 20)
     assert not transport.aborted
+    assert session.left_with is None
     world.clock.pump([1.0] * 45)
     assert transport.aborted
+    protocol.connectionLost(Failure(ConnectionAborted()))
+    assert (session.left_with, session.left_saying) == (1006, "no answer to a ping within 10 s")
 
 
 def test_a_client_that_only_answers_pings_gets_one_each_interval() -> None:
