@@ -266,7 +266,7 @@ def test_the_gateway_is_stuck_when_no_worker_answers_or_one_cannot_be_ended() ->
     assert world.pool.stuck() is None
 
 
-def test_workers_say_between_reports_how_they_are() -> None:
+def test_workers_report_their_health_between_reports() -> None:
     world = Pool(1).ready()
     asked = []
     for _ in range(2 * REPORT_EVERY):
@@ -274,7 +274,7 @@ def test_workers_say_between_reports_how_they_are() -> None:
         asked.append(world.processes[0].last["do"])
         world.processes[0].say(type="health", findings=[["network", "not reached"]])
         assert world.pool.ready == 0
-    assert asked == ["say", "say", "say", "report"] * 2
+    assert asked == [*["report_health"] * (REPORT_EVERY - 1), "report"] * 2
 
 
 def test_one_that_starts_is_given_time() -> None:
