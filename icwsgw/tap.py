@@ -214,7 +214,7 @@ def _log_observer(config: GatewayConfig, twistd: dict[str, Any]) -> object:
         raise ConfigError(f"cannot write the log {error.filename}: {error.strerror}") from None
 
 
-def _tell(log: Logger, sourced: Sourced, notes: list[str]) -> None:
+def _log_notes(log: Logger, sourced: Sourced, notes: list[str]) -> None:
     """Log what the operator should know of the configuration."""
     for warning in _warnings(sourced):
         log.warn(warning)
@@ -302,7 +302,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     observer = _log_observer(config, twistd)
     recent = RecentWarnings().listen()
     assert options.sourced is not None, "the command line has not been read"
-    _tell(log, options.sourced, notes)
+    _log_notes(log, options.sourced, notes)
     if config.exports_traces:
         load_tracing()
     environment = dict(os.environ)

@@ -428,5 +428,5 @@ def test_the_start_says_what_it_assumes_of_its_address(words: list[str], told: l
 
     sourced = parse(*words).sourced
     assert sourced is not None
-    tap._tell(cast(Any, Log()), sourced, [])
+    tap._log_notes(cast(Any, Log()), sourced, [])
     assert said == told

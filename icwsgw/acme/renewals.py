@@ -125,10 +125,10 @@ class Renewals(Service):
         name, at = found
         if at > self._now():
             return min(at - self._now(), LOOK_SECONDS)
-        await self._ask(name)
+        await self._obtain(name)
         return 0.0
 
-    async def _ask(self, name: str) -> None:
+    async def _obtain(self, name: str) -> None:
         _log.info("asking for a TLS certificate", name=name, directory=self._directory_url)
         try:
             issued = await self._the_issuance().obtain(name)

@@ -307,7 +307,7 @@ class Status:
         for (canister, _), poller in self._gateway.registry.pollers.items():
             pollers.setdefault(canister, []).append(poller)
             places[canister] = places.get(canister, 0) - len(poller.sessions)
-            fine[canister] = fine.get(canister, True) and not _in_trouble(poller, now)
+            fine[canister] = fine.get(canister, True) and not _is_failing(poller, now)
         shown = nsmallest(CANISTERS, pollers, key=lambda canister: (fine[canister], places[canister], canister))
         return [self._canister(canister, pollers[canister], now) for canister in shown], len(pollers)
 
@@ -330,7 +330,7 @@ class Status:
                 (round(now - backoff.last_good, 1) for backoff in pacings if backoff.rtt), default=None
             ),
             "failures": max(backoff.failures for backoff in pacings),
-            "trouble": any(_in_trouble(poller, now) for poller in pollers),
+            "trouble": any(_is_failing(poller, now) for poller in pollers),
             "last_error": bad.last_error[:MAX_ERROR] if bad is not None else None,
             "error_ago": round(now - bad.last_bad, 1) if bad is not None else None,
             "quota": quota_row(Principal(canister), self._gateway),
@@ -357,7 +357,7 @@ def resident_bytes() -> int | None:
         return None
 
 
-def _in_trouble(poller: Poller, now: float) -> bool:
+def _is_failing(poller: Poller, now: float) -> bool:
     backoff = poller.backoff
     return backoff.failures > 0 and now - backoff.last_good > TROUBLE
 

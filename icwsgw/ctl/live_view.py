@@ -202,7 +202,7 @@ class LiveView:
         size: Callable[[], tuple[int, int]] = screen_size,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = ask
+        self._fetch = ask
         self._sort = sort
         self._interval = interval
         self._key = key
@@ -210,7 +210,7 @@ class LiveView:
         self._size = size
         self._now = now
         self._document: Mapping[str, Any] | None = None
-        self._trouble = ""
+        self._error = ""
 
     def run(self) -> None:
         """Show views until q is pressed. A gateway that does not answer is asked again."""
@@ -229,17 +229,17 @@ class LiveView:
 
     def _refresh(self) -> None:
         try:
-            self._document = self._ask(self._sort)
-            self._trouble = ""
+            self._document = self._fetch(self._sort)
+            self._error = ""
         except Failed as error:
-            self._trouble = tables.clean(error)
+            self._error = tables.clean(error)
         self.draw()
 
     def draw(self) -> None:
         """Draw the last answer, to the size that the terminal has now."""
         width, height = self._size()
         lines = [] if self._document is None else view(self._document, self._sort, width, height)
-        last = (self._trouble or _HELP)[:width]
+        last = (self._error or _HELP)[:width]
         lines = [*lines[: height - 2], "", last]
         body = "".join(f"{line}{_REST_OF_LINE}\r\n" for line in lines[:-1]) + lines[-1] + _REST_OF_LINE
         self._out.write(f"{_HOME}{body}{_REST_OF_SCREEN}")

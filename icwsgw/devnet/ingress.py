@@ -137,10 +137,10 @@ class Ingress:
         # Answer after all calls have run, so that one signature covers the whole block.
         for call in calls:
             if call.done:
-                self._tell(call)
+                self._report(call)
 
     @staticmethod
-    def _tell(call: SubmittedCall) -> None:
+    def _report(call: SubmittedCall) -> None:
         for node in call.awaited_at:
             call.tell(node)
 
@@ -149,7 +149,7 @@ class Ingress:
         if subnet.running:
             subnet.finished(call)
         else:
-            self._tell(call)
+            self._report(call)
 
     def wait(self, call: SubmittedCall, timeout: float, node: Node) -> Deferred[bool]:
         """Wait until a node's certified state includes the call's result.

@@ -31,7 +31,7 @@ class Health:
         self._checks[name] = check
 
     def findings(self) -> list[Finding]:
-        return [Finding(name, _ask(check)) for name, check in self._checks.items()]
+        return [Finding(name, _reason(check)) for name, check in self._checks.items()]
 
     def add_concern(self, check: Check) -> None:
         """Add a check for a problem that an operator should know of but that does not affect readiness."""
@@ -39,7 +39,7 @@ class Health:
 
     def concerns(self) -> list[str]:
         """Return the problems that do not affect readiness, each as a sentence."""
-        return [concern for check in self._concerns if (concern := _ask(check)) is not None]
+        return [concern for check in self._concerns if (concern := _reason(check)) is not None]
 
     @property
     def ready(self) -> bool:
@@ -47,7 +47,7 @@ class Health:
         return all(finding.reason is None for finding in self.findings())
 
 
-def _ask(check: Check) -> str | None:
+def _reason(check: Check) -> str | None:
     try:
         return check()
     except Exception as error:

@@ -421,7 +421,7 @@ class ExportErrors(logging.Handler):
         before = sum(count for _, _, count in self._log_limiter.ended(now))
         if self._log_limiter.allows(record.name, record.levelname, now):
             text = record.getMessage().partition("\n")[0][:300]
-            self._call_from_thread(self._tell, text, before)
+            self._call_from_thread(self._log_export_error, text, before)
 
-    def _tell(self, text: str, before: int) -> None:
+    def _log_export_error(self, text: str, before: int) -> None:
         _log.warn("exporting traces failed", collector=self._collector, reason=text, left_out=before)

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 MOST_WAITING: Final = 1 << 20
 OVERHEAD: Final = 64
 #: Seconds for which the end of the process waits until all lines are written.
-LAST_WORDS: Final = 1.0
+END_SECONDS: Final = 1.0
 #: Seconds that the thread sleeps after it has written all lines. New lines do not wake it unless the buffer is over
 #: half full: a wake-up costs more than a line, since two threads then compete for the interpreter.
 REST: Final = 0.02
@@ -73,7 +73,7 @@ class Writer:
         self._hurried = threading.Condition(lock)
         self._lines: deque[Item] = deque()
         self._waiting = 0
-        self._untold = 0
+        self._unreported = 0
         #: lines that could not be written since the last one that could; only the thread uses it
         self._lost = 0
         self._thread: threading.Thread | None = None
@@ -82,12 +82,12 @@ class Writer:
         """Add a line to the buffer, or drop it if the buffer is full. Blocks only if no thread can be started."""
         cost = _cost(line)
         with self._changed:
-            if self._untold and 2 * self._waiting <= self._most:
-                self._tell()
+            if self._unreported and 2 * self._waiting <= self._most:
+                self._add_notice()
             # A single line always fits, regardless of its length.
-            if self._untold or (self._waiting and self._waiting + cost > self._most):
+            if self._unreported or (self._waiting and self._waiting + cost > self._most):
                 self.dropped += 1
-                self._untold += 1
+                self._unreported += 1
                 return
             self._add(line)
             rest = self._wake()
@@ -132,7 +132,7 @@ class Writer:
         """Wait for at most ``seconds`` until all lines are written; return whether they are."""
         deadline = time.monotonic() + seconds
         with self._changed:
-            while self._waiting or self._untold:
+            while self._waiting or self._unreported:
                 left = deadline - time.monotonic()
                 if left <= 0 or self._thread is None:
                     return False
@@ -144,8 +144,8 @@ class Writer:
         self._lines.append(item)
         self._waiting += _cost(item)
 
-    def _tell(self) -> None:
-        count, self._untold = self._untold, 0
+    def _add_notice(self) -> None:
+        count, self._unreported = self._unreported, 0
         self._add(self._notice(count))
 
     def _run(self) -> None:
@@ -154,12 +154,12 @@ class Writer:
         changed, hurried = self._changed, self._hurried
         while True:
             with changed:
-                if not self._lines and not self._untold:
+                if not self._lines and not self._unreported:
                     changed.notify_all()
                     hurried.wait(REST)
                 while not self._lines:
-                    if self._untold:
-                        self._tell()
+                    if self._unreported:
+                        self._add_notice()
                     else:
                         changed.notify_all()
                         changed.wait()
@@ -200,7 +200,7 @@ def _after_fork() -> None:
         writer._forked()
 
 
-def flush(seconds: float = LAST_WORDS) -> bool:
+def flush(seconds: float = END_SECONDS) -> bool:
     """Wait for at most ``seconds`` in total until all sinks have written their lines; return whether they have."""
     deadline = time.monotonic() + seconds
     written = [writer.flush(max(0.0, deadline - time.monotonic())) for writer in list(_writers)]

@@ -74,7 +74,7 @@ class Notifier:
         """Report that the start is complete, and start the watchdog timer."""
         self._send("READY=1", _status(status))
         if self.watchdog and self._call is None:
-            self._beat()
+            self._ping_watchdog()
 
     def main_process(self, process: int) -> None:
         """Report that another process is the service's main process from now on, and stop the watchdog timer."""
@@ -108,9 +108,9 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _beat(self) -> None:
+    def _ping_watchdog(self) -> None:
         self._send("WATCHDOG=1")
-        self._call = self._clock.callLater(self.watchdog / 2, self._beat)
+        self._call = self._clock.callLater(self.watchdog / 2, self._ping_watchdog)
 
     def _send(self, *assignments: str) -> None:
         message = "\n".join(filter(None, assignments)).encode()

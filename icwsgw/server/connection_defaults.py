@@ -19,14 +19,14 @@ _CONSTANT = (bool, int, float, str, bytes, type(None))
 _OWN = (deque, Utf8Validator)
 
 
-class _Unheard:
-    """Replaces the Deferreds by which Autobahn announces that a connection opens or closes: nobody listens to them."""
+class _IgnoredEvent:
+    """Replaces the Deferreds by which Autobahn announces that a connection opens or closes, which nothing uses."""
 
     def callback(self, result: Any) -> None:
         """Ignore the event."""
 
 
-UNHEARD = _Unheard()
+IGNORED_EVENT = _IgnoredEvent()
 
 
 class _WhenAsked:

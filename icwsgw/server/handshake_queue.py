@@ -133,7 +133,7 @@ class HandshakeTurn:
             self._turn = None
             self.factory.handshake_queue.leave(self._admission.crowd, self)
 
-    def _never_passes(self) -> float:
+    def _refuse_turn(self) -> float:
         """Refuse the connection because its turn has not come in time; the seconds until the next visit."""
         self._wait_no_more()
         self._admission.refusal = "accept_rate_per_ip"

@@ -125,7 +125,7 @@ class _NoLog:
 NO_LOG = _NoLog()
 
 
-class _Gone:
+class _ClosedTransport:
     """Replaces the transport of a connection that has ended: it does nothing and holds nothing."""
 
     def pauseProducing(self) -> None:  # noqa: N802
@@ -137,7 +137,7 @@ class _Gone:
         """Do nothing."""
 
 
-GONE = _Gone()
+CLOSED_TRANSPORT = _ClosedTransport()
 
 
 def release_buffers(connection: Any) -> None:
@@ -153,4 +153,4 @@ def release_buffers(connection: Any) -> None:
     # a refused request
     connection.http_request_data = connection.http_response_data = b""
     connection.http_headers = {}
-    connection.transport = GONE
+    connection.transport = CLOSED_TRANSPORT

@@ -29,7 +29,7 @@ from icwsgw.core.session_machine import State
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.immediate_send import send_now
 from icwsgw.server.admission import OPENED, PLACED, REFUSED, Admission, AdmittingFactory
-from icwsgw.server.connection_defaults import UNHEARD
+from icwsgw.server.connection_defaults import IGNORED_EVENT
 from icwsgw.server.connection_handover import ConnectionHandover
 from icwsgw.server.frames import read_binary_frame
 from icwsgw.server.handshake_queue import HandshakeTurn, QueueingFactory
@@ -113,7 +113,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
 
     # Twisted's side
 
-    is_open = is_closed = UNHEARD
+    is_open = is_closed = IGNORED_EVENT
 
     def __init__(self) -> None:
         """Skip Autobahn's own, which makes two Deferreds and a list of events that nobody uses."""
@@ -428,7 +428,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
             self.transport.abortConnection()
             return None
         if self._turn is not None:
-            return self._never_passes()
+            return self._refuse_turn()
         if self.state == self.STATE_CONNECTING:
             self._admission.refusal = "header_timeout"
             self.failHandshake("the request's header did not come in time", 408)

@@ -73,7 +73,7 @@ class CertificateDirectory:
         self._clock, self._now, self._observe = clock, now, observe_handshake
         self._ended = {"ok": 0, "failed": 0}
         #: What is wrong with files that are not in use, so that each is logged once.
-        self._troubles: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
         self._members = {name: self._member(files) for name, files in self._present().items()}
         if not self._members:
             self._refuse_none()
@@ -132,9 +132,9 @@ class CertificateDirectory:
         try:
             present = self._present()
         except ConfigError as error:
-            self._trouble("", str(error))
+            self._report_error("", str(error))
             return False
-        self._troubles.pop("", None)
+        self._errors.pop("", None)
         changed = self._drop({name for name in self._members if name not in present})
         for name, files in present.items():
             member = self._members.get(name)
@@ -150,9 +150,9 @@ class CertificateDirectory:
         try:
             member = self._member(files)
         except ConfigError as error:
-            self._trouble(name, str(error))
+            self._report_error(name, str(error))
             return False
-        self._troubles.pop(name, None)
+        self._errors.pop(name, None)
         self._drop({name} & set(self._members), even_all=True)
         self._members[name] = member
         self._ended["ok"] += 1
@@ -169,9 +169,9 @@ class CertificateDirectory:
             _log.info("TLS certificate dropped", certificate=member.files.certificate)
         return True
 
-    def _trouble(self, name: str, text: str) -> None:
-        if self._troubles.get(name) != text:
-            self._troubles[name] = text
+    def _report_error(self, name: str, text: str) -> None:
+        if self._errors.get(name) != text:
+            self._errors[name] = text
             self._ended["failed"] += 1
             _log.error("invalid TLS certificate ignored", reason=text)
 

@@ -38,7 +38,7 @@ class BlockingClient(Generic[T]):
         self._thread.start()
 
         async def make() -> AsyncioClient[T]:
-            return AsyncioClient(urls, canister, on_event=self._told, **options)
+            return AsyncioClient(urls, canister, on_event=self._event_received, **options)
 
         try:
             self._client = self._wait(make())
@@ -49,7 +49,7 @@ class BlockingClient(Generic[T]):
     def _wait(self, work: Coroutine[Any, Any, E]) -> E:
         return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, self._timeout), self._loop).result()
 
-    def _told(self, event: ForApplication) -> None:
+    def _event_received(self, event: ForApplication) -> None:
         with self._news:
             self.events.append(event)
             self._news.notify_all()

@@ -45,11 +45,11 @@ class DevnetProcess:
 
         self._process, (port,) = started(1, command)
         self.url = f"http://127.0.0.1:{port}"
-        info = self._ask("info")
+        info = self._request("info")
         self.canisters: dict[str, str] = info["canisters"]
         self.root_key = bytes.fromhex(info["root_key"])
 
-    def _ask(self, what: str, value: object = None) -> Any:
+    def _request(self, what: str, value: object = None) -> Any:
         return ask(f"{self.url}/_/{what}", value)
 
     @property
@@ -73,11 +73,11 @@ class DevnetProcess:
 
     def add_fault(self, kind: str, **fields: object) -> None:
         """Inject a fault until :meth:`clear_faults`, see :meth:`fault`."""
-        self._ask("faults", {"kind": kind, **fields})
+        self._request("faults", {"kind": kind, **fields})
 
     def clear_faults(self) -> None:
         """End all faults; requests that hang get their connections ended."""
-        self._ask("faults", {"clear": True})
+        self._request("faults", {"clear": True})
 
     def advance(self, seconds: float) -> float:
         """Move the canisters' clock forward: acknowledgements and timers that become due run, each at its time.
@@ -86,41 +86,41 @@ class DevnetProcess:
 
         :returns: how many seconds the canisters are ahead now
         """
-        offset: float = self._ask("clock", {"advance": seconds})["offset"]
+        offset: float = self._request("clock", {"advance": seconds})["offset"]
         return offset
 
     def configure(self, **times: object) -> None:
         """Change how fast the network answers, see :data:`DEFAULT_TIMES` for the names."""
-        self._ask("config", times)
+        self._request("config", times)
 
     def reset(self, canister: str) -> None:
         """Upgrade a canister with the code that it has: its sessions end, and clients get 4105."""
-        self._ask("reset", {"canister": canister})
+        self._request("reset", {"canister": canister})
 
     def stop_canister(self, canister: str) -> None:
         """Stop a canister: it rejects calls and queries."""
-        self._ask("stop", {"canister": canister})
+        self._request("stop", {"canister": canister})
 
     def start_canister(self, canister: str) -> None:
         """Start a canister that was stopped."""
-        self._ask("start", {"canister": canister})
+        self._request("start", {"canister": canister})
 
     def logs(self, canister: str) -> list[str]:
         """Return what a canister has printed, and its traps.
 
         :param canister: its name
         """
-        return [record["text"] for record in self._ask("logs")[canister]]
+        return [record["text"] for record in self._request("logs")[canister]]
 
     def stats(self) -> dict[str, Any]:
         """Return how many requests there were, the active faults, and the clients of each canister."""
-        found: dict[str, Any] = self._ask("stats")
+        found: dict[str, Any] = self._request("stats")
         return found
 
     def restore(self) -> None:
         """End what tests have changed, except canisters' state and clock: faults, times, stopped canisters."""
         self.clear_faults()
-        self._ask("push", {"stop": True})
+        self._request("push", {"stop": True})
         self.configure(**DEFAULT_TIMES)
         self.start_canister("*")
 

@@ -10,7 +10,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.testing import StringTransport
 
-from icwsgw.server.connection_defaults import UNHEARD, Fresh
+from icwsgw.server.connection_defaults import IGNORED_EVENT, Fresh
 from tests.server.test_protocol import World
 
 
@@ -55,7 +55,7 @@ def test_a_fresh_connection_holds_little() -> None:
     before = set(vars(connection))
     assert "state" not in before
     assert "utf8validator" not in before
-    assert connection.is_closed is UNHEARD
+    assert connection.is_closed is IGNORED_EVENT
 
 
 def test_an_autobahn_that_makes_more_makes_it_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from icwsgw.server.outbox import CROWDED_BYTES
-from icwsgw.server.partial_messages import GONE, NO_LOG, PartialMessages
+from icwsgw.server.partial_messages import CLOSED_TRANSPORT, NO_LOG, PartialMessages
 from tests.server.test_protocol import World, lose
 from tests.support.ws_wire import masked
 
@@ -19,7 +19,7 @@ def test_an_ended_connection_holds_no_byte_of_an_unfinished_message(half: bytes)
     assert sum(map(len, protocol.frame_data or protocol.message_data)) >= len(half) - 20  # type: ignore[arg-type]
     lose(protocol)
     assert {protocol.message_data, protocol.frame_data, protocol.control_frame_data, protocol.data} == {None, b""}
-    assert protocol.transport is GONE
+    assert protocol.transport is CLOSED_TRANSPORT
     # what others may still ask of it
     protocol.deliver([b"x"])
     protocol.pause()

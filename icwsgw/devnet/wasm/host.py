@@ -96,7 +96,7 @@ class WasmHost:
         self._changed = changed
         self._timer: Timer | None = None
         self._timer_ns = 0
-        self._poll_timer: Timer | None = None
+        self._heartbeat_timer: Timer | None = None
         self._executions = 0
         self._file = b""
         self._candid: str | None = None
@@ -167,15 +167,15 @@ class WasmHost:
     def _after_code(self) -> None:
         self._executions = -1
         self._runner.run()
-        self._beat_later()
+        self._schedule_heartbeat()
 
     def close(self) -> None:
         """Stop the timers and free the memory."""
         self._runner.remove(self)
-        for timer in (self._timer, self._poll_timer):
+        for timer in (self._timer, self._heartbeat_timer):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._timer = self._poll_timer = None
+        self._timer = self._heartbeat_timer = None
         self.canister.close()
 
     @property
@@ -352,15 +352,15 @@ class WasmHost:
         canister.global_timer_ns = self._timer_ns = 0
         self._task("canister_global_timer")
 
-    def _beat_later(self) -> None:
+    def _schedule_heartbeat(self) -> None:
         module = self.canister.module
-        if self._poll_timer is None and module is not None and "canister_heartbeat" in module.functions:
-            self._poll_timer = self._clock.callLater(HEARTBEAT_S, self._beat)
+        if self._heartbeat_timer is None and module is not None and "canister_heartbeat" in module.functions:
+            self._heartbeat_timer = self._clock.callLater(HEARTBEAT_S, self._run_heartbeat)
 
-    def _beat(self) -> None:
-        self._poll_timer = None
+    def _run_heartbeat(self) -> None:
+        self._heartbeat_timer = None
         self._task("canister_heartbeat")
-        self._beat_later()
+        self._schedule_heartbeat()
 
     def _task(self, function: str) -> None:
         module = self.canister.module
