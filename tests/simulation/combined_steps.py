@@ -1,7 +1,7 @@
-"""Situations that need several things at once, which steps that know nothing of one another hardly ever bring about.
+"""Steps that combine several events, which independent steps hardly ever bring about.
 
-Each is plain on its own: many clients come at once, a canister is reset while its queue is read, a pause is asked for
-by the whole host. What has to hold meanwhile is checked where it is checked for everything else.
+Each event is plain on its own: many clients connect at once, a canister is reset while its queue is read, the whole
+host asks to wait. The invariants are the general ones; these steps only create the situations.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tests.simulation.world import CANISTERS
 
 #: Seconds by which some answers come later than others while a canister is reset.
 HELD = 4.0
-#: Clients of one principal, or of many, apart from those of other steps.
+#: The range of numbers of this step's clients, of one principal or of many.
 APART = 700_000
 
 
 class WithNewClients(Subject):
-    """Clients come for what is done."""
+    """A subject whose steps connect new clients."""
 
-    #: numbers of its clients begin here
+    #: the first number of its clients
     first = APART
 
     def __init__(self, scenario: Any) -> None:
@@ -46,7 +46,7 @@ class WithNewClients(Subject):
 
 
 class CombinedSteps(WithNewClients):
-    """Ordinary ones: no fault is needed for them."""
+    """Combined steps without a fault."""
 
     name = "ordeal"
 
@@ -68,7 +68,7 @@ class CombinedSteps(WithNewClients):
         return f"clients {[client.number for client in pair]} of one principal come at once"
 
     def flood_down(self, chance: Chance) -> str:
-        """All canisters have much to say at once."""
+        """All canisters send much at once."""
         world = self.world
         told: set[Principal] = set()
         for client in world.clients:
@@ -82,7 +82,7 @@ class CombinedSteps(WithNewClients):
         return f"{len(told)} canisters send 120 messages each"
 
     def line(self, chance: Chance) -> str:
-        """More come at once than may wait for their turn, from several addresses, to canisters that have spoken."""
+        """More ws_open than may be queued arrive at once from several addresses, for canisters that have answered."""
         canisters = CANISTERS[: self.world.plan.canisters]
         for canister in canisters:
             self._come(canister, Ed25519Identity(chance.randbytes(32)), chance)
@@ -98,14 +98,14 @@ class CombinedSteps(WithNewClients):
 
 
 class CombinedFaults(WithNewClients):
-    """Those that are faults as well."""
+    """Combined steps with a fault."""
 
     name = "hard"
     first = APART + 50_000
 
     @classmethod
     def rare(cls, plan: Plan) -> dict[str, float]:
-        # what ten clients may have waiting
+        # the most messages that ten clients may have waiting
         full = plan.max_waiting_bytes < 12_000 * min(plan.relay_queue, 20)
         return {
             "reset_amid": 1.0 * (plan.poll_window > 1),
@@ -126,7 +126,7 @@ class CombinedFaults(WithNewClients):
         self.world.slow = None
 
     def reset_amid(self, chance: Chance) -> str | None:
-        """A canister is reset while its queue is read by several polls, of which the first one comes last."""
+        """A canister is reset while several polls read its queue; the first of them is answered last."""
         world = self.world
         client = self.pick(chance)
         if client is None or client.canister in world.unserved:
@@ -152,7 +152,7 @@ class CombinedFaults(WithNewClients):
         return f"{canister.text[:5]} {'is reset' if kept else 'is slow'} while client {client.number} is told much"
 
     def reset_seen_late(self, chance: Chance) -> str | None:
-        """A canister is reset, and nodes that lag behind go on with its former queue while new clients come."""
+        """A canister is reset; lagging nodes still answer from the old queue while new clients connect."""
         world = self.world
         client = self.pick(chance)
         if client is None or client.canister in world.unserved or not world.replica.host(client.canister).running:
@@ -195,7 +195,7 @@ class CombinedFaults(WithNewClients):
         self.world.replica.reset(canister)
 
     def _fill(self, canister: Principal, client: SimClient, chance: Chance) -> None:
-        """A canister sends something to a client, if it knows it."""
+        """A canister sends something to a client, if it knows the client."""
         host = self.world.replica.host(canister)
         for number in range(chance.choice((0, 1, 3, 30)) if host.running else 0):
             self.oracle.push(canister, host.ws, client.identity.principal, b"q%d" % number)
@@ -216,7 +216,7 @@ class CombinedFaults(WithNewClients):
         return f"a message of client {client.number} had no reply"
 
     def crowd_out(self, chance: Chance) -> str:
-        """Messages to one canister, whose calls hang, take all room there is; those to another one leave at once."""
+        """Messages to one canister, whose calls hang, fill the queue; messages to another one must be sent at once."""
         world, plan = self.world, self.world.plan
         stuck, other = chance.sample(CANISTERS[: plan.canisters], 2)
         loud = [self._come(stuck, Ed25519Identity(chance.randbytes(32)), chance) for _ in range(10)]
@@ -239,7 +239,7 @@ class CombinedFaults(WithNewClients):
         return f"calls of {stuck.text[:5]} hang, and all room is taken by {[client.number for client in loud]}"
 
     def host_pause(self, chance: Chance) -> str:
-        """Two canisters' polls are told to wait, which stops those of a third one that has just failed."""
+        """Two canisters' polls are asked to wait, which pauses those of a third one that has just failed."""
         world = self.world
         failing, *others = chance.sample(CANISTERS, 3)
         self.oracle.troubles["query http"] += 1

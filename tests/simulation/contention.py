@@ -1,8 +1,7 @@
-"""Calls that wait: for slots, for tokens, for their answers, and for the ones before them.
+"""Calls that wait: for slots, for tokens, for their answers, and for earlier calls.
 
-Steps that know nothing of one another seldom make more calls than there are slots, and hardly ever while another
-canister's calls wait, or until one of them expires. Who has to be served when is checked where it is checked for
-everything else.
+Independent steps seldom make more calls than there are slots, and hardly ever while another canister's calls wait, or
+until one of them expires. The module ``waiting`` checks the order in which they are served.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ LATE_CLIENTS = 1_000_000
 
 
 def drain(scenario: Scenario) -> None:
-    """Drain all processes, and check that it has an end in time and that all clients are told."""
+    """Drain all processes; check that the drain ends in time and that each client gets its close frame."""
     world, oracle, ending = scenario.world, scenario.world.oracle, scenario.script.plan.ending
     random = Random(f"{world.seed} drain")
     hurried = ending.endswith("hurry")

@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from tests.simulation.oracle import SimSession
     from tests.simulation.world import SimWorld
 
-#: Seconds by which a visit of the wheel may be late: its slots are a second wide.
+#: Seconds by which a visit of the timer wheel may be late: its slots are a second wide.
 WHEEL = 2.1
-#: What sums of floats may be off by.
+#: Tolerance for sums of floats.
 EPSILON = 0.002
-#: Nobody asks to wait longer: an envelope with less life than that may be given up before its end.
+#: The longest Retry-After; an envelope that expires sooner than that may be given up early.
 LONGEST_ASKED = 65.0
-#: Seconds within which a reset is found where the canister answers.
+#: Seconds within which a reset is found if the canister answers.
 RESET_FOUND = 5.0
-#: Seconds after the grace of a canister within which its clients hear of it: the longest pause between two polls, and
-#: one that hangs.
+#: Seconds after a canister's grace period within which its clients are closed: the longest pause between two polls,
+#: and a poll that hangs.
 SILENCE_FOUND = 12.0
-#: Seconds within which it is found that this machine's clock was set.
+#: Seconds within which a change of this machine's clock is found.
 CLOCK_FOUND = 30.0
-#: Frames that no honest client sends in one read.
+#: More frames in one read than a well-behaved client sends.
 FLOOD_FRAMES = 256
 
-#: What a client that sends one of these is closed with, at once.
+#: The close code that follows each of these faults of a client at once.
 AT_ONCE: dict[str, int] = {
     "text": CloseCode.NOT_BINARY,
     "garbage": CloseCode.UNDECODABLE,
@@ -47,12 +47,12 @@ AT_ONCE: dict[str, int] = {
     "forged": CloseCode.OPEN_REFUSED,
 }
 
-#: Close codes by which a client says itself that it leaves.
+#: Close codes by which a client itself ends the session.
 OWN_CODES = frozenset((1000, 1001, 1005, 4000, 4001))
 
 
 def unexplained(world: SimWorld, session: SimSession, code: int) -> str:
-    """Why a session must not have been closed with a code; empty where it may."""
+    """Why a session should not have been closed with a code; empty if it may."""
     if code == CloseCode.INTERNAL:
         return "that is never right"
     if code in session.owner.provoked or code in session.owner.doomed:
@@ -106,7 +106,7 @@ def _replaced(world: SimWorld, session: SimSession) -> str:
         return ""
     if oracle.reset_at.get(session.owner.canister, float("-inf")) > session.started - RESET_FOUND:
         return ""
-    # of one that left before anybody heard of its opening, nobody knows when that was: others may receive nothing since
+    # the time of an opening is unknown if its client left early; other clients may receive nothing since then
     unheard = [
         other
         for other in oracle.sessions
@@ -133,11 +133,11 @@ def _too_slow(world: SimWorld, session: SimSession) -> str:
 
 def _reset(world: SimWorld, session: SimSession) -> str:
     oracle, canister = world.oracle, session.owner.canister
-    # what hides messages for as long as that may hide those by which a canister's life is known
+    # a fault that hides messages can also hide those by which a reset is recognised
     if oracle.troubles["lagging"] or oracle.troubles["hole"]:
         return ""
     if oracle.troubles["query gap"] and not session.messages_down:
-        # its first message may have been missing in the first answer that its poller has got
+        # its first message may have been missing in the first answer to its poller
         return ""
     gateway = session.context.identities[session.identity_index].principal
     if session.client_key in oracle.gone and oracle.removed_queues[canister, gateway]:
@@ -146,14 +146,14 @@ def _reset(world: SimWorld, session: SimSession) -> str:
     at = oracle.reset_at.get(canister)
     if at is None:
         return "there was no reset"
-    # it is not found as long as nodes that lag behind hide it
+    # a reset is not found while lagging nodes hide it
     seen_at = world.clock.seconds() if canister in world.replica.behind else oracle.caught_up.get(canister, at)
     late = session.started - max(at, seen_at)
     poller: Any = session.poller
     if poller is not None:
         # it cannot be found while the network asks not to poll, and such a pause is up to a quarter longer
         late -= max(0.0, 1.25 * (poller.asked_until - at) + 1.0)
-    # who comes before it is found may have missed its first messages
+    # a client that connects before it is found may have missed its first messages
     return "" if late <= RESET_FOUND else f"the reset was {late:.2f} s before it connected"
 
 
@@ -173,7 +173,7 @@ def _not_opened(world: SimWorld, session: SimSession) -> str:
     if session.client_key is None:
         if lasted < config.first_message_timeout - EPSILON:
             return f"it had {config.first_message_timeout} s for its ws_open, not {lasted:.2f}"
-        # what was signed in the same moment was still on its way
+        # messages signed in the same moment were still in flight
         on_its_way = world.clock.seconds() - owner.signed_at < 0.5
         return "" if owner.provoked or owner.was_slow or on_its_way else "it had sent ws_open"
     lasted = world.clock.seconds() - session.registered
@@ -216,13 +216,13 @@ def _message_refused(world: SimWorld, session: SimSession) -> str:
 def _expired(world: SimWorld, session: SimSession) -> str:
     since = world.clock.seconds() - session.owner.process.clock_set_at
     if world.plan.clocks and (session.owner.process.wall_offset or since < CLOCK_FOUND):
-        # this machine's clock is wrong: whether that may be told from what it hears is the subject of clocks
+        # this machine's clock is wrong; `clocks` checks whether the gateway can know
         return ""
     if world.oracle.troubles["persuaded"]:
         # a node with a wrong clock has answered several times in a row
         return ""
     if world.dates_were_wrong and world.replica.wrong_nodes:
-        # a proxy and a node that agree on a wrong time are believed for a while
+        # a proxy and a node that agree on a wrong time are trusted for a while
         return ""
     left = session.owner.earliest_expiry - world.clock.seconds()
     return "" if left < LONGEST_ASKED else f"its first envelope to expire had {left:.0f} s left"
@@ -239,7 +239,7 @@ def _silent(world: SimWorld, session: SimSession) -> str:
         return "only the network had failed"
     else:
         grace, silence = config.canister_grace, agent.silence(*place, asked=True)
-    # a pause that was asked for is a little longer than the longest one that is not counted
+    # a requested pause is a little longer than the longest one that is not counted
     return "" if silence >= grace - 0.5 else f"it had been silent for {silence:.2f} s of {grace:.0f}"
 
 
@@ -269,7 +269,7 @@ def _too_many(world: SimWorld, session: SimSession) -> str:
 
 
 def _many_open(world: SimWorld, session: SimSession) -> bool:
-    """Whether so many wait for their ws_open to leave that no more of one's address may join them."""
+    """Whether the queue of ws_open is full for its address."""
     if not world.plan.opens_per_second:
         return False
     process = session.owner.process
@@ -299,7 +299,7 @@ def _flood(world: SimWorld, session: SimSession) -> str:
 
 
 def doors(world: SimWorld) -> set[Any]:
-    """The connections that had to make room for others."""
+    """The connections that were evicted."""
     return {link for process in world.processes for link in process.door.crowded_out}
 
 
@@ -324,7 +324,7 @@ RULES: dict[int, Callable[[Any, Any], str]] = {
 
 
 def bad_reason(session: SimSession, code: int, reason: str) -> str:
-    """What is wrong with the words of a close frame; empty where nothing is."""
+    """What is wrong with the reason in a close frame; empty if nothing is."""
     if not reason.endswith(f" [{session.id}]"):
         return f"the reason of {code} does not end in the session's id: {reason!r}"
     if len(reason.encode()) > MAX_REASON_BYTES:
@@ -339,7 +339,7 @@ def overdue(world: SimWorld) -> Iterator[str]:
         if session.state is State.CLOSED:
             continue
         config = session.owner.process.config
-        # a client that is asked for a pong is looked at when that is due
+        # a client that is due to be pinged is examined when that is due
         late = now - session.started - config.first_message_timeout - config.pong_timeout - WHEEL
         if session.state is State.INIT and late > 0 and not session.owner.process.gateway.draining:
             yield f"session {session.id} has had {late:.1f} s too long for its ws_open"

@@ -1,4 +1,4 @@
-"""Records the events at canisters and sessions, and checks the invariants.
+"""The oracle: records the events at canisters and sessions, and checks the invariants.
 
 These invariants are checked at each event if possible, otherwise when the world is quiet:
 
@@ -47,18 +47,18 @@ if TYPE_CHECKING:
 
 Key = tuple[bytes, int]
 
-#: A fault by which a call is accepted and then not done: nobody but the client could find out.
+#: A fault by which a call is accepted and then not executed; only the client could notice.
 UNDONE = frozenset({"trap", "garbage_candid", "cdk_err"})
 
-#: Why a canister may not take all messages of a client that left between two in the wrong order.
+#: Why a canister may lack messages of a client that left between two messages in the wrong order.
 SWAPPED = "left between two messages in the wrong order"
 
 
 class Violation(AssertionError):
-    """A promise was broken.
+    """An invariant was violated.
 
-    :ivar words: which
-    :ivar scenario: in which
+    :ivar words: which one
+    :ivar scenario: the scenario
     """
 
     def __init__(self, words: str) -> None:
@@ -68,7 +68,7 @@ class Violation(AssertionError):
 
 
 class SimSession(ClientSession):
-    """A session that tells the truth what it took and how it ended."""
+    """A session that reports to the oracle which messages it accepted and how it ended."""
 
     __slots__ = (
         "__weakref__",
@@ -99,12 +99,12 @@ class SimSession(ClientSession):
         self.ended_with: int | None = None
         self.registered = 0.0
         self.waited = (0, 0.0)
-        #: messages that wait to be relayed at the end, whether the client was ever not read, and whether it was open
+        #: messages that waited to be relayed at the end, whether reading was ever paused, and whether it was open
         self.waited_up, self.was_held, self.was_open = 0, False, False
-        #: seconds that were left at its end, when all that it had sent was executed, until any of it expired
+        #: seconds left at its end, when all its messages had been executed, until the first of them would have expired
         self.spare = 0.0
         self.was_flood, self.end_text = False, ""
-        #: when the acknowledgement came for which it owes a keep-alive, since it has been watched for that
+        #: when the acknowledgement arrived that the client still has to answer with a keep-alive
         self.owes_since: float | None = None
         if self.oracle.taking:
             before = self.oracle.handed.get(self.id)
@@ -117,7 +117,7 @@ class SimSession(ClientSession):
         self.oracle.sessions.append(self)
 
     def continue_from(self, before: SimSession) -> None:
-        """It is the session of another process, which has handed it over."""
+        """Continue the session of another process, which has handed it over."""
         for name in SimSession.__slots__[1:]:
             if hasattr(before, name):
                 setattr(self, name, getattr(before, name))
@@ -154,8 +154,7 @@ class SimSession(ClientSession):
                 self.accepted.sort(key=_count)
 
     def _waits(self, payload: bytes) -> float | None:
-        """Seconds that a keep-alive which arrives now takes, after all that is before it; None: it is none, or the
-        client owes none."""
+        """The expected seconds until a keep-alive that arrives now is executed; None: no keep-alive, or none is due."""
         relay, watch = self.relay, None if self.stream is None else self.stream.watch
         if relay is None or watch is None or watch.due is None or watch.expected is not None:
             return None
@@ -184,12 +183,12 @@ class SimSession(ClientSession):
         super().relay_full()
 
     def relay_outcome_unknown(self, envelope: ClientEnvelope, error: IcwsError) -> None:
-        # an answer that was lost says nothing
+        # a lost answer proves nothing
         outcomes = [each for each in self.owner.process.agent.outcomes(envelope.body) if each != "failed"]
         if isinstance(error, (Rejected, HttpError)) and not all(
             each in ("refused", "transient", "unsure") for each in outcomes[-3:]
         ):
-            # what was lost, or is under way, is asked for again
+            # the gateway asks again for what was lost or is in flight
             self.oracle.fail(f"a {envelope.method_name} was given up after {outcomes}")
         super().relay_outcome_unknown(envelope, error)
 
@@ -216,11 +215,11 @@ class SimSession(ClientSession):
 
 
 class SimPoller(Poller):
-    """A poller that tells when it does not wait as long as it was asked to."""
+    """A poller that reports if it does not wait as long as the network asked."""
 
     oracle: ClassVar[Oracle]
     asked_until = started_at = 0.0
-    #: refusals one after the other, each of a poll that left after the pause before
+    #: consecutive refusals, each of a poll that was sent after the previous pause
     refusals = 0
 
     def start(self) -> None:
@@ -228,20 +227,20 @@ class SimPoller(Poller):
         super().start()
 
     def continue_from(self, before: Any) -> None:
-        """It is the poller of another process, which has handed it over."""
+        """Continue the poller of another process, which has handed it over."""
         self.asked_until = max(self.asked_until, before.asked_until)
         self.refusals = max(self.refusals, before.refusals)
 
     def _bad(self, error: BaseException | None, poll: InFlightPoll) -> None:
         if isinstance(error, HttpError) and (error.retry_after or error.status in (429, 503)):
             now, world = self._clock.seconds(), self.oracle.world
-            # what was in flight when this poller, or all of them, were told to pause counts once
+            # polls in flight when the poller, or all pollers, were asked to pause count once
             if poll.sent >= self.asked_until and now >= self.backoff.host_until:
                 self.refusals += 1
             if (error.retry_after or 0.0) > world.longest_asked + 2.5 and not world.plan.clocks:
                 asked = f"the network asked to wait {world.longest_asked} s at most"
                 self.oracle.fail(f"{asked}, {error.retry_after:.0f} s are understood")
-            # where no time is named it is the poller's to choose, and grows
+            # without a given time the poller chooses the pause, which grows
             pause = min(self._context.config.polling_interval * 2.0 ** (self.refusals - 1), 2.5)
             if error.retry_after:
                 pause = max(pause, min(error.retry_after, 60.0))
@@ -266,7 +265,7 @@ class SimPoller(Poller):
 
 
 class SimPollSender(PollSender):
-    """Tells when a poll is sent before that is allowed."""
+    """Reports a poll that is sent too early."""
 
     def send(self, nonce: int, now: float, anchor: LastMessage | None = None) -> None:
         poller: Any = self._owner
@@ -277,7 +276,7 @@ class SimPollSender(PollSender):
 
 
 class SimCanister(Canister):
-    """Does what the first letter of a message says: echo, broadcast, nothing, kick."""
+    """A canister that does what the first letter of a message says: echo, broadcast, nothing, kick."""
 
     oracle: Oracle
     canister: Principal
@@ -299,10 +298,10 @@ class SimCanister(Canister):
 
 
 class SimReplica(Replica):
-    """A replica that tells the truth what it executed.
+    """A replica that reports to the oracle what it executed.
 
-    :ivar wrong_nodes: nodes whose clocks are wrong, where queries are answered, and by how many seconds
-    :ivar forgets: so many calls that come again have lost their replies
+    :ivar wrong_nodes: for each node with a wrong clock that answers queries, its offset in seconds
+    :ivar forgets: the number of resubmitted calls whose replies it has forgotten
     :ivar behind: by canister, numbers of nodes that answer queries from the state before its last reset
     """
 
@@ -332,11 +331,11 @@ class SimReplica(Replica):
             self._watch(host)
 
     def keep(self, canister: Principal, oldest: int, newest: int) -> int:
-        """Keep a canister's state, which nodes that lag behind its next reset still have.
+        """Save a canister's state, from which nodes that lag behind its next reset still answer.
 
-        :param oldest: so many messages of each queue are deleted already, but the last one is there
-        :param newest: so many are not there yet
-        :return: how many messages its shortest queue has
+        :param oldest: the number of messages deleted at the start of each queue; the last message is always kept
+        :param newest: the number of messages missing at the end
+        :return: the number of messages in its shortest queue
         """
         state = self.state_of(canister)
         block = self.ingress.certified(state, state.subnet.nodes[0]) or state.block(self.now_ns())
@@ -369,7 +368,7 @@ class SimReplica(Replica):
         endpoints._query_answer = answer
 
     def _tell_refusals(self) -> None:
-        """Tell of messages that a fault keeps from the canister for good."""
+        """Report messages that a fault keeps from the canister for good."""
         endpoints: Any = self._endpoints
         admitted, verified, with_fault = endpoints._admitted, endpoints._verified, endpoints._with_fault
         last: list[Any] = [None]
@@ -416,11 +415,11 @@ class SimReplica(Replica):
             try:
                 call = admitted(target, request, fault)
             except Rejected as error:
-                # 2 is SYS_TRANSIENT: tried again, until it may be refused for good
+                # 2 is SYS_TRANSIENT: it is tried again, until the refusal is final
                 spoil(request, str(error))
                 raise
             if forgotten and fault is None:
-                # a canister that is stopped refuses it before anything is told of the call
+                # a stopped canister refuses the call before it is recorded
                 self._told_done.add(request.request_id)
             if fault is not None and fault.kind in (*UNDONE, "reject", "stopped"):
                 spoil(request, fault.kind)
@@ -429,7 +428,7 @@ class SimReplica(Replica):
         endpoints._admitted, endpoints._verified, endpoints._with_fault = admit, verify, meet
 
     def _watch(self, host: Host) -> None:
-        """Tell what a canister executes."""
+        """Report what a canister executes."""
         update = host.update
 
         def told(method: str, caller: Principal, arg: bytes) -> bytes:
@@ -443,31 +442,31 @@ class SimReplica(Replica):
 class Oracle:
     """The record of one world.
 
-    :ivar taking: a process takes over: what it makes before the point of no return is no session of anybody yet
-    :ivar handed: by id, the sessions that it goes on with
+    :ivar taking: a process takes over; sessions that it makes before the point of no return do not count yet
+    :ivar handed: by id, the sessions that it continues
     :ivar contents: payload -> content, of the messages that clients send
     :ivar spoil_if_cut: clients that have sent messages in the wrong order
     :ivar wrong: payload -> what is wrong with it
-    :ivar lives: how many times each canister has begun anew
+    :ivar lives: the number of resets of each canister
     :ivar caught_up: by canister, when the last node had caught up with its last reset
     :ivar removed_queues: by canister and gateway, queues that the canister has removed, since the gateway had no client
-    :ivar at_restart: by canister, what is done when a poller is about to begin anew since it was reset
-    :ivar done: client key -> contents of the messages that the canister took
+    :ivar at_restart: by canister, a function to call when a poller is about to start again after a reset
+    :ivar done: client key -> contents of the messages that the canister executed
     :ivar queued: client key -> contents of the messages that the canister sent
-    :ivar spoilt: client key -> why the canister may not have taken, or may not take, its messages
+    :ivar spoilt: client key -> why the canister may lack some of its messages
     :ivar refused_acknowledgements: client keys whose refused message was, or may have been, an acknowledgement
-    :ivar many_left: more clients had left, and their canisters were not told yet, than there may be clients at once
+    :ivar many_left: more ws_close were pending than there may be clients at once
     :ivar told: client keys whose ws_close has reached their canister
-    :ivar opened_at: client key -> when the canister took it
-    :ivar at_open: by canister and principal, what is done when the canister is about to take another ws_open of it
-    :ivar patient: a client need not be told yet that another took its place in the block that opened it
-    :ivar orphans: client keys of connections whose worker has died: where they cost one at another worker its place
-        nobody there can know
-    :ivar silenced: client keys of which the canister knows nothing, or nothing any more: it gets no more for them
+    :ivar opened_at: client key -> when the canister executed its ws_open
+    :ivar at_open: by canister and principal, a function to call when the canister is about to execute its next ws_open
+    :ivar patient: a client replaced in the block that opened it need not be closed yet
+    :ivar orphans: client keys of connections whose worker has died; if such a connection has replaced a client at
+        another worker, that worker cannot know
+    :ivar silenced: client keys that the canister does not know, or no longer; it sends them nothing
     :ivar altered: answers to polls that a node has altered
-    :ivar cut_short: sessions whose worker died while what their clients had sent was under way
+    :ivar cut_short: sessions whose worker died while their clients' messages were in flight
     :ivar durations: client key -> seconds from the first attempt of each of its calls to its end
-    :ivar troubles: what was done to the world, counted
+    :ivar troubles: counts of injected faults, by kind
     """
 
     def __init__(self, world: SimWorld) -> None:
@@ -485,7 +484,7 @@ class Oracle:
         self.caught_up: dict[Principal, float] = {}
         self.at_restart: dict[Principal, Callable[[], None]] = {}
         self.removed_queues: Counter[tuple[Principal, Principal]] = Counter()
-        #: content of a message that is in no queue any more -> which of its gateway's queues it was in
+        #: content of a message that is in no queue any more -> the queue of its gateway that it was in
         self._ages: dict[bytes, int] = {}
         self.done: defaultdict[Key, list[bytes]] = defaultdict(list)
         self.queued: defaultdict[Key, list[bytes]] = defaultdict(list)
@@ -497,7 +496,7 @@ class Oracle:
         self.silenced: set[Key] = set()
         self.altered: set[bytes] = set()
         self.cut_short: set[ClientSession] = set()
-        #: of whom canisters had not been told when a process that had handed over gave up
+        #: clients without ws_close when a process that had handed over gave up
         self.left_untold: set[Key | None] = set()
         self.gone: dict[Key, str] = {}
         self.spoilt: dict[Key, str] = {}
@@ -516,7 +515,7 @@ class Oracle:
         self.trace.append((self.world.clock.seconds(), text))
 
     def fail(self, text: str) -> None:
-        """A promise was broken; raised later, since the gateway would swallow an exception as it should."""
+        """Record a violation. It is raised later by :meth:`check`, since the gateway catches exceptions."""
         self.note(f"VIOLATION {text}")
         self.failures.append(text)
 
@@ -526,12 +525,12 @@ class Oracle:
             raise Violation(self.failures[0])
 
     def logged(self, event: dict[str, Any]) -> None:
-        """An observer of the log: a fault of the program is one for us too."""
+        """A log observer: an error of the program is a violation."""
         if event.get("log_failure") is not None:
             failure = event["log_failure"]
             self.fail(f"logged {event.get('icws_message') or event.get('log_format')}: {failure.getTraceback()}")
 
-    # what canisters tell
+    # reports of canisters
 
     def update(self, update: Any, host: Host, method: str, caller: Principal, arg: bytes) -> bytes:
         before, self._method = self._method, method
@@ -541,7 +540,7 @@ class Oracle:
             if method == "ws_open":
                 self.at_open.pop((host.id, caller.raw), _nothing)()
                 key = (caller.raw, decode_open_args(arg).client_nonce)
-                # what on_close of an older client needs to know comes from before
+                # what on_close of an older client needs to know is read before the call
             elif method == "ws_message":
                 args = decode_message_args(arg)
                 key = (args.client_principal, args.client_nonce)
@@ -566,7 +565,7 @@ class Oracle:
                 if method == "ws_open" and key is not None:
                     self._opened_again(key, host.id)
                     self.opened[key] = (host.id, self.lives[host.id])
-                    # its call may have been sent again to another replica, which knew nothing of what had been
+                    # the call may have been resubmitted to another replica, which did not know the first attempt
                     self.gone.pop(key, None)
                     self.opened_at[key] = self.world.clock.seconds()
                     self._current[host.id, key[0]] = key
@@ -576,7 +575,7 @@ class Oracle:
             self._method = before
 
     def _opened_again(self, key: Key, canister: Principal) -> None:
-        """Its ws_open was sent again after a reset: what the former life had for it is lost, if it had got nothing."""
+        """Its ws_open was resubmitted after a reset: messages of the former queue are lost, if it had received none."""
         before = self.opened.get(key)
         got = any(client.received for client in self.world.clients if client.key == key)
         if before is not None and before != (canister, self.lives[canister]) and not got:
@@ -598,7 +597,7 @@ class Oracle:
         self.done[key].append(message)
 
     def push(self, canister: Principal, ws: WebSocketCdk, client: Principal, message: bytes) -> bool:
-        """Have a canister send a message to a client; whether it is connected there."""
+        """Let a canister send a message to a client; returns whether the client is connected there."""
         try:
             ws.send(client, message)
         except WsError:
@@ -617,13 +616,13 @@ class Oracle:
         return key not in self.gone and self._current.get((canister, key[0])) == key
 
     def may_be_undecided(self, key: Key) -> bool:
-        """Whether nothing but what a canister says or takes later tells that it has replaced a client."""
+        """Whether only later answers of a canister can show that it has replaced a client."""
         if self.gone.get(key) != "replaced":
             return False
         if any(
             other[0] == key[0] and self.opened.get(other, (None,))[0] == self.opened[key][0] for other in self.orphans
         ):
-            # by one at another worker, which had died before anybody had heard of its opening
+            # by one at another worker, which died before the gateway knew of its opening
             return True
         at, where = self.opened_at[key], self.opened[key][0]
         for session in self.sessions if self.world.plan.clocks else ():
@@ -631,7 +630,7 @@ class Oracle:
             if other is None or other == key or other[0] != key[0] or self.opened.get(other, (None,))[0] != where:
                 continue
             if State.INIT < session.ended_in < State.OPEN and session.owner.process.wall_offset:
-                # of one that has left unheard, only its worker can say when it was opened, and its clock is wrong
+                # of one that has left, only its worker knows when it was opened, and that worker's clock is wrong
                 return True
         if not self.patient:
             return False
@@ -643,7 +642,7 @@ class Oracle:
         self.note(f"spoilt {_show(key)}: {why}")
 
     def cut_off(self, key: Key) -> None:
-        """A client is cut: of two messages in the wrong order the first one may be lost with it."""
+        """A connection is cut: of two messages in the wrong order the first one may be lost with it."""
         if key in self.spoil_if_cut:
             self.spoil(key, "cut off after messages in the wrong order")
 
@@ -657,11 +656,11 @@ class Oracle:
     # the queues of canisters
 
     def queue_number(self, canister: Principal, gateway: Principal) -> int:
-        """How many queues a canister has had for a gateway before the one that it has now."""
+        """The number of earlier queues of a canister for a gateway."""
         return self.lives[canister] + self.removed_queues[canister, gateway]
 
     def queue_of(self, canister: Principal, gateway: Principal, content: bytes) -> int:
-        """Which of a canister's queues for a gateway a message is from."""
+        """Which of a canister's queues for a gateway contains a message."""
         return self._ages.get(content, self.queue_number(canister, gateway))
 
     def _retire(self, canister: Principal, gateway: Principal, ws: WebSocketCdk) -> None:
@@ -670,7 +669,7 @@ class Oracle:
             self._ages.setdefault(output.content, number)
 
     def watch_queues(self, canister: Principal, ws: Any) -> None:
-        """Hear of the queues that a canister removes since their gateways have no clients."""
+        """Record the queues that a canister removes because their gateways have no clients."""
         remove = ws._remove_gateway
 
         def removed(gateway: Principal, added: int) -> None:
@@ -681,7 +680,7 @@ class Oracle:
 
         ws._remove_gateway = removed
 
-    # what sessions tell
+    # reports of sessions
 
     def ended(self, session: SimSession, text: str) -> None:
         code = session.ended_with
@@ -694,7 +693,7 @@ class Oracle:
             if other.client_key is not None and other.owner.process is process
         )
         if untold > process.config.max_connections:
-            # the gateway keeps as many ws_close as there may be clients
+            # the gateway keeps as many pending ws_close as there may be clients
             self.many_left = True
         session.owner.link.session_ended()
         if code == CloseCode.OPEN_REFUSED and "signature" in text:
@@ -704,7 +703,7 @@ class Oracle:
         if why:
             self.fail(f"session {session.id} was closed with {code} ({text}), but {why}")
 
-    # when all is quiet
+    # checks when the world is quiet
 
     def lost(self, session: SimSession) -> str | None:
         """Why a session's messages need not have reached the canister."""
@@ -727,7 +726,7 @@ class Oracle:
         if key in self.spoilt:
             return self.spoilt[key]
         if State.INIT < session.ended_in < State.OPEN and self.troubles:
-            # its ws_open is not tried again, or was answered to nobody
+            # its ws_open is not resubmitted, or its answer was lost
             return "was not open yet"
         if self.gone.get(key, "ws_close") != "ws_close":
             return f"the canister had removed it: {self.gone[key]}"
@@ -744,7 +743,7 @@ class Oracle:
         return None
 
     def check_session(self, session: SimSession, final: bool) -> None:
-        """Check a session's way up."""
+        """Check that a session's messages have reached the canister."""
         key = session.client_key
         if key is None:
             return
@@ -762,7 +761,7 @@ class Oracle:
             )
 
     def _forgotten(self, session: SimSession) -> bool:
-        """Whether a message of a client that left by itself was never relayed, though nothing stood in its way."""
+        """Whether a message of a client that left by itself was never relayed, without a reason."""
         process = session.owner.process
         key = session.client_key
         ended = session.ended_with in OWN_CODES and session.ended_in is State.OPEN
@@ -780,7 +779,7 @@ class Oracle:
     def _needlessly(self, session: SimSession) -> bool:
         """Whether a session was ended for a message although every message of it was executed.
 
-        Its acknowledgements are none of the messages that are counted, so one that was refused explains the end.
+        Acknowledgements are not counted as messages, so one that was refused explains the end.
         """
         key, owner = session.client_key, session.owner
         return (

@@ -19,7 +19,7 @@ from tests.simulation.client_paths import CLIENT_PATHS, TRUSTED
 from tests.simulation.drawing import chance, drawn, one_of
 from tests.simulation.limits import Bounds
 
-#: How blocks are made: in half of the worlds not at all.
+#: How blocks are made; in half of the worlds there are none.
 BLOCKS = (
     BlockTiming(),
     BlockTiming(),
@@ -29,34 +29,34 @@ BLOCKS = (
     BlockTiming(0.05, 0.1, 50),
 )
 MAX_CANISTERS = 3
-#: Seconds for which nothing may happen, where polls are rare.
+#: Seconds without events, in worlds with rare polls.
 IDLE = (0.0, 0.0, 0.0, 20.0, 70.0, 300.0)
 
 
 def _upstream(random: Random, plan: Any) -> int:
-    """A few are enough where queries come back soon."""
+    """A few connections are enough if queries return soon."""
     few = plan.query_latency + plan.network_jitter < 0.1 and plan.identities * plan.canisters < 4
     return random.choice((0, 0, 2048, 6 if few else 30))
 
 
 def _front(random: Random, plan: Any) -> str:
-    """Behind proxies the bounds by address count from the request on, which the model of the door does not know."""
+    """Behind proxies the limits by address apply from the request on, which the admission model does not cover."""
     return random.choice(("", *CLIENT_PATHS)) if plan.wire and not Bounds.refused_by(plan) else ""
 
 
 def _crowd(random: Random, plan: Any) -> bool:
-    """A crowd costs most of a second."""
+    """A crowd takes most of a second of CPU."""
     return random.random() < 0.15 and not plan.narrow and not plan.wire and plan.trusting
 
 
 def _away(random: Random, plan: Any) -> float:
-    """Not in worlds of which the end is a drain."""
+    """Not in worlds that end with a drain."""
     seconds: float = random.choice((0.0, 0.5, 20.0, 120.0, 700.0, 4000.0, 5000.0))
     return seconds if plan.ending == "leave" else 0.0
 
 
 def _parting(random: Random, plan: Any) -> tuple[str, float]:
-    """Calls fail while everybody leaves, where the scenario ends so."""
+    """The fault and its duration while all clients leave, if the scenario ends like that."""
     fault = random.choice(("", "", "lost", "refused", "503", "hang"))
     seconds = random.choice((3.0, 60.0, 400.0))
     wanted = fault and plan.ending == "leave" and not plan.calm and not plan.clocks
@@ -64,7 +64,7 @@ def _parting(random: Random, plan: Any) -> tuple[str, float]:
 
 
 def _neighbour(random: Random, plan: Any) -> bool:
-    """Where others may use up what all have together, nobody can be promised anything."""
+    """A bystander only if others cannot exhaust a shared limit, because the gateway guarantees nothing then."""
     mine = not plan.narrow and not plan.clocks and not plan.operations and plan.upstream in (0, 2048)
     mine = mine and plan.processes == 1 and not plan.asides
     mine = mine and not plan.crowd
@@ -72,7 +72,7 @@ def _neighbour(random: Random, plan: Any) -> bool:
 
 
 def _handovers(random: Random, plan: Any) -> bool:
-    """Where a model of the simulation is of the process itself, another one would be none of its business."""
+    """Not together with models that hold the state of one process."""
     alone = not plan.upstream and not plan.crowd and plan.front in ("", "forwarded")
     return random.random() < 0.2 and alone and not Bounds.refused_by(plan)
 

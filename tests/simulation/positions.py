@@ -1,11 +1,11 @@
-"""Checks how pollers move in their canisters' queues: what is left out, and what is kept for later.
+"""Checks how pollers move through their canisters' queues: which messages they skip, and which answers they keep.
 
 The rules are those of docs/reliability.md, applied to the answers that a poller gets:
 
-- A gap is believed after three answers over a second, each to a poll that was sent after the answer before.
-- A page is left out after it was refused as too large three times over half a second, in the same sense; the last page
-  that is left out was refused, too.
-- No answer is kept, or taken, that was asked for before the canister was found to be reset.
+- A gap is accepted after three answers over a second, each to a poll that was sent after the previous answer.
+- A page is skipped after it was refused as too large three times over half a second, confirmed in the same way; the
+  last page that is skipped was refused, too.
+- No answer is kept or used if its poll was sent before the canister was found to be reset.
 - For a minute after a reset, an answer from an older queue than that of the last message read is ignored; as long as
   nothing was read, for three seconds, if it begins with what was read before. No other answer is ignored.
 - A canister whose present queue is read is not found to be reset.
@@ -24,21 +24,21 @@ from tests.simulation.oracle import SimPoller, _nothing
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
 
-#: What sums of floats may be off by.
+#: Tolerance for sums of floats.
 EPSILON = 1e-6
-#: Faults that hide messages for as long as those may be hidden by which a canister's queue is known.
+#: Faults that can also hide the messages by which a canister's queue is recognised.
 HIDING = ("lagging", "hole")
 
 
 class ConsistentAnswers:
-    """Answers that say the same of one number, each to a question that was put when the one before was known."""
+    """Consecutive answers that report the same number, each to a poll that was sent after the previous answer."""
 
     def __init__(self) -> None:
         self.number = -1
         self.times: list[float] = []
 
     def add(self, number: int, asked: float, now: float) -> None:
-        """An answer."""
+        """Add an answer."""
         if number != self.number:
             self.reset()
             self.number = number
@@ -46,11 +46,11 @@ class ConsistentAnswers:
             self.times.append(now)
 
     def reset(self) -> None:
-        """What they said is not so."""
+        """Start again: an answer has contradicted the others."""
         self.number, self.times = -1, []
 
     def missing_evidence(self, number: int, count: int, seconds: float) -> str:
-        """Why they do not suffice; empty where they do."""
+        """Why the answers are not enough evidence; empty if they are."""
         times = self.times if number == self.number else []
         lasted = times[-1] - times[0] if times else 0.0
         if len(times) >= count and lasted >= seconds - EPSILON:
@@ -59,14 +59,14 @@ class ConsistentAnswers:
 
 
 class Read(NamedTuple):
-    """A message that was read: in which of its canister's queues, and with which number."""
+    """A message that was read: the queue of its canister that it is from, and its number."""
 
     queue: int
     number: int
 
 
 class WatchedPoller(SimPoller):
-    """A poller of which it is known what each of its answers said."""
+    """A poller that checks each answer against the rules."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -74,16 +74,16 @@ class WatchedPoller(SimPoller):
         #: numbers from which a page was refused as too large
         self._refused: set[int] = set()
         self.restarted_at = float("-inf")
-        #: when which messages had been read
+        #: times, and the positions that had been read by then
         self._progress: list[tuple[float, int]] = []
         #: the message that was read last before the last reset, and since
         self._read_before: Read | None = None
         self._read: Read | None = None
         #: the queue of the message that was read first since then
         self._begun: int | None = None
-        #: whether the answer that is taken now is ignored
+        #: whether the answer that is handled now is ignored
         self._ignored = False
-        #: by principal, the client key that its canister accepted last, as far as this process has heard of it
+        #: by principal, the client key that its canister accepted last, as far as this process knows
         self.latest: dict[bytes, tuple[bytes, int]] = {}
 
     def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:
@@ -91,7 +91,7 @@ class WatchedPoller(SimPoller):
         return super().accepted(session, key)
 
     def read_since(self, at: float) -> int:
-        """How many messages it has read since a time."""
+        """The number of messages read since a time."""
         before = [number for when, number in self._progress if when <= at]
         return self.cursor.next - (before[-1] if before else 0)
 
@@ -106,7 +106,7 @@ class WatchedPoller(SimPoller):
         return Read(self.oracle.queue_of(self.canister, gateway, message[3]), nonce_of_key(message[2]))
 
     def _first_new(self, batch: Batch) -> Read | None:
-        """The first message of an answer that was not read."""
+        """The first message of an answer that has not been read."""
         new = (self._place(each) for each in batch.messages if nonce_of_key(each[2]) >= self.cursor.next)
         return next(new, None)
 
@@ -126,7 +126,7 @@ class WatchedPoller(SimPoller):
         super()._restart(now)
 
     def _is_former(self, first: Read, now: float) -> bool | None:
-        """Whether an answer that begins with a message, behind known ones, is to be ignored; None: not known."""
+        """Whether an answer that begins with this message, after known ones, must be ignored; None: unknown."""
         since = now - self.restarted_at
         if self._read is not None:
             former, seconds = first.queue < self._read.queue, FORMER_SECONDS
@@ -171,7 +171,7 @@ class WatchedPoller(SimPoller):
             late = self.restarted_at - poll.sent
             self.oracle.fail(f"{self.canister.text[:5]}: an answer is taken, asked for {late:.3f} s before the reset")
         if asked == self.cursor.next and poll.anchor is None:
-            # its page can be read after all
+            # the page can be read after all
             self._large.reset()
         new = self._first_new(batch)
         former = None if new is None else self._is_former(new, now)

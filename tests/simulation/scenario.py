@@ -36,20 +36,20 @@ from tests.simulation.unauthenticated import UnauthenticatedConnections
 from tests.simulation.waiting import Progress, Turns
 from tests.simulation.world import SimWorld, simulated
 
-#: Virtual seconds within which everything has an end once the world is sound again: time limits of opening, of calls
-#: that hang, of slow readers; retries that had their longest pause. Calls that wait for one another come on top.
+#: Virtual seconds within which all operations end after the faults: time limits of opening, of hanging calls, of slow
+#: readers; retries after their longest pause. The time of calls that wait for one another is added.
 QUIET_SECONDS = 90.0
-#: ws_close is tried for two minutes. Those of a crowd that wait for one another come on top.
+#: ws_close is tried for two minutes. The time of a crowd's notices that wait for one another is added.
 CLOSE_NOTICE_SECONDS = 140.0
 #: Longer than any call takes.
 SLOWEST = 30.0
 
-#: Clients that come before all leave while nobody can be told of it, and for how many seconds.
+#: The number of clients that connect before all leave while ws_close cannot be sent, and for how many seconds.
 MANY, MANY_LEAVE = 50, 400.0
-#: Numbers of clients that come when all others have left.
+#: Numbers of clients that connect when all others have left.
 COME_AGAIN = 3_000_000
 
-#: All that the simulation knows of; each says in which worlds it takes part.
+#: All subjects; each says in which worlds it takes part.
 SUBJECTS: tuple[type[Subject], ...] = (
     ClientSteps,
     UnauthenticatedConnections,
@@ -77,11 +77,11 @@ SUBJECTS: tuple[type[Subject], ...] = (
 
 
 def draw(seed: int, count: int) -> Script:
-    """Draw a scenario of so many steps."""
+    """Draw a scenario with this many steps."""
     plan = Plan.draw(seed)
     subjects = [subject for subject in SUBJECTS if subject.applies_to(plan)]
     others = sum(sum(subject.steps.values()) for subject in subjects if subject is not ClientSteps)
-    # whatever else goes on, half of the steps are those of clients
+    # half of the steps are those of clients, whatever the world's other subjects
     more = max(1.0, others / sum(ClientSteps.steps.values()))
     weights = {
         f"{subject.name}.{name}": weight * (more if subject is ClientSteps else 1.0)
@@ -94,9 +94,9 @@ def draw(seed: int, count: int) -> Script:
 
 
 class Scenario:
-    """Takes the steps of a script.
+    """Runs the steps of a script.
 
-    :ivar said: what each step did, by its number, if it did anything
+    :ivar said: a description of what each step did, by its number, if it did anything
     """
 
     def __init__(self, script: Script) -> None:
@@ -127,7 +127,7 @@ class Scenario:
         self._talk_all()
         self.wait_until_quiet("with one message each")
         if self.script.plan.idle and any(client.usable for client in world.clients):
-            # longer than a proxy keeps what is idle, than a key is used, or than a signature is good for
+            # longer than a proxy keeps idle connections, a key is used, or a signature is valid
             world.oracle.note(f"nothing happens for {self.script.plan.idle:.0f} s")
             world.run(self.script.plan.idle)
             self.wait_until_quiet("after a rest")
@@ -140,7 +140,7 @@ class Scenario:
                 client.talk(1, "e", client.random)
 
     def _come_again(self) -> None:
-        """All leave; later others come, and what was has left no trace."""
+        """All clients leave; later others connect, and the gateway must have kept nothing of the first ones."""
         world, plan = self.world, self.script.plan
         chance = Chance(f"{self.script.seed} away")
         chance.number = COME_AGAIN
@@ -176,7 +176,7 @@ class Scenario:
             each.after_step()
         world.oracle.check()
 
-    # the end
+    # the end of the scenario
 
     def heal(self) -> None:
         """End all faults."""
@@ -185,7 +185,7 @@ class Scenario:
             subject.heal()
 
     def wait_until_quiet(self, when: str) -> None:
-        """Let the world come to rest."""
+        """Run until the world is quiet."""
         world = self.world
         recovery = sum(subject.recovery_seconds() for subject in self.subjects.values())
         if not world.run(QUIET_SECONDS + self._seconds_of_calls() + recovery, self._quiet):
@@ -206,11 +206,11 @@ class Scenario:
         )
 
     def _seconds_of_calls(self) -> float:
-        """How long the calls that wait may take: a client's one after another, all of them in so many places."""
+        """The longest time that waiting calls may take: one after another for each client, in all call slots."""
         plan, oracle = self.world.plan, self.world.oracle
-        # one more is its ws_open, or an acknowledgement
+        # one more for its ws_open, or for an acknowledgement
         waiting = [client.count - len(oracle.done[client.key]) + 1 for client in self.world.clients if client.connected]
-        # a canister may have half of the places
+        # a canister may have half of the slots
         places = max(1, plan.calls // 2)
         return plan.slowest_call * (max(waiting, default=0) + sum(waiting) / places)
 
@@ -232,7 +232,7 @@ class Scenario:
         oracle.check()
 
     def end(self) -> None:
-        """All leave, or are made to; nothing may remain."""
+        """End all sessions; no state may remain."""
         world = self.world
         if self.script.plan.ending == "leave":
             self._all_leave()
@@ -242,31 +242,31 @@ class Scenario:
         if "handover" in self.subjects:
             world.run(LASTS, self.subjects["handover"].quiet)
         self._run_until_empty(world.retired)
-        # it asks for the root key until there is one
+        # the gateway asks for the root key until it has one
         world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
         self._run_until_empty(world.processes)
         # what canisters have accepted is executed, however long that takes
         ingress = world.replica.ingress
         world.run(SLOWEST, lambda: not ingress._queue and not ingress._timers)
         world.run(1.0)
-        # the agent's own requests have their time
+        # the agent's own requests need their time
         world.run(15.0, lambda: not any(process.transport.in_flight for process in world.processes))
         self._check_all(final=True)
         self._check_remains()
         world.oracle.check()
 
     def _run_until_empty(self, processes: Collection[SimProcess]) -> None:
-        """Run until canisters have been told of all who left, or were tried to be told for as long as that may take."""
+        """Run until each ws_close has been sent, or has been tried for as long as allowed."""
         plan = self.world.plan
         most = max((len(process.gateway.registry.ending) for process in processes), default=0)
-        # a canister may have half of the slots, and has found out by itself after OBSOLETE_SECONDS
+        # a canister may have half of the slots, and removes clients itself after FOUND_OUT_SECONDS
         in_line = min(plan.slowest_call * most / max(1, plan.calls // 2), OBSOLETE_SECONDS)
         self.world.run(
             CLOSE_NOTICE_SECONDS + in_line, lambda: all(process.empty or process.dead for process in processes)
         )
 
     def _all_leave(self) -> None:
-        """Everybody leaves, perhaps while nothing reaches the canisters; what ends soon leaves nobody untold."""
+        """All clients leave, perhaps while the network fails; after a short failure each ws_close must arrive."""
         world, (what, seconds) = self.world, self.script.plan.parting
         if seconds >= MANY_LEAVE and world.plan.calls <= 4 and not world.plan.narrow:
             self._many_come()
@@ -290,7 +290,7 @@ class Scenario:
                 world.oracle.fail(f"canisters were not told who left: it was tried for less than {seconds:.0f} s")
 
     def _many_come(self) -> None:
-        """So many clients of one canister that not all who leave can be told of before it finds out by itself."""
+        """Connect so many clients that their canister removes some before their ws_close can be sent."""
         world = self.world
         chance = Chance(f"{self.script.seed} many")
         conduct = self.subjects["client"]
@@ -299,7 +299,7 @@ class Scenario:
         world.run(QUIET_SECONDS, lambda: all(client.opened or not client.usable for client in world.clients))
 
     def _untold(self) -> float:
-        """How many ws_close were given up."""
+        """The number of ws_close that were given up."""
         metrics = [process.metrics for process in self.world.processes]
         counted = [each.ws_closes.values.items() for each in metrics]
         return sum(count for items in counted for label, count in items if label != "done")
@@ -323,7 +323,7 @@ class Scenario:
             "canister messages": oracle.frames_down,
         }
         for what, true in counts.items():
-            # what a process has counted goes on in the one that it has handed over to
+            # a process's counts are continued by its successor
             counted = sum(
                 process.counts()[what] - process.handed.get(what, 0)
                 for process in (*world.processes, *world.dead, *world.retired)
@@ -339,12 +339,12 @@ class Scenario:
             oracle.fail(f"timers remain: {late[:3]}")
 
     def _check_canisters(self) -> None:
-        """The canisters have been told of everybody."""
+        """Check that the canisters know of all ends."""
         oracle = self.world.oracle
         untold = self._untold()
         if untold and not oracle.troubles and not oracle.many_left:
             oracle.fail(f"{untold} canisters were not told that a client left, and nothing has kept them from it")
-        # what was taken counts as told, though a canister that stops before it comes to it never hears of it
+        # an accepted ws_close counts, though a canister that stops before it executes it does not get it
         excuses = ("gave up", "worker", "call cdk_err", "slow")
         if untold or oracle.lives or any(oracle.troubles[excuse] for excuse in excuses):
             return
@@ -357,8 +357,8 @@ class Scenario:
 def run_scenario(seed: int, steps: int, *, leaks: bool = False) -> Scenario:
     """Run one scenario.
 
-    :param leaks: look for sessions that outlive it, which takes some ten milliseconds
-    :raises Violation: a promise was broken
+    :param leaks: search for sessions that outlive it, which takes some ten milliseconds
+    :raises Violation: an invariant was violated
     """
     return run_script(draw(seed, steps), leaks=leaks)
 
@@ -366,8 +366,8 @@ def run_scenario(seed: int, steps: int, *, leaks: bool = False) -> Scenario:
 def run_script(script: Script, *, leaks: bool = False) -> Scenario:
     """Run one scenario that has been drawn.
 
-    :param leaks: look for sessions that outlive it, which takes some ten milliseconds
-    :raises Violation: a promise was broken
+    :param leaks: search for sessions that outlive it, which takes some ten milliseconds
+    :raises Violation: an invariant was violated
     """
     with simulated(script.plan.ended_at_once), handed_in_memory():
         scenario = Scenario(script)
@@ -387,7 +387,7 @@ def run_script(script: Script, *, leaks: bool = False) -> Scenario:
 
 def _check_leaks(scenario: Scenario) -> None:
     oracle = scenario.world.oracle
-    # what is left of a process that has died holds its sessions, and the links that it had been handed
+    # what is left of a dead process refers to its sessions, and to the links that were handed to it
     dead = [process for process in scenario.world.retired if process.dead]
     held = {session.client for process in dead for session in process.gateway.registry.sessions}
     sessions = [

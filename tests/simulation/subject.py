@@ -1,4 +1,4 @@
-"""The subjects of the simulation. A subject has some kinds of steps, their end, and checks of their effects."""
+"""The base class of subjects: a subject has some kinds of steps, cleans up after them, and checks invariants."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Subject:
-    """One subject, in one scenario.
+    """One subject in one scenario.
 
-    A kind of step is a method that takes a :class:`Chance` and gives the words for the trace, or None where there was
-    nothing to do.
+    A kind of step is a method that takes a :class:`Chance` and returns a description for the trace, or None if it did
+    nothing.
 
     :ivar name: of it, in the kinds of steps; seeds are drawn from it, so a new name changes all scenarios
-    :ivar steps: how often each of its methods is called, beside those of other subjects
+    :ivar steps: the weight of each of its methods, relative to those of other subjects
     """
 
     name: ClassVar[str]
@@ -33,52 +33,52 @@ class Subject:
 
     @classmethod
     def rare(cls, plan: Plan) -> Mapping[str, float]:
-        """Further methods of which a scenario may have one or two, beside the steps that are drawn, and how often."""
+        """Further methods with their weights; a scenario may have one or two of them in addition to its drawn steps."""
         return {}
 
     @classmethod
     def single(cls, plan: Plan) -> Mapping[str, float]:
-        """Further methods, each drawn for itself, and the share of such worlds that have it once.
+        """Further methods, each drawn separately, and the share of these worlds that have it once.
 
-        A new one leaves the steps of worlds that do not have it as they are.
+        A new one does not change the steps of worlds that do not have it.
         """
         return {}
 
     @classmethod
     def applies_to(cls, plan: Plan) -> bool:
-        """Whether it is part of such a world."""
+        """Whether it takes part in worlds with this plan."""
         return True
 
     def after_step(self) -> None:
-        """A step has been taken and its pause has passed: check what holds at any time."""
+        """Check what must hold at any time, after each step and its pause."""
 
     def heal(self) -> None:
-        """End whatever it has done to the world."""
+        """Undo whatever it has done to the world."""
 
     def recovery_seconds(self) -> float:
-        """Seconds that clients may wait for what it did, after it has been healed."""
+        """Seconds that clients may need after :meth:`heal` until its effects are over."""
         return 0.0
 
     def quiet(self) -> bool:
-        """Whether all that it watches has come to rest."""
+        """Whether everything that it watches is quiet."""
         return True
 
     def check_when_quiet(self) -> None:
-        """All is at rest: check what holds then."""
+        """Check what must hold when the world is quiet."""
 
     def check_at_end(self) -> None:
-        """Everybody has left: check that nothing has remained."""
+        """Check that nothing is left when all clients have left."""
 
     def abort(self) -> None:
-        """The scenario is over, perhaps in the middle of something: leave nothing running."""
+        """Stop whatever it runs: the scenario is over, perhaps in the middle of something."""
 
     # for steps
 
     def pick(self, chance: Chance, *, is_open: bool = True) -> SimClient | None:
-        """A client that is connected and has done nothing wrong."""
+        """A connected client that has not violated the protocol."""
         return chance.pick(numbered(c for c in self.world.clients if c.usable and (c.opened or not is_open)))
 
 
 def numbered(clients: Iterable[SimClient]) -> Iterable[tuple[int, SimClient]]:
-    """Clients as :meth:`Chance.pick` takes them."""
+    """Clients with their numbers, as :meth:`Chance.pick` takes them."""
     return ((client.number, client) for client in clients)

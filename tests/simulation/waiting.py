@@ -1,9 +1,9 @@
-"""Checks that nobody waits without a reason: progress after faults, turns between canisters, and unused budgets.
+"""Checks that no client waits without a reason: progress after faults, turns between canisters, and unused budgets.
 
-- *Progress*: a client with something under way gets on within a bound after its last progress, or after the last fault
-  has ended. The bound follows from the world: how long a call takes, how many wait, and which limits are small.
-- *Turns*: while a canister's messages wait for a slot or a token, no other canister sends more than a few; of those of
-  one kind that wait for tokens, canisters get them in turn.
+- *Progress*: a client with a message in flight makes progress within a bound after its last progress, or after the end
+  of the last fault. The bound depends on the world: the duration of a call, how many wait, and which limits are small.
+- *Turns*: while a canister's messages wait for a slot or a token, no other canister sends more than a few; canisters
+  whose requests of one kind wait for tokens get them in turn.
 - *Use*: while calls wait for tokens, the budget is used, and each kind of call gets its share of it: none of its tokens
   is lent to others.
 - *Answers*: while one canister's answer waits to be handled, others do not get the time of several; and answers that
@@ -44,7 +44,7 @@ SPAN, USED, OWN_SHARE = 4.0, 0.5, 0.5
 
 
 class Progress(Subject):
-    """Looks once a second at each client."""
+    """Checks each client once a second."""
 
     name = "progress"
 
@@ -83,7 +83,7 @@ class Progress(Subject):
                 self.oracle.fail(f"client {client.number} {_show(client.key)} waits {late:.1f} s too long: {state}")
 
     def _mark(self, client: SimClient) -> Any:
-        """What changes with each progress of a client; None where nothing is under way."""
+        """A value that changes with each progress of a client; None if nothing is in flight."""
         oracle, key, session = self.oracle, client.key, client.session
         if not client.usable or session is None or not client.said_open or not client.link.reading:
             return None
@@ -99,7 +99,7 @@ class Progress(Subject):
         return client.opened, len(session.accepted), len(oracle.done.get(key, ())), len(client.received)
 
     def _bound(self, process: SimProcess) -> float:
-        """Seconds from one progress of a client to the next one."""
+        """The longest time in seconds between two steps of progress of a client."""
         plan = self.world.plan
         waiting = [client for client in self.world.clients if client.connected and not client.quiet]
         openings = sum(not client.opened for client in waiting)
@@ -134,7 +134,7 @@ CROWDS = 2_000_000
 
 
 class Turns(Subject):
-    """Watches who sends while others wait."""
+    """Checks which canisters send while others wait."""
 
     name = "turns"
 
@@ -160,7 +160,7 @@ class Turns(Subject):
 
 
 class SendRecord:
-    """What one process has sent lately, and who waited meanwhile.
+    """The requests that one process has sent lately, and which canisters waited meanwhile.
 
     :param process: the process
     """
@@ -181,7 +181,7 @@ class SendRecord:
         self._levels: dict[RequestKind, tuple[float, int, int]] = {}
 
     def sends(self, method: str, canister: bytes, now: float) -> None:
-        """A request leaves."""
+        """Record a request that is sent."""
         self._sent.append((now, method))
         self._kept(now)
         for kind in IN_TURN:
@@ -203,7 +203,7 @@ class SendRecord:
                 self._world.oracle.fail(f"{counts[canister]} messages of one canister left while another one waited")
 
     def _kept(self, now: float) -> None:
-        """Tokens of a kind in which somebody waits are not lent to another one."""
+        """Check that tokens of a kind for which requests wait are not lent to another kind."""
         budget = self._process.budget
         for kind in WAITING:
             bucket, before = budget._buckets[kind], self._levels.pop(kind, None)
@@ -216,7 +216,7 @@ class SendRecord:
             self._levels[kind] = level, mine, nobodys
 
     def _in_turn(self, kind: RequestKind, canister: bytes) -> None:
-        """A canister's call has got its token: it is not one of many while another canister waits for its first."""
+        """A canister's call has got its token: it must not get many while another canister waits for its first."""
         line, passed = self._process.budget._buckets[kind].line, self._passed[kind]
         waiting: set[Any] = {flow for flows in (line._new, line._served) for flow, calls in flows.items() if calls}
         passed.pop(canister, None)
@@ -243,7 +243,7 @@ class SendRecord:
         return found
 
     def look(self, now: float) -> None:
-        """Compare what was sent with what might have been."""
+        """Compare the requests that were sent with those that could have been."""
         budget = self._process.budget
         while self._sent and self._sent[0][0] < now - SPAN:
             self._sent.popleft()
@@ -285,7 +285,7 @@ class AnswerTurns:
         self._had: dict[Any, dict[Any, float]] = {}
 
     def took(self, poller: Any, waiting: set[Any], seconds: float) -> None:
-        """An answer was handled.
+        """Record that an answer was handled.
 
         :param waiting: pollers whose answers wait
         """
@@ -304,7 +304,7 @@ class AnswerTurns:
 
 
 class WatchedAnswers(AnswerQueue):
-    """The answers of one process: those that are handled at once leave time for everything else.
+    """The answers of one process; those that are handled at once must leave time for everything else.
 
     :param world: in which
     """

@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from tests.simulation.clients import SimClient
 
 EPOCH_NS = 1_700_000_000_000_000_000
-#: The canister that nothing is done to.
+#: The bystander's canister, which has no faults.
 QUIET = Principal(bytes((0, 0, 0, 0, 0, 0x5E, 2, 0, 1, 1)))
 CANISTERS = [Principal(bytes((0, 0, 0, 0, 0, 0x5E, 0, number, 1, 1))) for number in range(MAX_CANISTERS)]
 
 
 class OrderedSet(dict[Any, None]):
-    """A set in order of insertion, as far as the gateway uses sets."""
+    """A set in insertion order, with the methods that the gateway uses."""
 
     def __init__(self, items: Iterable[Any] = ()) -> None:
         super().__init__(dict.fromkeys(items))
@@ -75,7 +75,7 @@ class OrderedSet(dict[Any, None]):
 
 @contextmanager
 def simulated(ended_at_once: int = BATCH) -> Iterator[None]:
-    """Let sets keep their order, and sessions tell what they take.
+    """Replace sets of objects by ordered ones, and classes of the gateway by those that report to the oracle.
 
     :param ended_at_once: sessions in a batch, where many are ended
     """
@@ -99,7 +99,7 @@ def simulated(ended_at_once: int = BATCH) -> Iterator[None]:
     pollers = mock.patch.object(registry_module, "Poller", WatchedPoller)
     senders = mock.patch.object(poller_module, "PollSender", SimPollSender)
     timers = mock.patch.object(poller_module, "PollTimer", WatchedTimer)
-    # by most callers the function is known by its name, so its default is changed
+    # most callers import the function by name, so its default is changed
     batches = mock.patch.object(in_batches, "__defaults__", (None, ended_at_once))
     watched = (sessions, handed, pollers, senders, timers, batches, mock.patch.object(bls, "verify", _verify))
     with ExitStack() as stack:
@@ -111,7 +111,7 @@ def simulated(ended_at_once: int = BATCH) -> Iterator[None]:
         )
         for module in modules:
             module.set = OrderedSet  # type: ignore[attr-defined]
-        # below errors nothing is looked at, and Twisted keeps all events, with what is in them, until somebody listens
+        # events below errors are not needed, and Twisted would keep all of them until a log observer starts
         levels = logs._wanted
         logs.set_levels(parse_levels("error"))
         try:
@@ -142,7 +142,7 @@ def _verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
 
 
 def page_of(request: bytes, answer: bytes) -> tuple[bytes, Batch | None, dict[str, Any]]:
-    """The canister of a query, the page that its answer is, if it is one, and the answer."""
+    """The canister of a query, its page if the answer is one, and the answer."""
     content, decoded = cbor.loads(request)["content"], dict(cbor.loads(answer))
     batch = None
     if decoded.get("status") == "replied" and content["method_name"] == "ws_get_messages":
@@ -154,7 +154,7 @@ def page_of(request: bytes, answer: bytes) -> tuple[bytes, Batch | None, dict[st
 
 
 def too_large(oversize: dict[bytes, set[int]], request: bytes, answer: bytes) -> bytes:
-    """The answer to a poll, or a reject in its place if one of its messages makes the page too large.
+    """The answer to a poll, or a reject if one of its messages makes the page too large.
 
     :param oversize: by canister, the numbers of such messages
     """
@@ -173,7 +173,7 @@ def too_large(oversize: dict[bytes, set[int]], request: bytes, answer: bytes) ->
 
 
 def without(deleted: dict[bytes, set[int]], request: bytes, answer: bytes) -> bytes:
-    """The answer to a poll without messages that the canister has deleted.
+    """The answer to a poll without the messages that its canister has deleted.
 
     :param deleted: by canister, the numbers of such messages
     """
@@ -187,22 +187,22 @@ def without(deleted: dict[bytes, set[int]], request: bytes, answer: bytes) -> by
 
 
 class SimWorld:
-    """Everything.
+    """The replica, the network, the clock and the processes of the gateway.
 
     :ivar network: up, refused or lost
-    :ivar headers: what all answers have besides
-    :ivar dates_were_wrong: some answers have had a Date that was wrong
-    :ivar liar: gives other answers to queries than were given: (request, answer)
-    :ivar slow: seconds by which the answer to a query comes later: (request)
+    :ivar headers: additional headers of all answers
+    :ivar dates_were_wrong: some answers have had a wrong Date
+    :ivar liar: replaces answers to queries: (request, answer)
+    :ivar slow: the extra delay of the answer to a query in seconds: (request)
     :ivar unserved: canisters that the gateway does not serve
-    :ivar origins: web origins that are welcome, all where there are none
-    :ivar may_fail: requests may fail though the plan has no faults
-    :ivar forged: by group of addresses, when a forged ws_open came last
+    :ivar origins: allowed web origins; empty: all
+    :ivar may_fail: requests may fail although the plan has no faults
+    :ivar forged: by group of addresses, when the last forged ws_open arrived
     :ivar longest_asked: seconds of the longest Retry-After so far
     :ivar oversize: by canister, numbers of messages that make a page too large
-    :ivar deleted: by canister, numbers of messages that no answer has
+    :ivar deleted: by canister, numbers of messages that are missing in all answers
     :ivar unfound: versions and endpoints for which the network answers 404: ("3", "call")
-    :ivar truth: what really happened
+    :ivar oracle: records what happens, and checks the invariants
     :ivar processes: of the gateway
     :ivar dead: those that were killed
     :ivar retired: those that have handed over
@@ -244,7 +244,7 @@ class SimWorld:
 
     @property
     def sound(self) -> bool:
-        """Whether no fault is there now."""
+        """Whether there is no fault now."""
         replica = self.replica
         usual = replica.ingress.latency == self.plan.call_latency and not replica.wrong_nodes and not replica.forgets
         usual = usual and not replica.behind
@@ -267,7 +267,7 @@ class SimWorld:
         return EPOCH_NS + round(self.clock.seconds() * 1e9)
 
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
-        """Let time pass, until a condition holds if there is one; whether it did. Timers run at their very time."""
+        """Let time pass, until a condition holds if one is given; returns whether it did. Timers are exact."""
         clock = self.clock
         end = clock.seconds() + seconds
         while True:
@@ -280,7 +280,7 @@ class SimWorld:
                 return until is not None and until()
 
     def kill(self, process: SimProcess) -> None:
-        """A process dies; another one takes its place."""
+        """Kill a process; another one takes its place."""
         self.oracle.cut_short.update(process.gateway.registry.ending)
         process.die()
         self.dead.append(process)
@@ -288,7 +288,7 @@ class SimWorld:
         self.start_again(process)
 
     def lose_clients(self, process: SimProcess, clients: Iterable[SimClient]) -> None:
-        """A process has died, and these of its clients lose their connections."""
+        """These clients of a killed process lose their connections."""
         lost = {client for client in clients if client.process is process}
         for client in self.clients:
             if client in lost:
@@ -301,22 +301,22 @@ class SimWorld:
         ]
 
     def start_again(self, process: SimProcess) -> SimProcess:
-        """Start a process in the place of another one, with the same identities."""
+        """Start a process in place of another one, with the same identities."""
         inherited = process.identity_numbers[self.plan.identities :]
         newer = self.new_process(process.number, inherited)
         if self.plan.handovers and self.plan.processes == 1:
-            # it is on the same machine
+            # on the same machine
             newer.machine = process.machine
         self.processes = [newer if each.number == process.number else each for each in self.processes]
         newer.start()
         return newer
 
     def new_process(self, number: int, inherited: Sequence[int] = ()) -> SimProcess:
-        """Make a process that was not there at the start."""
+        """Make an additional process."""
         self.generations += 1
         return SimProcess(self, number, self.generations, inherited)
 
-    # the gateway, where there is one process
+    # the gateway, in worlds with one process
 
     @property
     def gateway(self) -> Gateway:
@@ -351,13 +351,13 @@ class SimWorld:
         )
 
     def restart_replica(self) -> None:
-        """The replica's process dies; another one, with other keys and no memory, takes its place."""
+        """Kill the replica; another one, with other keys and no memory, takes its place."""
         for canister in (*CANISTERS, QUIET):
             self.oracle.new_life(canister)
         old, self.replica = self.replica, self._new_replica()
         old.close()
         for client in self.clients:
-            # it got its key with its page
+            # the client got its key with its page
             client.trust_nobody()
 
     def handle(self, method: str, path: str, body: bytes) -> Any:
@@ -383,7 +383,7 @@ class SimWorld:
             elif (asked := headers.get("Retry-After", "")).isdecimal():
                 self.longest_asked = max(self.longest_asked, int(asked))
                 if self.plan.dated:
-                    # a date, which has whole seconds
+                    # a date, in whole seconds
                     ahead = self.now_ns() / 1e9 + int(asked) + 1
                     headers = {**headers, "Retry-After": formatdate(ahead, usegmt=True)}
             return status, {**headers, **self.headers()}, content
@@ -394,7 +394,7 @@ class SimWorld:
         return answer
 
     def _hold(self, answer: Answer, seconds: float) -> Any:
-        """Let an answer come later."""
+        """Delay an answer."""
         if not seconds:
             return answer
         held: Deferred[Answer] = Deferred(lambda _: timer.cancel())
@@ -411,7 +411,7 @@ class SimWorld:
             process.stop()
         for process in self.retired:
             process.retire()
-        # connections to the network end in order, or are ended after a second
+        # connections to the network end in order, or are aborted after a second
         self.run(1.5)
         self.replica.close()
         globalLogPublisher.removeObserver(self.oracle.logged)  # type: ignore[arg-type]
