@@ -1,9 +1,9 @@
-"""Which scenarios have what an error needs to show, told from their plans and steps alone.
+"""Selects the scenarios that can show an error, by their plans and steps, without running them.
 
-A survey (:mod:`tests.planted.survey`) runs the scenarios of ten minutes, which takes ten minutes. Which steps a
-scenario has, and with which options, is known without running it. ``needs.toml`` says what an error needs: a step, a
-limit that is small. A hunt that runs only those scenarios finds nothing that a hunt through all of them would not find;
-it may miss what shows elsewhere.
+A survey (:mod:`tests.planted.survey`) runs the scenarios of ten minutes, which takes ten minutes. The steps and options
+of a scenario are known without running it. ``needs.toml`` says what an error needs: a step, a small limit. A hunt
+that runs only those scenarios finds nothing that a hunt through all of them would not find; it may miss an error that
+shows elsewhere.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from tests.planted.survey import Survey, marked, save
 #: Seeds that neither CI nor anybody else runs.
 FIRST_SEED = 3_000_000
 
-#: What the suite is here: all that runs in one process, what mirrors the module first. Left out is what does not run
-#: the code, and what starts processes.
+#: The suite: all tests that run in one process, those that mirror the module first. Tests that do not run the code, or
+#: that start processes, are left out.
 UNITS = ("core", "gateway", "agent", "server")
 LAST = ("tests/simulation",)
 LEFT_OUT = ("tests/planted", "tests/test_layering.py", "tests/deploy", "tests/bench", "tests/acceptance")
@@ -68,7 +68,7 @@ class Tree:
         self._write(planted, planted.apply(self._before))
 
     def clean(self, planted: Planted) -> None:
-        """Take it out again."""
+        """Remove the error again."""
         self._write(planted, self._before)
 
     def _write(self, planted: Planted, text: str) -> None:
@@ -187,7 +187,7 @@ def take_survey(tree: Tree, errors: list[Planted], minutes: float, path: Path) -
 
 
 def _search(tree: Tree, seconds: float, first: int, *listed: str) -> tuple[dict[str, Any] | None, str]:
-    """Search in a tree: what was told, or the words for a simulation that does not run."""
+    """Search in a tree; returns the result, or the error message of a simulation that does not run."""
     arguments = ("-m", "tests.planted.search", str(first), str(seconds), *listed)
     status, text, _ = tree.run(*arguments, seconds=seconds + 180)
     told = _told(text)
@@ -206,7 +206,7 @@ def _found(told: dict[str, Any], spent: float, scenarios: int, alarms: int) -> d
 
 
 def _alarm(told: dict[str, Any]) -> int:
-    """A scenario fails without the error as well: a fault of the simulation, or of the code."""
+    """Report a scenario that also fails without the error: a fault of the simulation, or of the code."""
     print(f"!! seed {told['seed']} fails on clean code as well: {_short(told['words'])}", flush=True)
     return 1
 

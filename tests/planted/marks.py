@@ -1,6 +1,6 @@
-"""What a scenario reaches, where the tree has marks: filled by them, read by the survey. It loads nothing."""
+"""Records which planted errors' lines a scenario reaches; the marks in the code fill it. It imports nothing."""
 
 from __future__ import annotations
 
-#: Names of errors whose place was reached.
+#: Names of errors whose lines were reached.
 reached: set[str] = set()

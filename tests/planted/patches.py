@@ -1,4 +1,4 @@
-"""Planted errors as files: a reason in plain words, then a unified diff of one module."""
+"""Planted errors as files: a reason, then a unified diff of one module."""
 
 from __future__ import annotations
 

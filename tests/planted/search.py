@@ -1,8 +1,8 @@
-"""The simulation's part of a hunt, in a process of its own: ``python -m tests.planted.search FIRST SECONDS [SEEDS]``.
+"""The part of a hunt that runs the simulation: ``python -m tests.planted.search FIRST SECONDS [SEEDS]``.
 
-It runs scenarios in the tree that it stands in, seed after seed from the first one on, or those that a file lists as
-JSON, until one fails or its CPU time is used up, and writes one line of JSON: how many it has run, the CPU seconds they
-took, the last seed and, where one failed, its seed, steps and words.
+It runs scenarios in its tree, seed after seed from the first one on, or those that a file lists as JSON, until one
+fails or its CPU time is used up, and writes one line of JSON: the number of scenarios, their CPU seconds, the last seed
+and, if one failed, its seed, steps and error message.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 
 from tests.simulation.scenario import run_scenario
 
-#: CPU seconds after which a scenario counts as one that never ends; the longest of clean code takes a few.
+#: CPU seconds after which a scenario counts as endless; the longest of correct code takes a few.
 ENDLESS = 45.0
 
 
 def steps_of(seed: int) -> int:
-    """How long a seed's scenario is."""
+    """The number of steps of a seed's scenario."""
     return 40 if seed % 2 else 25
 
 
@@ -34,7 +34,7 @@ def run(seed: int) -> None:
 
 
 def tell(**found: Any) -> None:
-    """Write the result, past whatever a scenario has put in the place of the standard output."""
+    """Write the result to the original standard output, which a scenario may have replaced."""
     os.write(1, (json.dumps(found) + "\n").encode())
 
 

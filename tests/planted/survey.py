@@ -1,11 +1,11 @@
-"""Which scenarios reach the place of which error, so that a hunt need not run those that cannot find it.
+"""Finds out which scenarios reach the lines of which planted error, so that a hunt can skip the others.
 
-A scenario that never comes to the lines that an error changes runs as it does without the error. So the scenarios of
-ten minutes are run once, in a copy of the tree that has a mark in front of each such place, and a hunt for an error
-runs only those that reached its own. What it finds is what a hunt through all of them finds; by its survey it is known
-how much CPU time all those before the one that finds it would have taken.
+A scenario that never reaches the lines that an error changes runs as it does without the error. So the scenarios of
+ten minutes are run once, in a copy of the tree with a mark in front of each such place, and a hunt for an error runs
+only those that reached its own. It finds what a hunt through all scenarios finds, and the survey says how much CPU
+time the skipped ones would have taken.
 
-``python -m tests.planted.survey FIRST SECONDS`` is the part that runs in the marked copy: a line of JSON a scenario.
+``python -m tests.planted.survey FIRST SECONDS`` runs in the marked copy and writes a line of JSON for each scenario.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Scenario:
 
 
 class Survey:
-    """What is known of scenarios.
+    """The results of a survey.
 
     :param path: the file
     """
@@ -130,7 +130,7 @@ class Survey:
         return self.scenarios[-1].seconds if self.scenarios else 0.0
 
     def seeds(self, name: str, seconds: float) -> list[int]:
-        """The scenarios of so much CPU time that can find an error, in order."""
+        """The scenarios within this CPU time that can find an error, in order."""
         return [
             each.seed
             for each in self.scenarios
@@ -143,7 +143,7 @@ class Survey:
 
 
 def save(path: Path, everywhere: Iterable[str], told: list[dict[str, Any]]) -> None:
-    """Write what a survey has told."""
+    """Save the results of a survey."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scenarios = [(each["seed"], each["cpu"], each["places"]) for each in told]
     path.write_text(json.dumps({"everywhere": sorted(everywhere), "scenarios": scenarios}) + "\n", encoding="utf-8")

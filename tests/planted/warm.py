@@ -1,8 +1,8 @@
-"""A Python that has loaded what others made, and forks for each run: a second of CPU less for each of hundreds.
+"""A Python process that has imported the dependencies and forks for each run, which saves a second of CPU each time.
 
 It reads a line of JSON for each run (``cwd``, ``arguments`` as of ``python``, ``seconds`` of CPU, ``output``, a file),
-and writes one when it has ended: its ``status``, negative when it was killed, and its CPU ``seconds``. It must not load
-anything of this project, since each run has its own copy; so it is started by its path.
+and writes one when the run has ended: its ``status``, negative when it was killed, and its CPU ``seconds``. It must not
+import anything of this project, since each run has its own copy; so it is started by its path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def child(cwd: str, arguments: list[str], seconds: float, output: str) -> None:
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    # by the clock too: what waits for something that never comes uses no CPU
+    # a limit in real time too: a run that waits forever uses no CPU
     signal.alarm(int(10 * seconds) + 60)
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 6))
     sys.path[0] = cwd

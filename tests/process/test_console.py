@@ -1,4 +1,4 @@
-"""What every command line does around its work, in a process of its own."""
+"""What every command line program does around its main function, tested in subprocesses."""
 
 from __future__ import annotations
 

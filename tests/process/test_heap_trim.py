@@ -1,4 +1,4 @@
-"""When malloc_trim is called. What it returns: tests/acceptance/test_memory.py."""
+"""When malloc_trim is called; tests/acceptance/test_memory.py measures its effect."""
 
 from __future__ import annotations
 

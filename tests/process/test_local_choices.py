@@ -1,4 +1,4 @@
-"""What the start chooses from what runs on this machine."""
+"""Options that the start derives from what runs on this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_first_that_answers_and_why() -> None:
 
 
 class Server:
-    """Answers every request alike, and keeps the paths."""
+    """Answers every request in the same way, and records the paths."""
 
     def __init__(self, status: int, body: bytes) -> None:
         paths: list[str] = []

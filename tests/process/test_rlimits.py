@@ -12,7 +12,7 @@ INFINITY = resource.RLIM_INFINITY
 
 
 class Limits:
-    """The kernel's side."""
+    """A fake of the kernel's resource limits."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, refuse: bool = False) -> None:
         self.now = (soft, hard)

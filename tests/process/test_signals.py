@@ -1,4 +1,4 @@
-"""What signals do; with real processes in tests/acceptance/test_signals.py."""
+"""The effects of signals; tests with real processes are in tests/acceptance/test_signals.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KNOWN = (*STOP, signal.SIGHUP, signal.SIGUSR1, *UNUSED)
 
 
 class Reactor:
-    """The part of a reactor that signals meet."""
+    """The part of a reactor that signal handlers use."""
 
     def __init__(self) -> None:
         self.starting: list[Callable[[], object]] = []

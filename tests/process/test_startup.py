@@ -58,7 +58,7 @@ def test_a_daemons_error_is_in_its_log_too(monkeypatch: pytest.MonkeyPatch, caps
 
 
 class Reactor:
-    """The part of a reactor that signals meet."""
+    """The part of a reactor that signal handlers use."""
 
     def __init__(self) -> None:
         self.stops = 0

@@ -1,4 +1,4 @@
-"""What the service manager is told, over real unix datagram sockets."""
+"""Notifications to the service manager, over real unix datagram sockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from icwsgw.process.systemd import MAX_STATUS, Notifier, NotifyingService
 
 
 class Manager:
-    """The other end: the service manager's socket."""
+    """The service manager's socket."""
 
     def __init__(self, address: str) -> None:
         self.address = address

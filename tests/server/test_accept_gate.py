@@ -1,4 +1,4 @@
-"""When a worker accepts connections; with real workers in tests/acceptance/test_workers.py."""
+"""When a worker accepts connections; tests with real workers are in tests/acceptance/test_workers.py."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Log:
 
 
 def write(path: Path, text: str) -> None:
-    """Write it as programs do, that is as a new file."""
+    """Write a new file and move it into place, as programs do."""
     new = path.with_suffix(".new")
     new.write_text(text)
     os.replace(new, path)

@@ -1,4 +1,4 @@
-"""The access lists of one process: who fetches, and what is told of them."""
+"""The access lists of one process: which process downloads them, and how it reports them."""
 
 from __future__ import annotations
 

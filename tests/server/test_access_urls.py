@@ -1,4 +1,4 @@
-"""When lists are fetched from their URLs, and what is told of failures."""
+"""When access lists are downloaded from their URLs, and how failures are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Log(FileLog):
 
 
 class ScriptedDownload:
-    """A download whose outcomes are given to it; it is under way until then."""
+    """A download in flight until the test gives its outcome."""
 
     url = "https://user:word@lists.example/deny?token=secret"
     count = 7
@@ -132,7 +132,7 @@ def test_a_fault_of_the_program_ends_nothing(log: Log) -> None:
 
 
 class SilentHttp:
-    """A client whose server says nothing."""
+    """An HTTP client whose server never answers."""
 
     closed = 0
 

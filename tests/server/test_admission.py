@@ -1,4 +1,4 @@
-"""Ways in and what is refused there, at the level of bytes: limits, proxies, rates, deadlines, bombs."""
+"""Admission and refusal of connections, at the level of bytes: limits, proxies, rates, deadlines, oversized input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.ws_wire import HANDSHAKE, handshake, masked, read_frames
 
 
 class Lines:
-    """Keeps what a logger is given."""
+    """Records the calls of a logger."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -230,7 +230,7 @@ def test_a_proxy_behind_a_proxy() -> None:
 
 
 def test_strangers_are_bounded_until_their_canister_has_spoken() -> None:
-    """Whoever has merely sent a ws_open, to a canister whose call hangs, is a stranger still."""
+    """A client whose ws_open hangs at its canister is still unauthenticated."""
     world = World(max_pending=2)
     protocol, _ = accept(world, tcp("192.0.2.1"))
     session = world.sessions[-1]
@@ -244,7 +244,7 @@ def test_strangers_are_bounded_until_their_canister_has_spoken() -> None:
     assert len(world.factory.limits.waiting) == 1
     assert status(accept(world, tcp("192.0.2.3"))[1]) == 101
     assert status(accept(world, tcp("192.0.2.4"))[1]) == 101
-    # whoever is no stranger any more is not among those who make room
+    # an authenticated connection is not evicted to make room
     assert [bool(each.ended) for each in world.sessions] == [False, True, False, False]
     assert b"too many clients are connecting" in second.value()
     assert refusals(world) == {"pending": 1}
@@ -300,7 +300,7 @@ def test_silent_strangers_of_one_address_keep_nobody_out() -> None:
 
 @pytest.mark.parametrize("max_pending", [0, 50, 5_000])
 def test_silent_strangers_do_not_fill_the_total_either(max_pending: int) -> None:
-    """Whether --max-pending is no bound, the same as --max-connections, or more."""
+    """With --max-pending unlimited, equal to --max-connections, or above it."""
     world = World(max_connections=50, max_pending=max_pending)
     members = [world.open()[0] for _ in range(10)]
     for member in members:
@@ -649,7 +649,7 @@ def test_a_message_that_never_ends_is_closed(kind: str) -> None:
 
 
 def test_a_frame_header_that_never_ends_is_closed() -> None:
-    """One byte of it after the other, just often enough that the client does not count as silent."""
+    """One byte of it after the other, just often enough that the client is not closed as idle."""
     world = World(message_timeout=100.0)
     protocol, _, session = opened(world)
     header = masked(2, bytes(70_000))[:14]

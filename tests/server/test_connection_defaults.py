@@ -1,4 +1,4 @@
-"""What connections begin with is what Autobahn gives to one of its own."""
+"""A new connection's attributes are those that Autobahn itself would set."""
 
 from __future__ import annotations
 

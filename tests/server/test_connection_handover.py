@@ -1,4 +1,4 @@
-"""Connections as documents: what each stage of a connection needs to go on in another process."""
+"""Connections as documents: the state that each stage of a connection needs to continue in another process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HANDSHAKE = handshake()
 
 
 class Plain(Transport):
-    """A transport that is a plain socket, as far as a handover can tell."""
+    """An in-memory transport with the attributes of a plain socket that a handover uses."""
 
     TLS = False
     disconnecting = False
@@ -92,7 +92,7 @@ class Full(Plain):
 
 
 def taken_over(world: World, document: Any, transport: Plain | None = None) -> tuple[Any, Plain]:
-    """The connection in the other process."""
+    """The connection in the successor."""
     protocol = world.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 40000))
     protocol.handed_over = cbor.loads(cbor.dumps(document))
     transport = transport or Plain()
@@ -326,7 +326,7 @@ def test_a_closing_handshake_goes_on() -> None:
 
 
 def test_a_session_whose_client_has_violated_the_protocol_ends_in_the_other_process() -> None:
-    """It lives until its connection has ended; without it nobody would tell its canister that the client has left."""
+    """Its session continues until its connection has ended; otherwise the canister would not get ws_close."""
     first, second = World(), World()
     protocol, _, session = opened(first)
     # a reserved opcode
@@ -487,7 +487,7 @@ def test_the_trace_of_a_connection_ends_in_the_process_that_hands_over() -> None
 
 @pytest.fixture
 def updatable(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether sessions, which are not the gateway's, can be brought to a later state."""
+    """Lets sessions, which are fakes here, be updated to a later state."""
     answers = [True]
     monkeypatch.setattr(connection_handover, "update", lambda session, before, after: answers[0])
     return answers

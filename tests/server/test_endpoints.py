@@ -118,7 +118,7 @@ def test_a_unix_socket_stays_plain(tls: ServerTls, tmp_path: Path) -> None:
 
 
 class Remember(Protocol):
-    """Keeps what it hears, and from whom."""
+    """Collects received data and the peers' addresses."""
 
     heard = b""
 
@@ -186,7 +186,7 @@ def test_a_socket_of_an_invalid_address_is_refused_in_plain_words() -> None:
 
 
 class Port:
-    """A port that can be closed."""
+    """A port that records that it was closed."""
 
     closed = 0
 
@@ -196,7 +196,7 @@ class Port:
 
 
 class Endpoint:
-    """An endpoint whose answers a test gives."""
+    """An endpoint whose results the test gives."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
@@ -263,7 +263,7 @@ def test_what_fails_later_is_said_and_what_is_stopped_earlier_is_not() -> None:
 
 
 class Listening(Port):
-    """A port of a reactor in memory, with a socket of its own; it is read from its start."""
+    """A port of a reactor in memory, with its own socket; it is read from its start."""
 
     def __init__(self, reactor: MemoryReactorClock) -> None:
         self.socket = SimpleNamespace(close=self.close)
@@ -429,10 +429,10 @@ def test_a_fault_behind_the_proxy_header_is_nobodys_but_ours() -> None:
 
 
 class Crowded:
-    """A port of Twisted at which more wait than it ever takes in one turn.
+    """A port of Twisted at which more connections wait than it accepts in one turn.
 
-    :ivar turns: how many it has taken in each turn
-    :ivar stopped: it is not read
+    :ivar turns: the number of connections accepted in each turn
+    :ivar stopped: whether reading is stopped
     """
 
     numberAccepts = 100
@@ -456,7 +456,7 @@ class Crowded:
 
 
 def crowded_service(limits: ConnectionLimits | None = None) -> tuple[Any, ListeningService]:
-    """A port with a crowd before it, and the service that listens on it."""
+    """A port at which many connections wait, and the service that listens on it."""
     port: Any = Crowded()
 
     class Below:
@@ -489,7 +489,7 @@ def test_one_that_shares_its_sockets_takes_no_more_than_it_has_room_for() -> Non
 
 
 def test_a_crowd_is_taken_a_few_a_turn() -> None:
-    """Twisted takes a hundred at once, and twenty more each time that there are as many."""
+    """Twisted accepts a hundred at once, and twenty more each time that there are as many."""
     port, service = crowded_service()
     for _ in range(5):
         service.port.doRead()

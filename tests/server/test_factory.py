@@ -1,4 +1,4 @@
-"""What connections share: their answers when refused, their bounds, the end of the last one."""
+"""What connections share: answers to refused connections, limits, the end of the last connection."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_fault_with_one_client_costs_the_others_nothing() -> None:
 
 
 class Held:
-    """An outbox, as far as the factory knows it."""
+    """The interface of an outbox that the factory uses."""
 
     def __init__(self) -> None:
         self.released = 0
@@ -129,7 +129,7 @@ class Held:
 
 
 class Turns:
-    """A clock whose timers fire once in a turn, as a reactor's do that are due at once."""
+    """A clock whose timers fire once in a turn, as those of a reactor that are due at once."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""The short way of reading frames agrees with RFC 6455 or steps aside."""
+"""The fast path for reading frames agrees with RFC 6455, or leaves the frame to Autobahn."""
 
 from __future__ import annotations
 

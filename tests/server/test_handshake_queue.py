@@ -1,4 +1,4 @@
-"""Connections of an address from which forged ws_opens come: in turn, nobody banned."""
+"""Connections of addresses that have sent forged ws_opens wait in a queue; no address is banned."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def suspicious(**options: Any) -> World:
 
 
 def forge_on(world: World, seconds: float) -> None:
-    """Let time pass in which the attack goes on."""
+    """Let time pass in which the attack continues."""
     for _ in range(round(seconds * 100)):
         world.gateway.context.suspects.forged(SUSPECT, world.clock.seconds())
         world.clock.advance(0.01)

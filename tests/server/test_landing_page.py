@@ -1,4 +1,4 @@
-"""The page for browsers: who gets it, and what it says."""
+"""The page for browsers: which requests get it, and its content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One access list from a URL: what is kept, what is asked for, and what is refused."""
+"""The download of one access list from a URL: what is stored, requested and refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Response:
 
 
 class ScriptedHttp(ListHttp):
-    """A client, with answers that are given to it.
+    """An HTTP client whose answers the test gives.
 
     :ivar asked: the headers of each request
     """

@@ -15,7 +15,7 @@ from tests.support.ws_wire import read_frames
 
 
 class Transport:
-    """Takes what it is given until its buffer is full, then says so."""
+    """A transport that accepts data until its buffer is full, and then pauses the producer."""
 
     def __init__(self, room: int) -> None:
         self.written: list[bytes] = []
@@ -302,7 +302,7 @@ def test_a_close_frame_waits_for_a_transport_that_is_full_again() -> None:
 
 
 class Once(Transport):
-    """Asks for more only if it has said that it is full, as Twisted's do."""
+    """A transport that, as Twisted's, resumes the producer only after it has paused it."""
 
     asked_to_wait = False
 
@@ -382,7 +382,7 @@ BYTES_A_SECOND = 2_500_000
 
 
 class Line(Transport):
-    """A transport that sends so much a second, and asks for more when its buffer is empty, as Twisted's do."""
+    """A transport that sends at a fixed rate, and resumes the producer when its buffer is empty, as Twisted's does."""
 
     paused = False
 
@@ -448,7 +448,7 @@ def test_age_counts_from_when_nothing_has_left() -> None:
 
 
 def test_a_burst_reaches_a_client_at_20_mbit_over_a_real_socket() -> None:
-    """The gateway's clock is the test's: half a second of it passes with each half second's worth of bytes."""
+    """The gateway's clock is the test's: it advances by half a second for each half second's worth of bytes."""
     front = Front(SelectReactor(), None, False, outbox_age=2.0)
     client = front.open()
     (connection,) = front.factory.connections

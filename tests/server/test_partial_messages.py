@@ -1,4 +1,4 @@
-"""What an ended connection holds: nothing, whoever still holds the connection."""
+"""A connection that has ended keeps no bytes of a partial message, even if something still refers to the connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.ws_wire import masked
 
 @pytest.mark.parametrize("half", [masked(2, bytes(50_000))[:-1], masked(2, bytes(50_000), fin=False)])
 def test_an_ended_connection_holds_no_byte_of_an_unfinished_message(half: bytes) -> None:
-    """Whoever holds the connection: a session does, until its canister has been told."""
+    """A session refers to its ended connection until ws_close has been sent."""
     world = World()
     protocol, _, _ = world.open()
     protocol.dataReceived(half)

@@ -1,4 +1,4 @@
-"""The connection's glue: Autobahn over a StringTransport on one side, a scripted gateway on the other."""
+"""The connection's protocol: Autobahn over a StringTransport on one side, a scripted gateway on the other."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PRINCIPAL = "wf3fv-4c4nr-7ks2b-xa4u7-kf3no-32glf-lf7e4-4ng4a-wwtlu-a2vnq-nae"
 
 
 class Session:
-    """What the connection sees of a session, and a record of what it was told."""
+    """A fake session that records the calls of the connection."""
 
     def __init__(self, client: Any, deadline: float) -> None:
         self.client = client
@@ -122,7 +122,7 @@ class World:
 
 
 class Transport(StringTransport):
-    """A StringTransport that notes how it was ended, and applies no pressure unless asked to."""
+    """A StringTransport that records how it was ended, and pauses its producer only if the test says so."""
 
     def __init__(self, host: str) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", host, 40000))

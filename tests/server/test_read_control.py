@@ -1,4 +1,4 @@
-"""When a client's socket is read, and what may be held of messages that are not whole yet, of all clients together."""
+"""When a client's socket is read, and how many bytes of partial messages all clients together may use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BIG = 300_000
 
 
 def open_clients(count: int, **options: Any) -> tuple[World, list[Any]]:
-    """Clients that no longer are strangers."""
+    """Authenticated clients."""
     world = World(**options)
     found = []
     for _ in range(count):

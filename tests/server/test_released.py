@@ -1,8 +1,8 @@
-"""A connection that has ended holds nothing: its objects and bytes are gone at once, without the collector.
+"""Nothing refers to a connection that has ended: its objects and bytes are freed at once, without a collection.
 
 The collector hardly ever runs over old objects (what the program is made of is frozen), so that a cycle around a
-connection would keep megabytes of an unfinished message for hours. Real sockets, TLS and the PROXY protocol over a
-reactor of the test's own; the gateway's clock is the test's.
+connection would keep megabytes of an unfinished message for hours. The tests use real sockets, TLS and the PROXY
+protocol over their own reactor; the gateway's clock is the test's.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ def no_tls_at_all(front: Front) -> None:
 
 
 def a_session(front: Front) -> None:
-    """Opened by its canister, with an echo and a half message; ws_close leaves behind it."""
+    """A session opened by its canister, with an echo and a partial message; ws_close is sent after it."""
     client = front.open_session()
     front.send(client, half())
     (connection,) = front.factory.connections
@@ -310,7 +310,7 @@ def a_session(front: Front) -> None:
 
 
 def does_not_read(front: Front) -> None:
-    """What waits for a client, in the outbox and in the transport, goes with it."""
+    """Bytes that wait for a client, in the outbox and in the transport, are freed with it."""
     client = front.open()
     (connection,) = front.factory.connections
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""The reader of request heads, held to h11's, both ways."""
+"""The reader of request heads is compared with h11, in both directions."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_heads_are_read_as_h11_reads_them(data: bytes) -> None:
 
 
 def agrees_with_h11(data: bytes) -> None:
-    """Hold our reading of what comes to h11's; also for tests/fuzz."""
+    """Compare our reading of a head with h11's; also used by tests/fuzz."""
     ours, theirs = by_us(data), by_h11(data)
     if ours is not None and theirs is not None:
         assert ours == theirs

@@ -19,7 +19,7 @@ def signer() -> pem.Authority:
 
 
 def put(directory: Path, name: str, pair: pem.ServerPem, *, split: bool = False) -> None:
-    """Put a certificate and its key there, in one file or as certbot does."""
+    """Write a certificate and its key into the directory, in one file or as certbot does."""
     if split:
         (directory / name).mkdir(exist_ok=True)
         (directory / name / "fullchain.pem").write_bytes(pair.certificate)
@@ -29,7 +29,7 @@ def put(directory: Path, name: str, pair: pem.ServerPem, *, split: bool = False)
 
 
 def served(tls: CertificateDirectory, name: str | None, method: int = SSL.TLS1_3_VERSION) -> str:
-    """The common name of the certificate that a client gets which asks for a name."""
+    """The common name of the certificate that a client gets for a server name."""
     certificate = handshake(tls, highest=method, name=name).get_peer_certificate(as_cryptography=True)
     assert certificate is not None
     return str(certificate.subject.rfc4514_string()).removeprefix("CN=")

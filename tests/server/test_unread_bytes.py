@@ -1,4 +1,4 @@
-"""A connection that goes on in the middle of a message finds the same messages."""
+"""A connection handed over in the middle of a message yields the same messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handshakes that are answered without Autobahn, held to what Autobahn says to the same requests."""
+"""Handshakes that are answered without Autobahn get the answer that Autobahn would give."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ PIECES = st.sampled_from([b"", b" ", b"\t", b",", b";", b":", b"/", b"#", b"?", 
 
 @st.composite
 def nearly_handshakes(draw: st.DrawFn) -> bytes:
-    """The lines of a handshake, some of them left out, repeated, moved or with something put in."""
+    """The lines of a handshake, some of them removed, repeated, moved or changed."""
     lines = list(draw(st.permutations(LINES[1:])))
     for _ in range(draw(st.integers(0, 3))):
         number = draw(st.integers(0, max(0, len(lines) - 1)))

@@ -1,4 +1,4 @@
-"""A supervisor, as it is handed over."""
+"""Handing over a supervisor."""
 
 from __future__ import annotations
 
