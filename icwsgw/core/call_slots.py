@@ -28,7 +28,7 @@ class SlotWaiter(Hashable, Protocol):
 
 
 class SlotQueue:
-    """The calls of one canister. It exists as long as somebody refers to it.
+    """The calls of one canister. It exists as long as something refers to it.
 
     :ivar busy: number of calls in flight
     :ivar call_slots: the slots that it shares
@@ -38,7 +38,7 @@ class SlotQueue:
 
     def __init__(self, call_slots: CallSlots) -> None:
         self.call_slots = call_slots
-        # None while nobody waits
+        # None while no call waits
         self._waiting: PriorityQueue[SlotWaiter] | None = None
         self.busy = 0
 
@@ -95,7 +95,7 @@ class SlotQueue:
 
     @property
     def waits(self) -> bool:
-        """Whether somebody waits here."""
+        """Whether a call waits here."""
         return self._waiting is not None
 
     def next(self) -> SlotWaiter | None:
@@ -117,7 +117,7 @@ class CallSlots:
     :param limit: number of slots, without those that each slot queue always has
     :param least: slots that each slot queue always has
     :ivar busy: number of calls in flight
-    :ivar line: slot queues in which somebody waits, the next one first
+    :ivar line: slot queues in which a call waits, the next one first
     """
 
     __slots__ = ("_granting", "_slot_queues", "busy", "least", "limit", "line")
@@ -140,7 +140,7 @@ class CallSlots:
     def grant(self) -> None:
         """There is a free slot: begin waiting calls, round-robin."""
         if self._granting:
-            return  # a call has ended in its own beginning; the loop below continues
+            return  # a call has ended while it began; the loop below continues
         self._granting = True
         try:
             more = True

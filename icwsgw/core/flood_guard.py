@@ -17,8 +17,8 @@
 
 A client that owes a little is not read until it has tokens again, so that TCP slows it down. A client that owes more
 than any honest one (:mod:`icwsgw.core.rate_limit`) is closed with 4108. A client that blocks while it sends does not
-see its close frame until somebody reads what it has sent, so the gateway reads on for :data:`FLOOD_LINGER` seconds,
-drops what comes, and pauses after each read, because reading costs too.
+see its close frame until the gateway has read what it has sent, so the gateway reads on for :data:`FLOOD_LINGER`
+seconds, drops what comes, and pauses after each read, because reading costs too.
 
 The connection counts its own tokens down and makes a guard when they are used up for the first time: most never do.
 """

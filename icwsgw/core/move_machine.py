@@ -40,7 +40,7 @@ class MoveState(IntEnum):
     ASKED = 2
     """It was asked to move."""
     LEAVING = 3
-    """It sends nothing more, and its calls are under way."""
+    """It sends nothing more, and its calls have not all ended."""
     RELAYED = 4
     """Its calls have ended."""
 

@@ -49,7 +49,7 @@ class Follow(IntEnum):
     POLL = 0
     """Poll at once from what the window allows."""
     REST = 1
-    """The same, after the time that messages for nobody have cost."""
+    """The same, after the time that messages without a client have cost."""
     POLL_FOR_GAP = 2
     """Poll soon for the messages before those in the reorder buffer."""
     FOLLOW_UP = 3

@@ -8,7 +8,7 @@ Reading begins with as many polls as the pages that were needed last time, so a 
 read in one round trip without superfluous polls. If it is longer, each further full page doubles the number in flight,
 up to the limit. At rest the window is 1, and an idle canister gets one query a tick.
 
-Pages that reach no client let the window grow to :data:`USELESS_PAGES` only: an endless queue for nobody must not be
+Pages that reach no client let the window grow to :data:`USELESS_PAGES` only: an endless queue without clients is not
 read at full speed, but messages of clients may be behind those of clients that have left.
 """
 

@@ -156,7 +156,7 @@ def step(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
     """The next state and the effects of an event.
 
     :raises LookupError: the event cannot happen in this state, which is a fault of the gateway. CLOSED is the
-        exception: whatever is still under way when a session ends finds it closed, and nothing follows.
+        exception: whatever is still in progress when a session ends finds it closed, and nothing follows.
     """
     if state is State.CLOSED:
         return state, _NOTHING

@@ -105,7 +105,7 @@ class HeldClients:
         self._plan(now)
 
     def stop(self) -> None:
-        """Hold nobody any more: the quota has ended, or all clients have left."""
+        """Hold no client any more: the quota has ended, or all clients have left."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -48,7 +48,7 @@ class Gateway:
     :ivar registry: the index of sessions and pollers
     :ivar identity_assignment: how many clients each identity has
     :ivar wheel: the timer of all connections
-    :ivar replacements: decides which of several connections of one principal lives
+    :ivar replacements: decides which of several connections of one principal stays open
     :ivar replays: every ``ws_open`` that was relayed, while it is valid
     :ivar prefix, serial: the beginning of session ids, and the number of the last one
     :ivar draining: no session is opened any more
@@ -68,7 +68,7 @@ class Gateway:
         self.draining = False
         self.prefix = token_hex(3)
         self.serial = 0
-        # for the sessions whose close notice is under way
+        # for the sessions whose close notice is in progress
         self._others: dict[ClientSession, Others[ClientSession]] = {}
         self._drain = Drain(self)
         self.identity_assignment = identity_assignment or IdentityAssignment(len(context.identities))
@@ -274,7 +274,7 @@ class Gateway:
         self._enqueue_close_notice(session, Others.from_document(notice.get("others", {}), find), notice)
 
     def notices(self) -> dict[str, dict[str, Any]]:
-        """The close notices that are under way as plain values, by session id."""
+        """The close notices that are in progress as plain values, by session id."""
         found = self.close_notices.written()
         for session, others in self._others.items():
             found[session.id]["others"] = others.written(lambda other: other.id)

@@ -134,7 +134,7 @@ class Context:
     :ivar host_backoff: pauses of all pollers that the network has asked for
     :ivar budget: the request budget; by default there is no limit
     :ivar readable: gives certificates in a form that all clients can verify; None: they reach clients unchanged
-    :ivar tracing: makes spans; None if nobody collects them
+    :ivar tracing: makes spans; None if no collector is configured
     :ivar queries: slots of queries in flight, by canister
     :ivar newcomers_queries: slots of queries in flight about newcomers, by address
     :ivar newcomers: slots of newcomers that are polled, by address

@@ -1,6 +1,6 @@
 """Limits to how many canisters one principal is connected (``--max-connections-per-principal``).
 
-Only sessions that their canister has accepted count. Before that nobody knows whether the principal has signed the
+Only sessions that their canister has accepted count. Before that it is unknown whether the principal has signed the
 ``ws_open``, and others must not use up its limit. So the limit is checked twice: before ``ws_open`` is relayed, and
 when the canister has accepted the client.
 """

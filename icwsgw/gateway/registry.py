@@ -177,7 +177,7 @@ class Registry:
                 poller.poll_timer.hasten()
         self._context.call_scheduler.canister_has_spoken(canister.raw)
 
-    def _place_of_newcomer(self, canister: Principal, group: str) -> SlotQueue | None:
+    def _newcomer_slot(self, canister: Principal, group: str) -> SlotQueue | None:
         """Take a slot for a newcomer's poller among those of its address; None if the canister is no newcomer."""
         if not self.is_newcomer(canister):
             return None
@@ -188,7 +188,7 @@ class Registry:
     def _make_poller(self, canister: Principal, session: ClientSession) -> Poller:
         index, group = session.identity_index, session.group
         cursor = self._position((canister.raw, index))
-        poll_budget = PollBudget(self._context, canister.raw, self._place_of_newcomer(canister, group), group)
+        poll_budget = PollBudget(self._context, canister.raw, self._newcomer_slot(canister, group), group)
         context, tracing, spans = self._context, self._context.tracing, None
         if tracing is not None and tracing.detailed:
             spans = PollSpans(tracing, canister.text, context.clock, context.now_ns)

@@ -171,7 +171,7 @@ def resume(session: ClientSession, gateway: Gateway) -> None:
     if relay is None:
         return
     if ended and relay.idle:
-        # Its close notice was under way.
+        # Its close notice was in progress.
         gateway.send_close_notice(session)
     else:
         relay.resume(lambda: gateway.send_close_notice(session))

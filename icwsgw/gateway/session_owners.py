@@ -41,7 +41,7 @@ class SessionQuota(Protocol[S_contra]):
 class SessionPoller(Protocol[S]):
     """The poller of a session's canister, as sessions know it: :class:`icwsgw.gateway.polling.poller.Poller`.
 
-    :ivar undecided: sessions of which nobody knows yet whether the canister has replaced them
+    :ivar undecided: sessions of which it is unknown whether the canister has replaced them
     """
 
     canister: Principal

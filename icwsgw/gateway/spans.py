@@ -1,6 +1,6 @@
 """Observers that make spans of a relay's calls and of a poller's polls.
 
-A relay and a poller have an observer or None. It is None where nobody collects spans, and for a session that is not
+A relay and a poller have an observer or None. It is None if no collector is configured, and for a session that is not
 sampled: a message then costs a few comparisons. :mod:`icwsgw.observe.tracing` lists the spans.
 """
 

@@ -96,7 +96,7 @@ class _Cancellable(Protocol):
 class Relay:
     """Performs the effects of one client's call machine.
 
-    :param spans: makes spans of the calls; None if nobody collects them
+    :param spans: makes spans of the calls; None if no collector is configured
     :ivar sent: seconds when the current call was last sent, or the one before it while the current call waits
     :ivar last_error: why the last attempt that did not end a call did not; with an empty text: there was none
     """

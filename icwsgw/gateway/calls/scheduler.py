@@ -24,7 +24,7 @@ from icwsgw.core.request_budget import EAGER_SECONDS, RequestBudget
 from icwsgw.core.request_kind import RequestKind
 from icwsgw.reactor.clock import Clock, Timer
 
-#: ws_open under way at once: to canisters that have spoken, by canister; to newcomers, by address and by canister.
+#: ws_open in flight at once: to canisters that have spoken, by canister; to newcomers, by address and by canister.
 MAX_OPENS, MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER = 128, 64, 16
 # Looking up a member of an enum costs as much as a call.
 _CALL, _EAGER = RequestKind.CALL, RequestKind.EAGER
@@ -127,7 +127,7 @@ class CallScheduler:
 
 
 class CallQueue:
-    """Sends calls of one kind and one party. It exists as long as somebody refers to it.
+    """Sends calls of one kind and one party. It exists as long as something refers to it.
 
     :ivar newcomer: the call queues of its canister, while that has not spoken; otherwise None
     """

@@ -139,7 +139,7 @@ class ClientGroup:
         self.closing = False
 
     def close_skipped(self) -> int:
-        """Messages of the canister were skipped, and nobody knows for whom they were.
+        """Messages of the canister were skipped, and it is unknown for whom they were.
 
         :return: how many clients may have missed one
         """

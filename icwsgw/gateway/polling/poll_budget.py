@@ -33,7 +33,7 @@ class PollBudget:
     """The budget of one poller.
 
     :param canister: the canister's raw principal
-    :param place: the slot queue of a newcomer among those of its address, in which a slot is taken already
+    :param newcomer_slot: the slot queue of a newcomer among those of its address, in which a slot is taken already
     :param group: the group of the client's address
     :ivar slot_queue: the queries in flight: the poller's, or those of the address
     :ivar looks: how many more extra polls a newcomer is worth; :data:`NEWCOMER_LOOKS` after each executed call
@@ -42,22 +42,26 @@ class PollBudget:
     """
 
     __slots__ = (
-        *("_canister", "_context", "_down", "_lost", "_place", "_waste"),
+        *("_canister", "_context", "_down", "_lost", "_newcomer_slot", "_waste"),
         *("looks", "poll_schedule", "quota", "slot_queue"),
     )
 
-    def __init__(self, context: Context, canister: bytes, place: SlotQueue | None = None, group: str = "") -> None:
+    def __init__(
+        self, context: Context, canister: bytes, newcomer_slot: SlotQueue | None = None, group: str = ""
+    ) -> None:
         self._context = context
         self._canister = canister
-        self._place = place
+        self._newcomer_slot = newcomer_slot
         self.looks = 0
         self.quota: PollQuota | None = None
         self._waste = WorkLimit()
         self._down = self._lost = 0
         self.slot_queue = (
-            context.queries.slot_queue(canister) if place is None else context.newcomers_queries.slot_queue(group)
+            context.queries.slot_queue(canister)
+            if newcomer_slot is None
+            else context.newcomers_queries.slot_queue(group)
         )
-        self.poll_schedule: PollSchedule = context.budget.join(context.clock.seconds(), place is not None)
+        self.poll_schedule: PollSchedule = context.budget.join(context.clock.seconds(), newcomer_slot is not None)
 
     def written(self) -> Document:
         """The next scheduled poll and the limit of useless work, as plain values."""
@@ -82,12 +86,12 @@ class PollBudget:
     @property
     def newcomer(self) -> bool:
         """Whether the canister has not spoken to any client yet."""
-        return self._place is not None
+        return self._newcomer_slot is not None
 
     @property
     def may_overlap(self) -> int:
         """How many queries from one nonce may be in flight; beyond that the oldest is given up if it is late."""
-        return MAX_OVERLAP if self._place is None else NEWCOMER_OVERLAP
+        return MAX_OVERLAP if self._newcomer_slot is None else NEWCOMER_OVERLAP
 
     @property
     def room(self) -> bool:
@@ -118,24 +122,24 @@ class PollBudget:
 
     def canister_has_spoken(self) -> None:
         """The canister has spoken to a client: from now on it is polled as all others."""
-        if self._place is not None:
-            self._leave_place()
+        if self._newcomer_slot is not None:
+            self._release_newcomer_slot()
             self.slot_queue = self._context.queries.slot_queue(self._canister)
             self._context.budget.accept(self.poll_schedule, self._context.clock.seconds())
 
     def end(self) -> None:
         """The poller has stopped."""
         self._context.budget.leave(self.poll_schedule)
-        self._leave_place()
+        self._release_newcomer_slot()
 
-    def _leave_place(self) -> None:
-        place, self._place = self._place, None
-        if place is not None:
-            place.leave()
+    def _release_newcomer_slot(self) -> None:
+        slot_queue, self._newcomer_slot = self._newcomer_slot, None
+        if slot_queue is not None:
+            slot_queue.leave()
 
     def look_again(self) -> float | None:
         """Seconds until an extra poll of a newcomer that has sent nothing; None if the ticks suffice."""
-        if self._place is None or not self.looks:
+        if self._newcomer_slot is None or not self.looks:
             return None
         self.looks -= 1
         return float(self._context.config.polling_interval * 2 ** (NEWCOMER_LOOKS - self.looks - 1))
@@ -144,7 +148,7 @@ class PollBudget:
         """Note the work that an answer has caused.
 
         :param down: messages delivered so far
-        :param lost: messages so far that are for nobody who is connected
+        :param lost: messages so far that are for no connected client
         :param seconds: time that the answer took
         """
         new = lost - self._lost
@@ -154,7 +158,7 @@ class PollBudget:
         self._down = down
 
     def rest(self, now: float) -> float:
-        """Seconds until the poller may read on in a queue whose messages are for nobody."""
+        """Seconds until the poller may read on in a queue whose messages reach no client."""
         return self._waste.pause(now)
 
     def charge(self, now: float) -> None:
@@ -167,7 +171,7 @@ class PollBudget:
         :param paid: a tick or a wake has paid for the first one
         """
         budget = self._context.budget
-        most = 1 if self._place is not None else len(nonces)
+        most = 1 if self._newcomer_slot is not None else len(nonces)
         if self.quota is not None:
             most = min(most, self.quota.queries(self.slot_queue.busy))
         wanted = most - paid

@@ -57,7 +57,7 @@ COUNTS: Fields = {"messages_up": int, "messages_down": int, "messages_lost": int
 class Poller(ClientGroup):
     """Polls one canister with one identity of the gateway.
 
-    :param spans: makes spans of the polls; None if nobody collects them
+    :param spans: makes spans of the polls; None if no collector is configured
     :ivar canister: the canister's principal
     :ivar cursor: the position in the canister's queue
     :ivar backoff: failures, and the pauses after them
@@ -394,7 +394,7 @@ class Poller(ClientGroup):
             self._deliver(batch, taken, poll)
             if taken.missing is not None:
                 want, got = taken.missing
-                _log.debug("answer starts too late, asking again", want=want, got=got, canister=self.canister.text)
+                _log.debug("answer starts too late, polling again", want=want, got=got, canister=self.canister.text)
                 self.poll_timer.wake_in(MIN_WAKE_GAP, "gap")
             if found and self._reorder_buffer.kept:
                 self._catch_up(now, poll)
