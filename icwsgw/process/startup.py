@@ -95,6 +95,9 @@ def report_start_errors(program: str = PROGRAM, *, log: Callable[[str], object] 
     before = sys.excepthook
 
     def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if isinstance(error, OSError) and error.filename and _is_of_twistd(traceback):
+            # its pid file, for example
+            error = ConfigError(f"cannot write {error.filename}: {error.strerror}")
         if isinstance(error, _PLAIN):
             print(one_line(error, program), file=sys.__stderr__)
             if log is not None:
@@ -103,6 +106,13 @@ def report_start_errors(program: str = PROGRAM, *, log: Callable[[str], object] 
             before(kind, error, traceback)
 
     sys.excepthook = report
+
+
+def _is_of_twistd(traceback: TracebackType | None) -> bool:
+    """Whether twistd itself has raised an exception."""
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_globals.get("__name__") == "twisted.scripts._twistd_unix"
 
 
 @contextmanager

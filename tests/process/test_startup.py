@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.scripts._twistd_unix import ServerOptions, UnixApplicationRunner
 
 from icwsgw.errors import ConfigError
 from icwsgw.process.startup import (
@@ -45,6 +46,24 @@ def test_operators_errors_are_a_line_and_others_as_before(
         "twistd icws: no key\ntwistd icws: Couldn't listen on any:8080: [Errno 98] Address already in use.\n"
     )
     assert others == [ValueError]
+
+
+def test_a_pid_file_that_cannot_be_written_is_a_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, traceback: others.append(kind))
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    report_start_errors()
+    runner = UnixApplicationRunner(ServerOptions())
+    with pytest.raises(IsADirectoryError) as caught:
+        runner.setupEnvironment(None, ".", None, True, str(tmp_path))
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    assert capsys.readouterr().err == f"twistd icws: cannot write {tmp_path}: Is a directory\n"
+    with pytest.raises(IsADirectoryError) as caught:
+        tmp_path.read_bytes()
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    assert others == [IsADirectoryError]
 
 
 def test_a_daemons_error_is_in_its_log_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
