@@ -16,8 +16,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from icwsgw.core.cursor import FORMER_SECONDS, FRESH_SECONDS, GAP_ANSWERS, GAP_SECONDS, CursorUpdate, Message
+from icwsgw.core.messages import message_timestamp
 from icwsgw.core.oversize_search import REFUSALS, SECONDS, too_large
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
+from icwsgw.ic.principal import Principal
 from icwsgw.ic.ws import Batch, nonce_of_key
 from tests.simulation.oracle import SimPoller, _nothing
 
@@ -59,10 +61,11 @@ class ConsistentAnswers:
 
 
 class Read(NamedTuple):
-    """A message that was read: the queue of its canister that it is from, and its number."""
+    """A message that was read: the queue of its canister that it is from, its number and its time."""
 
     queue: int
     number: int
+    at: int | None
 
 
 class WatchedPoller(SimPoller):
@@ -102,8 +105,12 @@ class WatchedPoller(SimPoller):
         self._read_before, self._read, self._begun = before._read_before, before._read, before._begun
 
     def _place(self, message: Message) -> Read:
-        gateway = self._context.identities[self.identity_index].principal
-        return Read(self.oracle.queue_of(self.canister, gateway, message[3]), nonce_of_key(message[2]))
+        queue = self.oracle.queue_of(self.canister, self._gateway, message[3])
+        return Read(queue, nonce_of_key(message[2]), message_timestamp(message[3]))
+
+    @property
+    def _gateway(self) -> Principal:
+        return self._context.identities[self.identity_index].principal
 
     def _first_new(self, batch: Batch) -> Read | None:
         """The first message of an answer that has not been read."""
@@ -113,8 +120,7 @@ class WatchedPoller(SimPoller):
     def _restart(self, now: float) -> None:
         self.oracle.at_restart.pop(self.canister, _nothing)()
         resumed = self._polling.resumed
-        gateway = self._context.identities[self.identity_index].principal
-        present = self.oracle.queue_number(self.canister, gateway)
+        present = self.oracle.queue_number(self.canister, self._gateway)
         if self._begun == present and not resumed and not any(self.oracle.troubles[each] for each in HIDING):
             self.oracle.fail(f"{self.canister.text[:5]} was found to be reset, and its queue was read from its start")
         self._read_before, self._read = None if resumed else self._read or self._read_before, None
@@ -127,11 +133,15 @@ class WatchedPoller(SimPoller):
 
     def _is_former(self, first: Read, now: float) -> bool | None:
         """Whether an answer that begins with this message, after known ones, must be ignored; None: unknown."""
-        since = now - self.restarted_at
+        since, before = now - self.restarted_at, self._read_before
         if self._read is not None:
             former, seconds = first.queue < self._read.queue, FORMER_SECONDS
-        elif self._read_before is not None:
-            former, seconds = first <= self._read_before, FRESH_SECONDS
+        elif before is not None:
+            former, seconds = first[:2] <= before[:2], FRESH_SECONDS
+            # The gateway cannot know whether what was read before was the new queue already.
+            unknown = first.queue == self.oracle.queue_number(self.canister, self._gateway)
+            if former and (unknown or (first.at == before.at and first != before)):
+                return None
         else:
             return None
         return None if abs(since - seconds) < EPSILON else former and since < seconds
