@@ -9,7 +9,7 @@ delivered one, which may be from another replica: from a new queue, of which the
 
     the same message there            no reset; the newest message becomes the anchor
     another message there             a reset
-    an older message there            nothing: a replica that lags behind still has the queue before the last reset. If
+    an older message there or beyond  nothing: a replica that lags behind still has the queue before the last reset. If
                                       probes show this for ``OLDER_SECONDS`` and never the anchor, it is a reset: the
                                       canister's clock has gone back
     nothing from the anchor on        look at the start (poll from 0): messages there that are newer than the anchor
@@ -109,11 +109,13 @@ class ResetDetector(Written):
             return ResetState.LOOK
         self._absent = 0
         first = messages[0]
-        if nonce_of_key(first[2]) != anchor.nonce or anchor.is_same(first[3]):
+        in_place = nonce_of_key(first[2]) == anchor.nonce
+        same = in_place and anchor.is_same(first[3])
+        if same or not anchor.is_newer_than(first[3]):
+            if in_place and not same:
+                return ResetState.NEW
             self._older = 0
             return ResetState.SAME
-        if not anchor.is_newer_than(first[3]):
-            return ResetState.NEW
         if self._older == 0:
             self._older_since = now
         self._older += 1

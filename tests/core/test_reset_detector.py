@@ -67,6 +67,16 @@ def test_time_alone_does_not_make_an_older_message_a_reset() -> None:
     assert verdicts == [ResetState.UNSURE] * (OLDER_PROBES - 1) + [ResetState.NEW]
 
 
+def test_older_messages_beyond_the_anchor_are_of_the_life_before_too() -> None:
+    """The replica lags behind the reset, and the old queue began beyond the anchor: nothing is confirmed."""
+    detector = ResetDetector(ANCHOR)
+    older = [message(9, 690, life=0)]
+    assert detector.probed(ANCHOR, older, 1000.0) is ResetState.UNSURE
+    assert detector.probed(ANCHOR, [message(9, 700)], 1001.0) is ResetState.SAME, "of the same moment"
+    verdicts = [detector.probed(ANCHOR, older, 1000.0 + OLDER_SECONDS * attempt) for attempt in range(OLDER_PROBES)]
+    assert verdicts == [ResetState.UNSURE] * (OLDER_PROBES - 1) + [ResetState.NEW]
+
+
 def read(*messages: Message) -> Cursor:
     cursor = Cursor()
     cursor.take(list(messages), 0.0, 0.0)
