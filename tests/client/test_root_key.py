@@ -52,7 +52,7 @@ def test_mainnet_s_key_is_known() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"hello", cbor.dumps({}), cbor.dumps({"root_key": b"x"}), cbor.dumps([1])])
 def test_what_is_no_network(body: bytes) -> None:
-    with answering(body) as url, pytest.raises(ClientError, match="does not tell a root key") as wrong:
+    with answering(body) as url, pytest.raises(ClientError, match="does not publish a root key") as wrong:
         fetch_root_key(url)
     assert wrong.value.hint
 

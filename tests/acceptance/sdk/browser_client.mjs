@@ -5,7 +5,7 @@ import { emit, main } from "./report.mjs";
 await main(async ({ gateway, network, canister, executable }) =>
   withBrowser(executable, async (browser) => {
     const { page } = await newPage(browser, network, { ignoreHTTPSErrors: true });
-    page.setDefaultTimeout(60_000);
+    page.setDefaultTimeout(300_000);
     await page.goto(network);
 
     /** Who this browser is by a name. */
