@@ -17,6 +17,7 @@ it gets, whatever its nonce: older ones were deleted.
 After a reset of the canister, a replica that lags behind still answers from the queue before it. All messages there are
 older, by the canister's own time, than those of the new queue. So for ``FORMER_SECONDS`` after a reset, an answer is
 ignored if its first new message is older than the last delivered one: it delivers nothing and is no evidence of a gap.
+The same holds after the first message of all, because the reset may have been just before this gateway's first poll.
 Later its age does not count, so a canister whose clock goes back is read again after a minute. Before the first
 message, such answers are ignored for ``FRESH_SECONDS``. Longer would be worse than to read the former queue once more:
 an absent queue that was taken for a reset may come back, and then it holds what new clients wait for.
@@ -224,6 +225,9 @@ class Cursor(Written):
             deliver.clear()
             taken.missing = None
         if deliver:
+            if self.fresh and not self._former_until:
+                # the canister may have been reset shortly before the first poll
+                self._former_until = now + FORMER_SECONDS
             self.next = expected
             self.fresh = False
             self._gap_asks = 0

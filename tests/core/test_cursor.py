@@ -226,6 +226,18 @@ def test_a_gap_after_a_reset_is_believed_as_any_other() -> None:
     assert take(cursor, dated(2, 5), 102.0).lost == (1, 5)
 
 
+def test_answers_from_before_a_reset_that_this_cursor_has_not_seen_are_ignored() -> None:
+    """The first client of a gateway comes after the reset, and a replica that lags behind has the former queue."""
+    cursor = Cursor()
+    assert nonces(take(cursor, dated(1, 0), 100.0).deliver) == [0]
+    for first in (1, 2):
+        taken = take(cursor, dated(0, first), 101.0)
+        assert (taken.deliver, taken.missing, taken.lost, taken.former) == ([], None, None, True)
+    assert nonces(take(cursor, dated(1, 1, 2), 102.0).deliver) == [1, 2]
+    # later the age of a message does not count
+    assert nonces(take(cursor, dated(0, 3), 100.0 + FORMER_SECONDS).deliver) == [3]
+
+
 def test_a_canister_whose_clock_goes_back_is_read_a_while_after_its_reset() -> None:
     cursor = after_a_reset(0)
     last = 100.0 + FORMER_SECONDS

@@ -411,6 +411,11 @@ class Harness:
         (poller,) = self.service.gateway.registry.pollers.values()
         return poller
 
+    def pass_first_minute(self) -> None:
+        """Set the poller's position to where answers' ages no longer count (:mod:`icwsgw.core.cursor`)."""
+        cursor = self.poller.cursor
+        cursor.read({**cursor.written(), "_former_until": 0.0})
+
     @property
     def relay(self) -> Any:
         """The relay of the only client."""

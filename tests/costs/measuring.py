@@ -26,6 +26,7 @@ def counted(name: str) -> Counted:
     with built(options) as harness:
         client = harness.client()
         client.open()
+        harness.pass_first_minute()
         harness.rest()
         for _ in range(_WARM):
             operation(harness, client, nullcontext)
@@ -51,6 +52,7 @@ def peaks(name: str) -> list[int]:
 
         client = harness.client()
         client.open()
+        harness.pass_first_minute()
         harness.rest()
         with meter.memory():
             for _ in range(_WARM):

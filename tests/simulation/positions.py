@@ -13,6 +13,7 @@ The rules are those of docs/reliability.md, applied to the answers that a poller
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from icwsgw.core.cursor import FORMER_SECONDS, FRESH_SECONDS, GAP_ANSWERS, GAP_SECONDS, CursorUpdate, Message
@@ -76,7 +77,10 @@ class WatchedPoller(SimPoller):
         self._gap, self._large = ConsistentAnswers(), ConsistentAnswers()
         #: numbers from which a page was refused as too large
         self._refused: set[int] = set()
-        self.restarted_at = float("-inf")
+        self.restarted_at = -inf
+        #: when the first message of the first queue was read
+        self._began_at = -inf
+        self._was_fresh = True
         #: times, and the positions that had been read by then
         self._progress: list[tuple[float, int]] = []
         #: the message that was read last before the last reset, and since
@@ -103,6 +107,7 @@ class WatchedPoller(SimPoller):
         self._gap, self._large, self._refused = before._gap, before._large, before._refused
         self.restarted_at, self._progress = before.restarted_at, before._progress
         self._read_before, self._read, self._begun = before._read_before, before._read, before._begun
+        self._began_at = before._began_at
 
     def _place(self, message: Message) -> Read:
         queue = self.oracle.queue_of(self.canister, self._gateway, message[3])
@@ -133,9 +138,12 @@ class WatchedPoller(SimPoller):
 
     def _is_former(self, first: Read, now: float) -> bool | None:
         """Whether an answer that begins with this message, after known ones, must be ignored; None: unknown."""
-        since, before = now - self.restarted_at, self._read_before
+        since, before = now - max(self.restarted_at, self._began_at), self._read_before
         if self._read is not None:
             former, seconds = first.queue < self._read.queue, FORMER_SECONDS
+            if former and since == inf:
+                # The position is that of an earlier poller, which may have begun a short time ago.
+                return None
         elif before is not None:
             former, seconds = first[:2] <= before[:2], FRESH_SECONDS
             # The gateway cannot know whether what was read before was the new queue already.
@@ -167,6 +175,8 @@ class WatchedPoller(SimPoller):
             self._read = self._place(taken.deliver[-1])
             if self._begun is None:
                 self._begun = self._place(taken.deliver[0]).queue
+            if self._was_fresh and self._began_at == -inf:
+                self._began_at = now
         super()._deliver(batch, taken, poll)
 
     def failed(self, failure: Any, poll: InFlightPoll) -> None:
@@ -187,6 +197,7 @@ class WatchedPoller(SimPoller):
         former = None if new is None else self._is_former(new, now)
         waits = bool(batch.messages) and asked > self.cursor.next < nonce_of_key(batch.messages[0][2])
         self._ignored = former is False and not waits
+        self._was_fresh = self.cursor.fresh
         super()._take(batch, poll, asked, now, count)
         if self._ignored:
             self.oracle.fail(f"{self.canister.text[:5]}: an answer that begins with {new} is ignored")
