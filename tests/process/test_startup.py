@@ -57,7 +57,7 @@ def test_a_pid_file_that_cannot_be_written_is_a_line_too(
     report_start_errors()
     runner = UnixApplicationRunner(ServerOptions())
     with pytest.raises(IsADirectoryError) as caught:
-        runner.setupEnvironment(None, ".", None, True, str(tmp_path))
+        runner.setupEnvironment(chroot=None, rundir=".", nodaemon=True, umask=None, pidfile=str(tmp_path))
     sys.excepthook(caught.type, caught.value, caught.tb)
     assert capsys.readouterr().err == f"twistd icws: cannot write {tmp_path}: Is a directory\n"
     with pytest.raises(IsADirectoryError) as caught:
