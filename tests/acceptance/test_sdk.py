@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
-from tests.acceptance.conftest import Devnet, Stack
+from tests.acceptance.conftest import SLOW_CLIENTS, Devnet, Stack
 from tests.acceptance.processes import NodeFailed, http_get, run_node
 from tests.support import pem
 
@@ -96,7 +96,7 @@ def test_20_clients_live_through_bursts_where_calls_are_ordered_as_on_the_public
 ) -> None:
     """Blocks of changing makers take calls in the order of arrival there; nodes lag. Relaying waits for execution."""
     network = devnets("--nodes=13", "--block-interval=300", "--gossip=150", "--lag=5").network
-    result = scenario("many", stacks(network=network), clients=20, messages=10)
+    result = scenario("many", stacks(*SLOW_CLIENTS, network=network), clients=20, messages=10)
     assert result["ordered"] == [True] * 20
     assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []
@@ -173,7 +173,7 @@ def test_bursts_on_a_network_that_has_no_v2_queries_and_reads_any_more(
 def test_20_clients_with_all_checks_on(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack], network: tuple[str, ...]
 ) -> None:
-    stack = stacks("--verify-queries=on", "--verify-batches", network=devnets(*network).network)
+    stack = stacks("--verify-queries=on", "--verify-batches", *SLOW_CLIENTS, network=devnets(*network).network)
     result = scenario("many", stack, clients=20, messages=10)
     assert result["ordered"] == [True] * 20
     assert abnormal(result["closes"], 20) == []

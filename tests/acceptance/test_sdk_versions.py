@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.acceptance.conftest import Devnet, Stack, start_devnet, start_stack
+from tests.acceptance.conftest import SLOW_CLIENTS, Devnet, Stack, start_devnet, start_stack
 from tests.acceptance.processes import SDK, node_modules, run_node
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
@@ -32,7 +32,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     devnet: Devnet = start_devnet(tmp_path_factory.mktemp("devnet"), *NETWORKS[request.param])
     try:
         options = ("--verify-queries=on", "--verify-batches")
-        stack = start_stack(tmp_path_factory.mktemp("gateway"), *options, network=devnet.network)
+        stack = start_stack(tmp_path_factory.mktemp("gateway"), *SLOW_CLIENTS, *options, network=devnet.network)
         try:
             yield stack
         finally:
@@ -57,7 +57,7 @@ def test_20_clients_live_through_bursts_of_30_where_blocks_decide_the_order(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
 ) -> None:
     blocks = ("--nodes=13", "--block-interval=1000", "--gossip=300")
-    stack = stacks("--verify-queries=on", "--verify-batches", network=devnets(*blocks).network)
+    stack = stacks("--verify-queries=on", "--verify-batches", *SLOW_CLIENTS, network=devnets(*blocks).network)
     options = {"scenario": "many", "clients": 20, "messages": 30, **stack.places}
     result = run_node("sdk.mjs", options, timeout=900)[-1]
     assert result["ordered"] == [True] * 20

@@ -93,7 +93,7 @@ def test_half_a_status(fields: dict[str, bytes]) -> None:
 
 def test_a_pruned_status_is_not_an_unknown_request() -> None:
     tree = witness(state(request_status={REQUEST: {b"status": b"replied"}}), [(b"time",)])
-    with pytest.raises(CertificateInvalid, match="does not tell"):
+    with pytest.raises(CertificateInvalid, match="does not show"):
         request_status(Certificate(tree, b""), REQUEST)
 
 
@@ -119,7 +119,7 @@ def test_request_status_of_a_mainnet_certificate() -> None:
         reject_message="Canister ivg37-qiaaa-aaaab-aaaga-cai has no update method 'register'",
     )
     # The tree has more requests, pruned: of others it says nothing.
-    with pytest.raises(CertificateInvalid, match="does not tell"):
+    with pytest.raises(CertificateInvalid, match="does not show"):
         request_status(certificate, bytes(32))
 
 

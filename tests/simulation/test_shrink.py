@@ -86,16 +86,16 @@ def test_a_step_left_out_changes_no_other() -> None:
 
 
 def test_an_error_planted_in_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is cut off is forgotten and no canister is told: a client that comes, and is cut."""
-    tell = Gateway.send_close_notice
+    """Who is cut off is forgotten, and no close notice is sent: a client that comes, and is cut."""
+    send_close_notice = Gateway.send_close_notice
 
     def forgetful(gateway: Gateway, session: Any) -> None:
         if session.cause == 1006:
             gateway.finished(session)
         else:
-            tell(gateway, session)
+            send_close_notice(gateway, session)
 
-    monkeypatch.setattr(Gateway, "tell", forgetful)
+    monkeypatch.setattr(Gateway, "send_close_notice", forgetful)
     for seed in range(1, 100):
         script = draw(seed, 25)
         # where something else fails as well, that may be what is left in the end

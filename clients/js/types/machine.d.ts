@@ -19,5 +19,5 @@ export declare const next: (state: State, step: Step) => {
     state: State;
     action: Action | null;
 };
-/** Lowest level of the outbox that may leave in a state: 0 keep-alives, 1 the hook's messages, 2 the application's. */
+/** The last level of the outbox that may leave in a state: 0 keep-alives, 1 the hook's messages too, 2 the application's too. */
 export declare const MAY_LEAVE: Record<State, number>;
