@@ -411,12 +411,7 @@ class ExportErrors(logging.Handler):
         self._logger.propagate = self._propagated
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log one error or count it; called with the handler's lock held.
-
-        An attempt that the exporter repeats is no error; if the last one fails it says so in a record of its own.
-        """
-        if record.levelno < logging.ERROR and str(record.msg).startswith("Transient error"):
-            return
+        """Log one error or count it; called with the handler's lock held."""
         now = self._now()
         before = sum(count for _, _, count in self._log_limiter.ended(now))
         if self._log_limiter.allows(record.name, record.levelname, now):

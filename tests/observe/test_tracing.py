@@ -247,7 +247,6 @@ def test_complaints_are_one_a_minute_for_each_source(monkeypatch: pytest.MonkeyP
         for _ in range(50):
             exporter.warning("%s", "x" * 1000)
             exporter.info("quiet")
-            exporter.warning("Transient error %s encountered, retrying", "UNAVAILABLE")
         sdk.warning("queue is full")
         now[0] = 61.0
         exporter.warning("again")
