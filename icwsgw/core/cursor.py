@@ -169,14 +169,14 @@ class Cursor(Written):
         self.last = None if last is None else LastMessage.from_document(last)
         self._former = None if former is None else LastMessage.from_document(former)
 
-    def restart(self, now: float, reset: bool = True) -> None:
+    def restart(self, now: float, reset: bool = True, former: LastMessage | None = None) -> None:
         """Begin again at nonce 0: the queue is a new one.
 
         :param now: monotonic seconds
         :param reset: the canister was reset; otherwise the queue may be the same, but nothing of it has to be known
+        :param former: a message of the old queue; None: the last delivered one
         """
-        if self.last is not None:
-            self._former = self.last
+        self._former = former or self.last or self._former
         if not reset:
             self._former = None
         self._former_until = now + FORMER_SECONDS

@@ -36,7 +36,7 @@ from icwsgw.core.cursor import Cursor, LastMessage, Message
 from icwsgw.core.oversize_search import OversizeSearch
 from icwsgw.core.poll_window import PollWindow
 from icwsgw.core.reorder_buffer import ReorderBuffer
-from icwsgw.core.reset_detector import ResetDetector, ResetState
+from icwsgw.core.reset_detector import ResetDetector, ResetState, former_message
 from icwsgw.core.written_state import Document
 
 #: Seconds after which a query is late, or three usual round trips if they take longer.
@@ -263,14 +263,16 @@ class Polling(Generic[T]):
                 return Judged.RESTART if new else Judged.NOTHING
         return judged
 
-    def restart(self, now: float) -> bool:
+    def restart(self, now: float, anchor: LastMessage | None, proof: list[Message]) -> bool:
         """The canister was reset; returns whether the position was an earlier poller's.
 
         :param now: monotonic seconds
+        :param anchor: the message that was looked for
+        :param proof: the answer that has shown the reset; empty if the queue was absent
         """
         resumed, self.resumed = self.resumed, False
         self.search.restart()
-        self.cursor.restart(now, not resumed)
+        self.cursor.restart(now, not resumed, former_message(anchor, self.cursor.last, proof))
         self.reset_detector.restart()
         self.reorder_buffer.clear()
         return resumed

@@ -45,6 +45,22 @@ OLDER_PROBES = 4
 OLDER_SECONDS = 60.0
 
 
+def former_message(anchor: LastMessage | None, last: LastMessage | None, proof: list[Message]) -> LastMessage | None:
+    """The last message that is known to be of the queue before a reset.
+
+    It is the last delivered one, but not if the new queue has grown beyond it before the reset was found. Then messages
+    of the new queue were delivered as if they followed those of the old one.
+
+    :param anchor: the message that was looked for
+    :param last: the last delivered message
+    :param proof: the answer that has shown the reset; empty if the queue was absent
+    """
+    if last is None or last.timestamp is None or not proof:
+        return last
+    began = message_timestamp(proof[0][3])
+    return last if began is None or last.timestamp < began else anchor
+
+
 class ResetState(Enum):
     """What a probe or a look at the start of the queue shows."""
 

@@ -187,6 +187,17 @@ def test_a_new_queue_does_not_begin_with_the_old_one() -> None:
         assert nonces(take(cursor, dated(2, 3), 101.0).deliver) == [3]
 
 
+def test_of_a_queue_that_has_grown_into_the_old_one_only_what_is_known_to_be_old_is_ignored() -> None:
+    """Messages 5 to 9 of the second life were delivered behind those of the first, before the reset was found."""
+    for answer, old in ((dated(1, 0, 1), True), (dated(1, 4), True), (dated(2, 0, 1), False)):
+        cursor = Cursor()
+        take(cursor, dated(1, *range(5)), 99.0)
+        take(cursor, dated(2, *range(5, 10)), 99.5)
+        assert cursor.last is not None
+        cursor.restart(100.0, former=LastMessage(4, dated(1, 4)[0][3]))
+        assert take(cursor, answer, 100.0).former == old
+
+
 def test_a_queue_that_was_taken_for_a_new_one_is_read_again_soon() -> None:
     """It was absent for so long that the canister seemed to be reset."""
     cursor = after_a_reset()

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from icwsgw.core.cursor import Cursor, LastMessage
+from icwsgw.core.cursor import Cursor, LastMessage, Message
 from icwsgw.core.oversize_search import REFUSALS
 from icwsgw.core.poll_machine import FOLLOW, JUDGED, LATE_SECONDS, Follow, Judged, Polling, late
 from icwsgw.core.reset_detector import ResetState
@@ -209,11 +209,25 @@ def test_an_empty_answer_to_a_probe_leads_to_the_start_of_the_queue() -> None:
 def test_a_restart_begins_anew_and_tells_whether_anybody_has_lost_something() -> None:
     script = Script(resumed=True)
     script.polling.reorder_buffer.kept[20] = None  # type: ignore[assignment]
-    assert script.polling.restart(script.now)
+    assert script.polling.restart(script.now, None, [])
     assert script.polling.reorder_buffer.kept == {}
     assert (script.polling.resumed, script.polling.cursor.next, script.polling.reset_detector.anchor) == (
         False,
         0,
         None,
     )
-    assert not Script().polling.restart(0.0)
+    assert not Script().polling.restart(0.0, None, [])
+
+
+def test_what_has_shown_the_reset_says_which_messages_were_of_the_old_queue() -> None:
+    """The new queue has grown beyond the old one, and its messages were delivered."""
+
+    def sent_at(nonce: int, at: int) -> Message:
+        return b"\x01" * 29, 7, b"gateway_%020d" % nonce, cbor.dumps({"timestamp": at, "content": b"x"})
+
+    start = sent_at(0, 200)
+    for proof, ignored in (([start], False), ([], True)):
+        polling: Polling[Ask] = Polling(None, 1)
+        polling.cursor.take([sent_at(0, 100), sent_at(1, 300)], 0.0, 0.0)
+        polling.restart(1.0, LastMessage(0, sent_at(0, 100)[3]), proof)
+        assert polling.cursor.take([start], 1.0, 1.0).former == ignored

@@ -16,6 +16,7 @@ from icwsgw.core.reset_detector import (
     WAITING_PROBE_SECONDS,
     ResetDetector,
     ResetState,
+    former_message,
 )
 from icwsgw.ic import cbor
 
@@ -247,6 +248,29 @@ def test_a_client_key_that_is_used_again_proves_nothing_by_its_old_messages() ->
     reset_detector.probed(ANCHOR, [], 0)
     assert reset_detector.looked(ANCHOR, [message(3, 300)], {(b"client", 1)}, 0) is ResetState.UNSURE
     assert reset_detector.looked(ANCHOR, [message(3, 701, life=2)], {(b"client", 1)}, 0) is ResetState.NEW
+
+
+LATER, SAME_MOMENT = LastMessage(9, content(9, 800)), LastMessage(9, content(9, 900, life=2))
+UNDATED = LastMessage(9, b"no time")
+
+
+@pytest.mark.parametrize(
+    ("last", "proof", "former"),
+    [
+        (LATER, [message(7, 900, life=2)], LATER),
+        (SAME_MOMENT, [message(7, 900, life=2)], ANCHOR),
+        (SAME_MOMENT, [message(0, 801, life=2), message(1, 901, life=2)], ANCHOR),
+        (LATER, [], LATER),
+        (LATER, [(b"client", 1, b"gateway_%020d" % 7, b"no time")], LATER),
+        (UNDATED, [message(7, 900, life=2)], UNDATED),
+        (None, [message(7, 900, life=2)], None),
+    ],
+    ids=["older", "as old", "newer", "absent", "proof without a time", "last without a time", "nothing delivered"],
+)
+def test_what_is_not_older_than_the_new_queue_is_not_of_the_old_one(
+    last: LastMessage | None, proof: list[Message], former: LastMessage | None
+) -> None:
+    assert former_message(ANCHOR, last, proof) is former
 
 
 @given(

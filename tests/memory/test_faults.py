@@ -313,6 +313,23 @@ def test_a_reset_is_found_although_the_new_queue_is_longer_than_the_old_one() ->
     world.until(lambda: again.opened, 2)
 
 
+def test_a_queue_that_went_on_in_the_new_one_delays_nobody_after_the_reset_is_found() -> None:
+    """Before that, the new queue's messages seemed to follow those of the old one."""
+    world = World(query_latency=0.02)
+    (old,) = world.open()
+    world.run(2)
+    reset(world)
+    lost = world.client()
+    world.run(0.02)
+    newcomer = world.client()
+    world.until(lambda: newcomer.opened, 1)
+    assert not lost.opened
+    assert old.close_code is None
+    world.until(lambda: old.close_code == CloseCode.CANISTER_RESET, 5)
+    again = world.client()
+    world.until(lambda: again.opened, 1)
+
+
 def test_lagging_replicas_are_no_reset() -> None:
     world = World(query_latency=0.02)
     traffic = Traffic(world, 2)

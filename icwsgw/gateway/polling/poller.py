@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.core.backoff import PollBackoff
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.cursor import Cursor, CursorUpdate, LastMessage
+from icwsgw.core.cursor import Cursor, CursorUpdate, LastMessage, Message
 from icwsgw.core.oversize_search import too_large
 from icwsgw.core.poll_machine import FOLLOW, Follow, Judged, Polling
 from icwsgw.core.session_machine import State
@@ -349,16 +349,19 @@ class Poller(ClientGroup):
                 self._take(batch, poll, self.cursor.next, now, count)
             reset_detector.confirmed(answer, self.cursor, batch.end_of_queue)
         elif judged is Judged.RESTART or (judged is Judged.PROVE and self._reset_proof.holds(batch, now, poll.sent)):
-            self._restart(now)
+            self._restart(now, anchor, batch.messages)
         elif judged is Judged.PROVE:
             reset_detector.probe_now()
         elif judged is Judged.LOOK_AT_START:
             self._sender.send(0, now, anchor)
 
-    def _restart(self, now: float) -> None:
-        """The canister was reset: its queue starts at 0, and it knows none of its former clients."""
+    def _restart(self, now: float, anchor: LastMessage, proof: list[Message]) -> None:
+        """The canister was reset: its queue starts at 0, and it knows none of its former clients.
+
+        :param anchor, proof: see :meth:`icwsgw.core.poll_machine.Polling.restart`
+        """
         self._reset_proof.contradicted()
-        resumed = self._polling.restart(now)
+        resumed = self._polling.restart(now, anchor, proof)
         self._sender.drop_all()
         if not resumed:
             self._metrics.resets.inc()
