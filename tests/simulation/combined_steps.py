@@ -155,17 +155,20 @@ class CombinedFaults(WithNewClients):
         """A canister is reset; lagging nodes still answer from the old queue while new clients connect."""
         world = self.world
         client = self.pick(chance)
-        if client is None or client.canister in world.unserved or not world.replica.host(client.canister).running:
+        canister = chance.choice(CANISTERS[: world.plan.canisters]) if client is None else client.canister
+        if canister in world.unserved or not world.replica.host(canister).running:
             return None
-        canister = client.canister
-        if chance.random() < 0.3:
-            self._reset(canister)
+        if client is None or chance.random() < 0.3:
+            if client is not None:
+                self._reset(canister)
+            client = self._come(canister, Ed25519Identity(chance.randbytes(32)), chance)
             world.run(8.0)
         self._fill(canister, client, chance)
-        kept = world.replica.keep(canister, *chance.choice(((0, 0), (0, 0), (0, 1), (3, 0), (1000, 0))))
-        if not kept or world.plan.identities * world.plan.processes > 1:
-            # a gateway that had no queue before finds an empty one
-            self.oracle.troubles["lagging"] += 1
+        world.run(chance.choice((0.0, 2.0)))
+        oldest, newest = chance.choice(((0, 0), (0, 0), (0, 1), (3, 0), (1000, 0)))
+        # a canister deletes no message that is not read
+        read = min((poller.cursor.next for poller in world.pollers(canister)), default=0)
+        world.replica.keep(canister, min(oldest, read), newest)
         behind = world.replica.behind
         some = [frozenset(chance.sample(range(NODES), count)) for count in (1, 2, 3)]
         everywhere, nowhere = frozenset(range(NODES)), frozenset[int]()
@@ -174,20 +177,34 @@ class CombinedFaults(WithNewClients):
         self._reset(canister)
         behind[canister] = chance.choice((nowhere, *some))
         comers = [self._come(canister, Ed25519Identity(chance.randbytes(32)), chance) for _ in range(2)]
+        # the new queue may be longer than the old one before the reset is found
+        world.run(6.0, lambda: canister not in self.oracle.at_restart or comers[0].key in self.oracle.opened)
+        self._fill(canister, comers[0], chance)
         world.run(12.0, lambda: canister not in self.oracle.at_restart)
         self.oracle.at_restart.pop(canister, None)
         world.run(lasts)
-        for _ in range(chance.choice((2, 4))):
-            behind[canister] = chance.choice((nowhere, *some, everywhere))
-            self._fill(canister, comers[0], chance)
-            comers.append(self._come(canister, Ed25519Identity(chance.randbytes(32)), chance))
-            for each in comers:
-                if each.usable and each.opened:
-                    each.talk(1, "e", chance)
-            world.run(chance.choice((0.5, 2.0, 4.0)))
+        phases = [(everywhere, chance.choice((2.0, 4.0, 8.0)))]
+        phases += [
+            (chance.choice((nowhere, *some, everywhere)), chance.choice((0.5, 2.0, 4.0)))
+            for _ in range(chance.choice((1, 3)))
+        ]
+        chance.shuffle(phases)
+        for nodes, seconds in phases:
+            behind[canister] = nodes
+            comers.append(self._more_come(canister, comers, chance))
+            world.run(seconds)
         behind.pop(canister, None)
         self.oracle.caught_up[canister] = world.clock.seconds()
         return f"{canister.text[:5]} is reset, {len(comers)} clients come while nodes lag behind"
+
+    def _more_come(self, canister: Principal, comers: list[SimClient], chance: Chance) -> SimClient:
+        """Clients that have connected get and send messages, and one more connects."""
+        self._fill(canister, comers[0], chance)
+        another = self._come(canister, Ed25519Identity(chance.randbytes(32)), chance)
+        for each in (*comers, another):
+            if each.usable and each.opened:
+                each.talk(1, "e", chance)
+        return another
 
     def _reset(self, canister: Principal) -> None:
         self.oracle.troubles["reset"] += 1

@@ -435,7 +435,7 @@ class OtherFaults(Subject):
             faults.add(fault)
         else:
             # one message that is missing in all answers, wherever the page begins
-            last = max((poller.cursor.next for poller in self._pollers(canister)), default=0)
+            last = max((poller.cursor.next for poller in self.world.pollers(canister)), default=0)
             world.deleted[canister.raw] = {last + chance.choice((0, 0, 1))}
 
         def end() -> None:
@@ -472,21 +472,13 @@ class OtherFaults(Subject):
         self._missed = True
         self.oracle.troubles["large"] += 1
         self._say(canister)
-        last = max((poller.cursor.next for poller in self._pollers(canister)), default=0)
+        last = max((poller.cursor.next for poller in self.world.pollers(canister)), default=0)
         number = last + chance.choice((0, 1, 2, 5))
         world.oversize[canister.raw] = {number}
         self._say(canister)
         world.run(chance.choice((2.0, 5.0)))
         world.oversize.clear()
         return f"message {number} of {canister.text[:5]} was too large"
-
-    def _pollers(self, canister: Principal) -> list[Any]:
-        return [
-            poller
-            for process in self.world.processes
-            for poller in process.gateway.registry.pollers.values()
-            if poller.canister == canister
-        ]
 
     def anew(self, chance: Chance) -> str | None:
         """The network is recreated, and its keys cannot be read at first."""

@@ -303,6 +303,7 @@ class SimReplica(Replica):
     :ivar wrong_nodes: for each node with a wrong clock that answers queries, its offset in seconds
     :ivar forgets: the number of resubmitted calls whose replies it has forgotten
     :ivar behind: by canister, numbers of nodes that answer queries from the state before its last reset
+    :ivar had_queues: by canister, the gateways for which that state has messages
     """
 
     forgets = 0
@@ -311,6 +312,7 @@ class SimReplica(Replica):
         self.oracle = world.oracle
         self.wrong_nodes: dict[int, float] = {}
         self.behind: dict[Principal, frozenset[int]] = {}
+        self.had_queues: dict[Principal, set[Principal]] = {}
         self._before: dict[Principal, Block] = {}
         self._told_done: set[bytes] = set()
 
@@ -330,24 +332,23 @@ class SimReplica(Replica):
         for host in self.hosts:
             self._watch(host)
 
-    def keep(self, canister: Principal, oldest: int, newest: int) -> int:
+    def keep(self, canister: Principal, oldest: int, newest: int) -> None:
         """Save a canister's state, from which nodes that lag behind its next reset still answer.
 
-        :param oldest: the number of messages deleted at the start of each queue; the last message is always kept
+        :param oldest: messages below this number are deleted; the last message is always kept
         :param newest: the number of messages missing at the end
-        :return: the number of messages in its shortest queue
         """
         state = self.state_of(canister)
         block = self.ingress.certified(state, state.subnet.nodes[0]) or state.block(self.now_ns())
         view: QueueView = block.views.get(canister) or self.host(canister).view()
         queues = {}
         for gateway, (first, queue) in view._queues.items():
-            begin = max(min(oldest, len(queue) - 1), 0)
+            begin = max(min(oldest - first, len(queue) - 1), 0)
             queues[gateway] = first + begin, queue[begin : max(len(queue) - newest, begin + 1)]
         view = QueueView(queues, view._tree, view._max_messages)
         views = {**block.views, canister: view}
         self._before[canister] = Block(block.height, block.time_ns, block._canisters, block._requests, views)
-        return min((len(queue) for _, queue in queues.values()), default=0)
+        self.had_queues[canister] = {gateway for gateway, (_, queue) in queues.items() if queue}
 
     def _answer_from_before(self) -> None:
         """Let nodes that lag behind a reset answer queries from the state before it."""

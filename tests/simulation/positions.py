@@ -5,6 +5,7 @@ The rules are those of docs/reliability.md, applied to the answers that a poller
 - A gap is accepted after three answers over a second, each to a poll that was sent after the previous answer.
 - A page is skipped after it was refused as too large three times over half a second, confirmed in the same way; the
   last page that is skipped was refused, too.
+- What is of the new queue is never ignored, if a message of it has shown the reset.
 - No answer is kept or used if its poll was sent before the canister was found to be reset.
 - For a minute after a reset, an answer from an older queue than that of the last message read is ignored; as long as
   nothing was read, for three seconds, if it begins with what was read before. No other answer is ignored.
@@ -16,7 +17,15 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from icwsgw.core.cursor import FORMER_SECONDS, FRESH_SECONDS, GAP_ANSWERS, GAP_SECONDS, CursorUpdate, Message
+from icwsgw.core.cursor import (
+    FORMER_SECONDS,
+    FRESH_SECONDS,
+    GAP_ANSWERS,
+    GAP_SECONDS,
+    CursorUpdate,
+    LastMessage,
+    Message,
+)
 from icwsgw.core.messages import message_timestamp
 from icwsgw.core.oversize_search import REFUSALS, SECONDS, too_large
 from icwsgw.gateway.polling.poll_requests import InFlightPoll
@@ -86,8 +95,10 @@ class WatchedPoller(SimPoller):
         #: the message that was read last before the last reset, and since
         self._read_before: Read | None = None
         self._read: Read | None = None
-        #: the queue of the message that was read first since then
-        self._begun: int | None = None
+        #: the queue of the message that was read first since then; -1: an earlier poller has read it
+        self._begun: int | None = None if self.cursor.fresh else -1
+        #: the queue of the message that has shown the last reset; infinite: there was none
+        self._proven: float = inf
         #: whether the answer that is handled now is ignored
         self._ignored = False
         #: by principal, the client key that its canister accepted last, as far as this process knows
@@ -107,7 +118,7 @@ class WatchedPoller(SimPoller):
         self._gap, self._large, self._refused = before._gap, before._large, before._refused
         self.restarted_at, self._progress = before.restarted_at, before._progress
         self._read_before, self._read, self._begun = before._read_before, before._read, before._begun
-        self._began_at = before._began_at
+        self._began_at, self._proven = before._began_at, before._proven
 
     def _place(self, message: Message) -> Read:
         queue = self.oracle.queue_of(self.canister, self._gateway, message[3])
@@ -122,19 +133,24 @@ class WatchedPoller(SimPoller):
         new = (self._place(each) for each in batch.messages if nonce_of_key(each[2]) >= self.cursor.next)
         return next(new, None)
 
-    def _restart(self, now: float) -> None:
+    def _restart(self, now: float, anchor: LastMessage, proof: list[Message]) -> None:
         self.oracle.at_restart.pop(self.canister, _nothing)()
         resumed = self._polling.resumed
         present = self.oracle.queue_number(self.canister, self._gateway)
-        if self._begun == present and not resumed and not any(self.oracle.troubles[each] for each in HIDING):
+        replica = self.oracle.world.replica
+        # to a gateway that had no queue before the reset, nodes that lag behind show an empty one
+        empty = self._gateway not in replica.had_queues.get(self.canister, (self._gateway,))
+        excused = resumed or empty or any(self.oracle.troubles[each] for each in HIDING)
+        if self._begun == present and not excused:
             self.oracle.fail(f"{self.canister.text[:5]} was found to be reset, and its queue was read from its start")
         self._read_before, self._read = None if resumed else self._read or self._read_before, None
         self._begun = None
+        self._proven = self._place(proof[0]).queue if proof else inf
         self.restarted_at = now
         self._progress.clear()
         self._gap.reset()
         self._large.reset()
-        super()._restart(now)
+        super()._restart(now, anchor, proof)
 
     def _is_former(self, first: Read, now: float) -> bool | None:
         """Whether an answer that begins with this message, after known ones, must be ignored; None: unknown."""
@@ -146,7 +162,10 @@ class WatchedPoller(SimPoller):
                 return None
         elif before is not None:
             former, seconds = first[:2] <= before[:2], FRESH_SECONDS
-            # The gateway cannot know whether what was read before was the new queue already.
+            if former and before.queue >= self._proven:
+                # What was read before was the new queue already; of the old one, the anchor is known.
+                return False if first.queue >= self._proven else None
+            # Without a proof, the gateway cannot know whether what was read before was the new queue already.
             unknown = first.queue == self.oracle.queue_number(self.canister, self._gateway)
             if former and (unknown or (first.at == before.at and first != before)):
                 return None

@@ -266,6 +266,11 @@ class SimWorld:
         """The true time."""
         return EPOCH_NS + round(self.clock.seconds() * 1e9)
 
+    def pollers(self, canister: Principal) -> list[Any]:
+        """The pollers of a canister, in all processes."""
+        pollers = (each for process in self.processes for each in process.gateway.registry.pollers.values())
+        return [poller for poller in pollers if poller.canister == canister]
+
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass, until a condition holds if one is given; returns whether it did. Timers are exact."""
         clock = self.clock
