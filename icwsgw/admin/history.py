@@ -62,13 +62,15 @@ class History:
         """
         if document.get("interval") != INTERVAL or not document.get("end"):
             return
+        past = {name: document["series"].get(name, ()) for name in self._series}
+        longest = max(map(len, past.values()), default=0)
+        if not longest:
+            return
         self._end = _slot(document["end"])
         for name, series in self._series.items():
             series.clear()
-            series.extend(document["series"].get(name, ()))
-        longest = max(map(len, self._series.values()))
-        for series in self._series.values():
-            series.extendleft([None] * (longest - len(series)))
+            series.extend([None] * (longest - len(past[name])))
+            series.extend(past[name])
 
 
 def merge_histories(

@@ -98,6 +98,14 @@ def test_another_process_goes_on_with_the_past() -> None:
     assert history_.document()["series"] == {"up": [1.0, 2.0, 3.0], "lag": [None, None, 0.5]}
 
 
+@pytest.mark.parametrize("series", [{}, {"up": []}, {"other": [1.0]}])
+def test_a_past_without_a_value_of_our_series_is_none(series: dict[str, Any]) -> None:
+    history_ = History(["up"])
+    history_.continue_from({"interval": INTERVAL, "end": T, "series": series})
+    history_.add(T, {"up": 9.0})
+    assert history_.document() == {"interval": INTERVAL, "end": T, "series": {"up": [9.0]}}
+
+
 @pytest.mark.parametrize("past", [{}, {"interval": 1.0, "end": T, "series": {"up": [1]}}, history()])
 def test_a_past_of_another_kind_is_none(past: dict[str, Any]) -> None:
     history_ = History(["up"])
