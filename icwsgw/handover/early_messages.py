@@ -76,8 +76,11 @@ def read_early(document: Document, descriptors: Sequence[int]) -> Document:
 def _send(channel: Channel, document: Document, descriptors: Sequence[int] = ()) -> None:
     try:
         channel.socket.settimeout(SILENCE_SECONDS)
-        channel.send(document, descriptors)
-        channel.socket.setblocking(False)
+        try:
+            channel.send(document, descriptors)
+        finally:
+            # the reactor reads it
+            channel.socket.setblocking(False)
     except (ChannelClosed, OSError):
         # the end of the other process is noticed elsewhere
         pass

@@ -58,6 +58,18 @@ def test_nothing_is_raised_when_the_other_process_has_ended(ends: tuple[Channel,
     send_early_request(ours, "rotate")
 
 
+def test_a_message_that_does_not_fit_leaves_no_timeout(
+    ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, _ = ends
+    with pytest.raises(BlockingIOError):
+        while True:
+            ours.socket.send(bytes(4096))
+    monkeypatch.setattr(early_messages, "SILENCE_SECONDS", 0.01)
+    send_early_request(ours, "rotate")
+    assert ours.socket.gettimeout() == 0.0, "others read it in the reactor"
+
+
 def test_a_machine_without_room_for_the_file_costs_a_line(
     ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
