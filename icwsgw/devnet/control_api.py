@@ -32,7 +32,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.devnet.cdk_types import WsError
-from icwsgw.devnet.consensus import BlockTiming
+from icwsgw.devnet.consensus import MAX_LAG, BlockTiming
 from icwsgw.devnet.faults import Answer, InjectedFault
 from icwsgw.devnet.hosting import CanisterHost, Host
 from icwsgw.devnet.wasm.execution import CanisterTrap
@@ -44,10 +44,9 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 
-#: Upper bounds of requests: latency, blocks, messages and messages per second, seconds of the clock, characters of a
+#: Upper bounds of requests: latency, messages and messages per second, seconds of the clock, characters of a
 #: message.
 _MOST_MS = 3_600_000
-_MOST_LAG = 1000
 _MOST = 1_000_000
 _MOST_ADVANCE_S = 366 * 86_400
 _MOST_SIZE = 2 << 20
@@ -180,7 +179,7 @@ def _config(replica: NetworkState, value: Any) -> Any:
         elif name not in numbers:
             raise ValueError(f"there are {', '.join(numbers)}, v2_gone")
         elif name == "lag_blocks":
-            _number(given, name, _MOST_LAG)
+            _number(given, name, MAX_LAG)
         elif type(given) not in (int, float) or not 0 <= given <= _MOST_MS:
             raise ValueError(f"{name} is a number from 0 to {_MOST_MS}")
     pace = replica.ingress.pace

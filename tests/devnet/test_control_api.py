@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID, EchoCanister
-from icwsgw.devnet.consensus import BlockTiming
+from icwsgw.devnet.consensus import MAX_LAG, BlockTiming
 from icwsgw.errors import CanisterRefused, Rejected
 from icwsgw.ic import ws
 from tests.devnet.wasm.support import module
@@ -143,12 +143,13 @@ def test_config() -> None:
         {"query_latency_ms": -1},
         {"query_latency_ms": "1"},
         {"v2_gone": 1},
-        {"lag_blocks": 51},
         {"block_interval_ms": True},
         [],
     ]
     for wrong in mistakes:
         assert post(net, "config", wrong)[0] == 400
+    error = post(net, "config", {"lag_blocks": MAX_LAG + 1})[1]["error"]
+    assert error.endswith(f"lag_blocks is a whole number from 0 to {MAX_LAG}")
 
 
 def test_push() -> None:
