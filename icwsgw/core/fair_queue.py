@@ -54,6 +54,19 @@ class PriorityQueue(Generic[W]):
             heapify(self._heap)
         return True
 
+    def first(self) -> tuple[float, W]:
+        """The lowest rank, and its waiter.
+
+        :raises KeyError: nobody waits
+        """
+        if not self._numbers:
+            raise KeyError("nobody waits")
+        while True:
+            rank, number, waiter = self._heap[0]
+            if self._numbers.get(waiter) == number:
+                return rank, waiter
+            heappop(self._heap)
+
     def pop(self) -> W:
         """Remove the first waiter and return it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,6 +123,120 @@ def test_whatever_begins_and_ends(script: list[tuple[str, int, int]]) -> None:
     for call in calls:
         call.end()
     assert (call_slots.busy, len(call_slots.line)) == (0, 0)
+
+
+class Scan:
+    """The same decisions the slow way: looks at each waiting canister, the one that was served longest ago first.
+
+    :param limit: of slots, as for :class:`CallSlots`
+    :param least: slots of each canister
+    """
+
+    def __init__(self, limit: int, least: int, count: int) -> None:
+        self.limit, self.least = limit, least
+        self.busy = [0] * count
+        self.waiting: list[list[int]] = [[] for _ in range(count)]
+        self.line: list[int] = []
+        self.began: list[int] = []
+
+    def room(self, which: int) -> bool:
+        return self.busy[which] < self.least or self.busy[which] < self.limit - sum(self.busy)
+
+    def enter(self, which: int, call: int) -> None:
+        if self.room(which) and not (self.waiting[which] and self.busy[which] >= self.least):
+            self.busy[which] += 1
+            self.began.append(call)
+            return
+        self.waiting[which].append(call)
+        if which not in self.line:
+            self.line.append(which)
+
+    def forget(self, which: int, call: int) -> None:
+        self.waiting[which].remove(call)
+        if not self.waiting[which]:
+            self.line.remove(which)
+
+    def leave(self, which: int) -> None:
+        self.busy[which] -= 1
+        while (found := next(filter(self.room, self.line), None)) is not None:
+            self.line.remove(found)
+            self.busy[found] += 1
+            self.began.append(self.waiting[found].pop(0))
+            if self.waiting[found]:
+                self.line.append(found)
+
+
+class Numbered:
+    def __init__(self, number: int, began: list[int]) -> None:
+        self.number = number
+        self._began = began
+
+    def granted(self) -> None:
+        self._began.append(self.number)
+
+
+@given(
+    st.integers(1, 12),
+    st.integers(1, 3),
+    st.lists(st.tuples(st.sampled_from("bbbbeet"), st.integers(0, 5), st.integers(0, 50)), max_size=150),
+)
+def test_canisters_are_served_as_if_all_were_looked_at(
+    limit: int, least: int, script: list[tuple[str, int, int]]
+) -> None:
+    call_slots, scan = CallSlots(limit, least), Scan(limit, least, 6)
+    slot_queues = [call_slots.slot_queue(number) for number in range(6)]
+    began: list[int] = []
+    calls: dict[int, tuple[int, Numbered]] = {}
+    for number, (word, which, choice) in enumerate(script):
+        if word == "t":
+            slot_queues[which].take()
+            scan.busy[which] += 1
+            calls[number] = which, Numbered(number, began)
+            began.append(number)
+            scan.began.append(number)
+        elif word == "b":
+            call = Numbered(number, began)
+            calls[number] = which, call
+            if slot_queues[which].enter(call):
+                call.granted()
+            scan.enter(which, number)
+        elif calls:
+            ended = sorted(calls)[choice % len(calls)]
+            which, call = calls.pop(ended)
+            if ended in began:
+                slot_queues[which].leave()
+                scan.leave(which)
+            else:
+                slot_queues[which].forget(call)
+                scan.forget(which, ended)
+        assert began == scan.began
+        assert {slot_queues[which] for which in scan.line} == set(call_slots.line)
+
+
+def work(waiting: int) -> int:
+    """The number of function calls at the end of a call, while so many canisters wait for slots."""
+    call_slots = CallSlots(64)
+    slot_queues = [call_slots.slot_queue(number) for number in range(waiting)]
+    for slot_queue in slot_queues:
+        flood(slot_queue, 64)
+    assert call_slots.slot_queue("quiet").try_enter()
+    count = 0
+
+    def seen(frame: object, event: str, arg: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(seen)
+    try:
+        call_slots.slot_queue("quiet").leave()
+        slot_queues[waiting // 2].leave()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_the_end_of_a_call_costs_the_same_however_many_canisters_wait() -> None:
+    assert work(1000) <= 2 * work(20)
 
 
 class Waiter:

@@ -217,3 +217,14 @@ def test_it_counts_right_whatever_comes_and_goes(events: list[tuple[int, int] | 
         elif inside:
             inside.remove(line.pop())
         assert len(line) == len(inside) == sum(line.count(flow) for flow in range(5))
+
+
+def test_the_first_is_seen_before_it_is_taken() -> None:
+    ranked: PriorityQueue[str] = PriorityQueue()
+    for waiter, rank in [("late", 2.0), ("early", 1.0), ("gone", 0.5)]:
+        ranked.add(waiter, rank)
+    ranked.remove("gone")
+    assert ranked.first() == ranked.first() == (1.0, "early")
+    assert [ranked.pop(), ranked.pop()] == ["early", "late"]
+    with pytest.raises(KeyError):
+        ranked.first()

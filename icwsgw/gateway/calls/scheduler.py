@@ -198,7 +198,7 @@ class CallQueue:
             slot_queue.busy -= 1
             call_slots.busy -= 1
             if call_slots.line:
-                call_slots.grant()
+                call_slots.grant(slot_queue)
 
     def forget(self, waiter: CallOwner) -> None:
         """A waiter does not wait any more."""

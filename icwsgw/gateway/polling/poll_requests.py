@@ -59,7 +59,7 @@ class InFlightPoll:
             slot_queue.busy -= 1
             call_slots.busy -= 1
             if call_slots.line:
-                call_slots.grant()
+                call_slots.grant(slot_queue)
 
 
 class PollRequests:
