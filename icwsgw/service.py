@@ -179,11 +179,11 @@ class GatewayService(MultiService):
         tls: Tls | None = configured_tls(config, observe_handshake=observe)
         if config.prometheus_endpoint:
             admin = Admin(metrics.registry, self.health, self.status.document)
-            self._listen(config.prometheus_endpoint, AdminSite(admin, reactor), endpoints)
+            self._listen(config.prometheus_endpoint, "--prometheus-endpoint", AdminSite(admin, reactor), endpoints)
         if config.admin_endpoint:
             self._access = admin_access(config)
             site = ApiSite(Api(self), self._access, reactor)
-            self._listen(private(config.admin_endpoint), site, endpoints)
+            self._listen(private(config.admin_endpoint), "--admin-endpoint", site, endpoints)
         for address in config.gateway_addresses:
             listener = listening_service(
                 address,
@@ -194,6 +194,7 @@ class GatewayService(MultiService):
                 passphrase=config.tls_passphrase_file,
                 below=endpoints.get(address) or endpoints.get(normalise(address)),
                 limits=self.factory.limits,
+                option="--gateway-address",
             )
             self._add(listener)
             self._listeners.append(listener)
@@ -202,9 +203,10 @@ class GatewayService(MultiService):
         if tls is not None and tls not in self._certificates.sources():
             _log.warn(UNUSED_CERTIFICATE)
 
-    def _listen(self, address: str, site: AnsweringSite, endpoints: Mapping[str, Any]) -> None:
+    def _listen(self, address: str, option: str, site: AnsweringSite, endpoints: Mapping[str, Any]) -> None:
         """Listen for operators, without TLS."""
-        listener = listening_service(address, site, reactor=self.reactor, below=endpoints.get(normalise(address)))
+        below = endpoints.get(normalise(address))
+        listener = listening_service(address, site, reactor=self.reactor, below=below, option=option)
         self._add(listener)
         self._add(LastAnswers(site, self.reactor))
         self.listening_services.append(listener)
@@ -221,7 +223,7 @@ class GatewayService(MultiService):
         )
         self.health.add_concern(renewals.concern)
         if config.acme_http_endpoint is not None:
-            self._listen(config.acme_http_endpoint, site, endpoints)
+            self._listen(config.acme_http_endpoint, "--acme-http-endpoint", site, endpoints)
         self._add(renewals)
 
     def _watch(self) -> None:

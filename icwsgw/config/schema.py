@@ -11,6 +11,7 @@ omnia-network/ic-websocket-gateway), so that its command lines run unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -457,16 +458,27 @@ def _check(config: GatewayConfig) -> None:
         _in_order(config, "pong_timeout", "ping_interval")
     for queue in ("relay_queue_bytes", "outbox_bytes"):
         _in_order(config, "max_message_bytes", queue)
-    others = (
-        config.prometheus_endpoint,
-        config.admin_endpoint,
-        config.acme_http_endpoint,
-        config.devnet_listen if config.devnet else None,
+    listening = list(addresses(config))
+    for number, (option_name, address) in enumerate(listening):
+        for other_name, other in listening[:number]:
+            if other == address and tcp_port(address) != 0:
+                names = " and ".join(f"--{name}" for name in dict.fromkeys((other_name, option_name)))
+                raise ConfigError(f"address {address} is used twice, by {names}")
+
+
+def addresses(config: GatewayConfig) -> Iterator[tuple[str, str]]:
+    """Yield each address to listen on, behind the name of its option."""
+    for address in config.gateway_addresses:
+        yield "gateway-address", address
+    fields = (
+        "prometheus_endpoint",
+        "admin_endpoint",
+        "acme_http_endpoint",
+        *(["devnet_listen"] if config.devnet else ()),
     )
-    listening = [*config.gateway_addresses, *filter(None, others)]
-    for address in listening:
-        if listening.count(address) > 1 and tcp_port(address) != 0:
-            raise ConfigError(f"address {address} is used twice")
+    for field in fields:
+        if address := getattr(config, field):
+            yield field.replace("_", "-"), address
 
 
 def _in_order(config: GatewayConfig, lower: str, upper: str) -> None:

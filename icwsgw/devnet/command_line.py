@@ -189,11 +189,12 @@ class DevnetService(MultiService):
 
 
 def devnet_service(
-    reactor: Any, config: DevnetConfig, now_ns: Callable[[], int] = time.time_ns
+    reactor: Any, config: DevnetConfig, now_ns: Callable[[], int] = time.time_ns, option: str = "--listen"
 ) -> tuple[DevnetService, Replica]:
     """Return the service that runs a replica, and the replica itself.
 
     :param reactor: the reactor for listening and for time
+    :param option: where the address to listen on comes from
     :raises ConfigError: the address is invalid; the service raises it if the port is taken, or for a canister's file
     """
 
@@ -219,7 +220,7 @@ def devnet_service(
         log=log,
     )
     service = DevnetService(replica, NamedCanisters(replica, config.canister_files), config.reload)
-    listening: Any = listening_service(config.listen, ReplicaSite(replica), reactor=reactor)
+    listening: Any = listening_service(config.listen, ReplicaSite(replica), reactor=reactor, option=option)
     listening.setServiceParent(service)
     return service, replica
 

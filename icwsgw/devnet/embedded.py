@@ -31,7 +31,7 @@ def embedded_devnet(config: GatewayConfig, reactor: Any) -> tuple[DevnetService,
         canister_files=config.devnet_canisters,
         reload=config.devnet_reload,
     )
-    service, replica = devnet_service(reactor, devnet)
+    service, replica = devnet_service(reactor, devnet, option="--devnet-listen")
     replica.gateway_urls = _client_urls(config)
     replica.status_url = _status_url(config)
     replica.inspector = Inspector()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from icwsgw.agent.http.tunnel import proxy_for
 from icwsgw.agent.http.url import Url
 from icwsgw.config.addresses import Description, parse_description, tcp_port
-from icwsgw.config.schema import BY_NAME, GatewayConfig
+from icwsgw.config.schema import BY_NAME, GatewayConfig, addresses
 
 #: How names become addresses; as :func:`socket.getaddrinfo`.
 Resolve = Callable[..., Any]
@@ -32,10 +32,10 @@ def machine_warnings(config: GatewayConfig, resolve: Resolve = socket.getaddrinf
         yield f"there is no directory {config.data_dir} yet: the first start makes it, with a new key and principal"
     if config.key_file is not None and not os.path.exists(config.key_file):
         yield f"there is no key file {config.key_file} yet: the first start makes it, with a new principal"
-    for address in _addresses(config):
+    for option, address in addresses(config):
         fault = address_fault(address)
         if fault is not None:
-            yield f"address {address}: {fault}"
+            yield f"--{option} {address}: {fault}"
     network = Url.parse(config.ic_network_url)
     if not _by_proxy(network):
         yield from _host_doubt("--ic-network-url", network.host, resolve)
@@ -60,15 +60,6 @@ def address_fault(address: str) -> str | None:
     if description.kind == "tcp" and len(description.args) > 1:
         interface = interface or description.args[1]
     return _port_fault(port, interface, socket.AF_INET6 if description.kind == "tcp6" else socket.AF_INET)
-
-
-def _addresses(config: GatewayConfig) -> Iterator[str]:
-    yield from config.gateway_addresses
-    for address in (config.prometheus_endpoint, config.admin_endpoint, config.acme_http_endpoint):
-        if address:
-            yield address
-    if config.devnet:
-        yield config.devnet_listen
 
 
 def _port_fault(port: int, interface: str, family: socket.AddressFamily) -> str | None:

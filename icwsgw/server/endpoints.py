@@ -265,6 +265,7 @@ def listening_service(
     passphrase: Path | None = None,
     below: Any = None,
     limits: AcceptLimits | None = None,
+    option: str = "",
 ) -> ListeningService:
     """Make a service that listens on an address.
 
@@ -273,10 +274,11 @@ def listening_service(
     :param passphrase: as in :func:`make_endpoint`
     :param below: as in :func:`make_endpoint`
     :param limits: decide how many connections are accepted; None: as many as come
+    :param option: where the address comes from, as ``--gateway-address``; a failure names it
     :raises ConfigError: the address or its certificate is invalid; the service raises it if the port is taken
     """
     made = make_endpoint(reactor, address, tls, observe_handshake=observe_handshake, passphrase=passphrase, below=below)
-    return ListeningService(normalise(address), made, factory, reactor, limits)
+    return ListeningService(normalise(address), made, factory, reactor, limits, option)
 
 
 class AcceptLimits(Protocol):
@@ -301,9 +303,16 @@ class ListeningService(Service):
     """
 
     def __init__(
-        self, address: str, listenable: Listenable, factory: object, reactor: Any, limits: AcceptLimits | None = None
+        self,
+        address: str,
+        listenable: Listenable,
+        factory: object,
+        reactor: Any,
+        limits: AcceptLimits | None = None,
+        option: str = "",
     ) -> None:
         self.address = address
+        self._option = option
         self._limits = limits
         self.accepting = True
         self._reactor = reactor
@@ -394,7 +403,8 @@ class ListeningService(Service):
         def failed(failure: Failure) -> None:
             if failure.check(CancelledError):
                 return
-            refusal = ConfigError(f"cannot listen on {self.address}: {_plain(failure.value)}")
+            place = f"{self.address} ({self._option})" if self._option else self.address
+            refusal = ConfigError(f"cannot listen on {place}: {_plain(failure.value)}")
             if starting:
                 refusals.append(refusal)
             else:

@@ -48,7 +48,8 @@ class HeldSocket(ListeningService):
         # only a check: each worker reads the certificate itself
         made = make_endpoint(reactor, address, tls, passphrase=passphrase)
         endpoint = socket_endpoint(reactor, address) if below is None else below
-        super().__init__(address, made._replace(endpoint=endpoint, tls=None), _Nobody(), reactor)
+        plain = made._replace(endpoint=endpoint, tls=None)
+        super().__init__(address, plain, _Nobody(), reactor, option="--gateway-address")
 
     @property
     def family(self) -> int:

@@ -116,13 +116,13 @@ class SupervisorService(MultiService):
             admin = Admin(registry, self.health, self.status.document, self.pool.stuck)
             site = AdminSite(admin, reactor)
             site.resource = FreshAdminResource(admin, self._refresh)
-            self._listen(config.prometheus_endpoint, site)
+            self._listen(config.prometheus_endpoint, "--prometheus-endpoint", site)
         self.overrides = NO_OVERRIDES
         self._access: Access | None = None
         if config.admin_endpoint:
             self._access = admin_access(config)
             api = ApiSite(Api(self), self._access, reactor)
-            self._listen(private(config.admin_endpoint), api)
+            self._listen(private(config.admin_endpoint), "--admin-endpoint", api)
         if config.acme_domains:
             self._renew_certificates()
 
@@ -132,7 +132,7 @@ class SupervisorService(MultiService):
         renewals, site = load_acme().make_renewals(config, reactor, self.metrics)
         self.health.add_concern(renewals.concern)
         if config.acme_http_endpoint is not None:
-            self._listen(config.acme_http_endpoint, site)
+            self._listen(config.acme_http_endpoint, "--acme-http-endpoint", site)
         self._add(renewals)
 
     def _hold_sockets(self) -> list[HeldSocket]:
@@ -150,8 +150,9 @@ class SupervisorService(MultiService):
     def _given(self, address: str) -> Any:
         return self._endpoints.get(address) or self._endpoints.get(normalise(address))
 
-    def _listen(self, address: str, site: AnsweringSite) -> None:
-        listener = listening_service(address, site, reactor=self._reactor, below=self._given(address))
+    def _listen(self, address: str, option: str, site: AnsweringSite) -> None:
+        below = self._given(address)
+        listener = listening_service(address, site, reactor=self._reactor, below=below, option=option)
         listener.accepting = not self._takes_over
         self._add(listener)
         self._add(LastAnswers(site, self._reactor))

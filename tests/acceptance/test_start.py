@@ -91,7 +91,7 @@ def test_a_certificate_with_the_key_of_another(tmp_path: Path) -> None:
     assert said == f"twistd icws: TLS key {key} does not belong to the first certificate of {certificate}\n"
 
 
-@pytest.mark.parametrize("option", ["gateway-address", "prometheus-endpoint"])
+@pytest.mark.parametrize("option", ["gateway-address", "prometheus-endpoint", "admin-endpoint"])
 def test_a_taken_port_ends_the_start(tmp_path: Path, taken: int, option: str) -> None:
     address = loopback(taken)
     others = {"gateway-address": loopback(free_port()), "prometheus-endpoint": loopback(free_port()), option: address}
@@ -100,13 +100,13 @@ def test_a_taken_port_ends_the_start(tmp_path: Path, taken: int, option: str) ->
         *(f"--{name}={value}" for name, value in others.items()),
         twistd=("-n", "--pidfile=icws.pid"),
     )
-    assert said == f"twistd icws: cannot listen on {address}: Address already in use\n"
+    assert said == f"twistd icws: cannot listen on {address} (--{option}): Address already in use\n"
     assert not (tmp_path / "icws.pid").exists()
 
 
 def test_a_taken_port_reaches_who_starts_a_daemon(tmp_path: Path, taken: int) -> None:
     said = refused(tmp_path, f"--gateway-address={loopback(taken)}", "--prometheus-endpoint=", twistd=())
-    assert said == f"twistd icws: cannot listen on {loopback(taken)}: Address already in use\n"
+    assert said == f"twistd icws: cannot listen on {loopback(taken)} (--gateway-address): Address already in use\n"
     # the daemon tells its starter first, and then removes the file
     eventually(lambda: not (tmp_path / "twistd.pid").exists(), "the pid file is removed")
 
@@ -116,7 +116,9 @@ def test_check_config_starts_nothing(tmp_path: Path, taken: int) -> None:
     assert server.wait() == 0
     address = f"tcp:{taken}:interface=127.0.0.1"
     assert f'gateway-address = ["{address}"]  # command line' in server.lines
-    assert f"twistd icws: address {address}: Address already in use, unless this gateway has it" in server.lines
+    assert (
+        f"twistd icws: --gateway-address {address}: Address already in use, unless this gateway has it" in server.lines
+    )
     assert list(tmp_path.iterdir()) == []
 
 

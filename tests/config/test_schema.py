@@ -95,9 +95,15 @@ def test_every_example_is_of_use_and_not_the_default(entry: Any) -> None:
         ),
         ({"outbox_bytes": 1 << 20}, "--max-message-bytes"),
         ({"relay_queue_bytes": 1 << 20}, "--relay-queue-bytes"),
-        ({"gateway_addresses": ("tcp:1", "tcp:1")}, "tcp:1 is used twice"),
-        ({"gateway_addresses": ("tcp:9090",), "prometheus_endpoint": "tcp:9090"}, "tcp:9090 is used twice"),
-        ({"devnet": True, "devnet_listen": "tcp:8080"}, "tcp:8080 is used twice"),
+        ({"gateway_addresses": ("tcp:1", "tcp:1")}, "tcp:1 is used twice, by --gateway-address$"),
+        (
+            {"gateway_addresses": ("tcp:9090",), "prometheus_endpoint": "tcp:9090"},
+            "tcp:9090 is used twice, by --gateway-address and --prometheus-endpoint$",
+        ),
+        (
+            {"devnet": True, "devnet_listen": "tcp:8080"},
+            "tcp:8080 is used twice, by --gateway-address and --devnet-listen$",
+        ),
     ],
 )
 def test_contradictions(changes: dict[str, Any], words: str) -> None:

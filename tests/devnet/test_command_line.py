@@ -162,7 +162,7 @@ def test_a_taken_port_ends_the_start() -> None:
 
     reactor: Any = Taken()
     service, _ = devnet_service(reactor, DevnetConfig())
-    words = r"^cannot listen on tcp:4943:interface=127\.0\.0\.1: Address already in use$"
+    words = r"^cannot listen on tcp:4943:interface=127\.0\.0\.1 \(--listen\): Address already in use$"
     with pytest.raises(ConfigError, match=words):
         service.privilegedStartService()
 

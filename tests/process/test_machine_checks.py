@@ -81,12 +81,15 @@ def test_each_address_is_named(tmp_path: Path, taken: int) -> None:
     missing = f"unix:{tmp_path}/run/admin.sock"
     busy = f"tcp:{taken}:interface=127.0.0.1"
     given = config(tmp_path, gateway_addresses=(busy, *FREE), admin_endpoint=missing)
-    in_use = f"address {busy}: Address already in use, unless this gateway has it"
-    assert list(machine_warnings(given)) == [in_use, f"address {missing}: there is no directory {tmp_path}/run"]
+    in_use = f"{busy}: Address already in use, unless this gateway has it"
+    assert list(machine_warnings(given)) == [
+        f"--gateway-address {in_use}",
+        f"--admin-endpoint {missing}: there is no directory {tmp_path}/run",
+    ]
     devnet = config(tmp_path, devnet=True, devnet_listen=busy, ic_network_url=f"http://127.0.0.1:{taken}")
-    assert list(machine_warnings(devnet)) == [in_use]
+    assert list(machine_warnings(devnet)) == [f"--devnet-listen {in_use}"]
     metrics = config(tmp_path, prometheus_endpoint=busy)
-    assert list(machine_warnings(metrics)) == [in_use]
+    assert list(machine_warnings(metrics)) == [f"--prometheus-endpoint {in_use}"]
 
 
 def test_a_data_directory_that_the_start_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,6 +247,16 @@ def test_a_taken_port_ends_the_start(error: Exception, words: str) -> None:
             service(answer).privilegedStartService()
 
 
+def test_the_option_that_asked_for_a_taken_port_is_named() -> None:
+    class Taken(MemoryReactorClock):
+        def listenTCP(self, *_: Any, **__: Any) -> Any:
+            raise CannotListenError("", 8080, OSError(98, "Address already in use"))
+
+    listening = listening_service("tcp:8080", Factory(), reactor=Taken(), option="--admin-endpoint")
+    with pytest.raises(ConfigError, match=r"^cannot listen on tcp:8080 \(--admin-endpoint\): Address already in use$"):
+        listening.privilegedStartService()
+
+
 def test_what_fails_later_is_said_and_what_is_stopped_earlier_is_not() -> None:
     waiting: Deferred[Any] = Deferred()
     listening = service(waiting)

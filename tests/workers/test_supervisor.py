@@ -560,7 +560,7 @@ def test_lists_at_urls_are_watched_while_it_runs(tmp_path: Path) -> None:
 def test_a_successor_listens_at_the_sockets_that_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str, Any]] = []
 
-    def listening_service(address: str, site: object, *, reactor: Any, below: Any) -> Any:
+    def listening_service(address: str, site: object, *, reactor: Any, below: Any, option: str) -> Any:
         made.append((address, below))
         listener: Any = Service()
         listener.address = address
