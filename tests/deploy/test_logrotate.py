@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import signal
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from tests.deploy.tools import DEPLOY, run, tool
 pytestmark = pytest.mark.deploy
 
 CONFIG = DEPLOY / "logrotate" / "icws"
+#: The units that are signalled, as a pattern of systemctl.
+UNITS = "icws[.@]*service"
 
 
 def rotate(directory: Path, config: Path) -> None:
@@ -47,15 +50,24 @@ def test_no_line_is_lost_and_every_rotation_begins_new_files(way: str, tmp_path:
         stack.server.kill()
 
 
+def test_the_units_of_the_gateway_are_signalled_and_no_others() -> None:
+    units = [path.name.replace("@", "@8081") for path in (DEPLOY / "systemd").glob("icws*.service")]
+    assert sorted(units) == ["icws.service", "icws@8081.service"]
+    assert all(fnmatchcase(unit, UNITS) for unit in units)
+    assert not any(fnmatchcase(unit, UNITS) for unit in ("icws-devnet.service", "icwsx.service", "icws.target"))
+
+
 def rotate_thrice(way: str, tmp_path: Path, log: Path, stack: Stack) -> None:
     """Rotate between the ends of sessions, and look for the lines about them."""
     traces = tmp_path / "data" / "traces"
     config = tmp_path / "logrotate.conf"
     changes = {
-        "/var/log/icws/icws.log": str(log),
-        "/var/lib/icws/traces": str(traces),
+        "/var/log/icws/*.log": str(log),
+        # as of the unit icws, or of icws@PORT
+        "/var/lib/icws/traces": str(traces if way == "signal" else tmp_path / "none"),
+        "/var/lib/icws/*/traces": f"{tmp_path}/{'none' if way == 'signal' else '*'}/traces",
         "    su icws icws\n": "",
-        "systemctl kill --kill-who=main --signal=USR1 icws.service": f"kill -USR1 {stack.server.process.pid}",
+        f"systemctl kill --kill-who=main --signal=USR1 '{UNITS}'": f"kill -USR1 {stack.server.process.pid}",
     }
     text = replaced(CONFIG.read_text(), changes)
     if way == "copytruncate":
