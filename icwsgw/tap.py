@@ -13,6 +13,7 @@ from twisted.python import usage
 
 from icwsgw._version import __version__
 from icwsgw.config.dump import as_file, describe, option_help, usage_lines
+from icwsgw.config.log_options import level_warnings
 from icwsgw.config.provenance import Provenance
 from icwsgw.config.schema import OPTIONS, REMOVED, GatewayConfig
 from icwsgw.config.sources import Sourced, likely_typos, load, suspicious_variables
@@ -191,7 +192,12 @@ add_repeatable(Options, OPTIONS, option_help)
 def _warnings(sourced: Sourced) -> list[str]:
     """Return warnings about probable mistakes in the configuration, one sentence each."""
     concern = sourced.config.network.concern
-    return [*sourced.ignored, *suspicious_variables(os.environ), *([concern] if concern else [])]
+    return [
+        *sourced.ignored,
+        *suspicious_variables(os.environ),
+        *([concern] if concern else []),
+        *level_warnings(sourced.config),
+    ]
 
 
 def _log_observer(config: GatewayConfig, twistd: dict[str, Any]) -> object:

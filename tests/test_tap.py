@@ -369,6 +369,18 @@ def test_check_config_tells_of_variables_that_look_misspelt(
     assert said.count("twistd icws: ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?") == 1
 
 
+def test_check_config_tells_of_levels_of_components_that_do_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--check-config", "--log-level=info,rellay=debug,relay=debug", "--log-file-level=polling=debug")
+    assert caught.value.code == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "no component" in line]
+    assert [line.partition(";")[0] for line in said] == [
+        "twistd icws: --log-level: there is no component rellay",
+        "twistd icws: --log-file-level: there is no component polling",
+    ]
+    assert "poller, relay, server" in said[0]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

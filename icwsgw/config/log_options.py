@@ -5,11 +5,12 @@ Part of :class:`icwsgw.config.schema.GatewayConfig`, in its own module because o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from icwsgw.config.option import FLAG, LOGS, Kind, choice, count, option, ratio, size
 from icwsgw.observe.collector import parse_collector, trace_level
-from icwsgw.observe.levels import LEVELS, parse_levels
+from icwsgw.observe.levels import COMPONENTS, LEVELS, parse_levels, unknown_components
 from icwsgw.observe.privacy import CLIENT_DETAILS
 
 
@@ -122,3 +123,10 @@ class LogOptions:
         "There are ten per second for each canister.",
         group=LOGS,
     )
+
+
+def level_warnings(options: LogOptions) -> Iterator[str]:
+    """Yield a warning for each level of a component that does not exist."""
+    for name, text in (("log-level", options.log_level), ("log-file-level", options.log_file_level)):
+        for component in unknown_components(parse_levels(text)):
+            yield f"--{name}: there is no component {component}; the components are {', '.join(COMPONENTS)}"

@@ -19,6 +19,14 @@ LEVELS = {"trace": 5, "debug": DEBUG, "info": INFO, "warn": WARN, "error": ERROR
 _SYNONYMS = {"warning": "warn", "none": "off", "fatal": "critical"}
 _ORIGINAL = "ic_websocket_gateway"
 
+#: The components of this program.
+COMPONENTS = (
+    *("acme", "admin", "admin.audit", "agent", "close_notice", "devnet", "gateway", "handover", "log", "notify"),
+    *("poller", "relay", "server", "server.tls", "service", "session", "tracing", "workers"),
+)
+# Components by the name of a module, with anything behind a dot.
+_MODULES = ("devnet", "twisted", "autobahn", "stdout", "stderr")
+
 #: Stands for all components that have no level set by name.
 EVERYTHING = "*"
 
@@ -43,6 +51,13 @@ class Levels:
         """Return a copy with other levels for some components; :data:`EVERYTHING` stands for the unnamed ones."""
         components = {**self.components, **levels}
         return Levels(components.pop(EVERYTHING, self.default), components)
+
+
+def unknown_components(levels: Levels) -> list[str]:
+    """Return the components with a level that nothing logs as."""
+    return sorted(
+        name for name in levels.components if name not in COMPONENTS and name.partition(".")[0] not in _MODULES
+    )
 
 
 def level_name(number: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
+from icwsgw.config.log_options import level_warnings
 from icwsgw.config.running import RELOADABLE, with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
@@ -104,6 +105,9 @@ class Reloader:
             self._target.reloaded(True)
             change_levels(parse_levels(change.config.log_level), parse_levels(change.config.log_file_level))
             _log.info("configuration reloaded", changed=",".join(change.taken) or "nothing")
+            if {"log-level", "log-file-level"}.intersection(change.taken):
+                for warning in level_warnings(change.config):
+                    _log.warn(warning)
             if change.waiting:
                 _log.warn("changed options need a restart", options=",".join(change.waiting))
         # Certificates are reloaded even if the configuration is invalid.

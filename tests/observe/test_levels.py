@@ -1,7 +1,10 @@
+import re
+
 import pytest
 
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import (
+    COMPONENTS,
     DEBUG,
     ERROR,
     EVERYTHING,
@@ -14,7 +17,9 @@ from icwsgw.observe.levels import (
     level_name,
     level_number,
     parse_levels,
+    unknown_components,
 )
+from tests.test_layering import ROOT
 
 
 def test_the_longest_component_that_fits_decides() -> None:
@@ -54,6 +59,18 @@ def test_refusals(wrong: str) -> None:
 def test_filters_of_the_original(given: str, expected: str) -> None:
     assert from_rust_log(given) == expected
     parse_levels(expected)
+
+
+def test_each_component_that_logs_is_known() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "icwsgw").rglob("*.py"))
+    assert {*re.findall(r'get_logger\("([a-z_.]+)"\)', sources), "devnet"} == set(COMPONENTS)
+
+
+def test_components_that_nothing_logs_as_are_found() -> None:
+    known = ",".join(f"{name}=debug" for name in (*COMPONENTS, "devnet.resource", "twisted.web.http", "stderr"))
+    assert unknown_components(parse_levels(known)) == []
+    unknown = "info,relay=debug,server.nosuch=debug,ic_websocket_gateway=debug"
+    assert unknown_components(parse_levels(unknown)) == ["ic_websocket_gateway", "server.nosuch"]
 
 
 def test_levels_of_some_components_in_place_of_those_configured() -> None:

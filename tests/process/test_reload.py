@@ -100,6 +100,15 @@ def test_a_reload(log: Log) -> None:
     assert target.outcomes == [True, False, True]
 
 
+def test_a_level_of_a_component_that_does_not_exist_is_warned_of(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloading, "change_levels", lambda *levels: None)
+    target = Target()
+    Reloader(CONFIG, lambda: replace(CONFIG, log_level="info,rellay=debug"), target)()
+    assert log.lines[0][2] == {"changed": "log-level"}
+    assert log.lines[1][0] == "warn"
+    assert log.lines[1][1].startswith("--log-level: there is no component rellay; the components are acme, ")
+
+
 def test_a_fault_of_ours_in_reading_ends_the_reload_as_a_file_of_no_use_does(log: Log) -> None:
     target, states = Target(), list[bool]()
 
