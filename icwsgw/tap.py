@@ -243,6 +243,8 @@ def _make_gateway(options: Options, reactor: Any, recent: RecentWarnings, succes
     :raises ConfigError: a key, a certificate or an address is invalid
     """
     config = options.config
+    if successor is not None:
+        successor.keep_identity(config.key_path)
     endpoints = None if successor is None else successor.endpoints()
     inheritances = [] if successor is None else successor.inherit(config.workers, config.identities)
     if config.workers > 1:
