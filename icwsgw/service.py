@@ -393,7 +393,7 @@ class GatewayService(MultiService):
         await cast(Any, super()).stopService()
         if self._export is not None:
             await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), self._export.close)
-        _log.info("gateway stopped")
+        _log.info("this process stops, another one serves" if self.gateway.served_elsewhere else "gateway stopped")
 
     async def _connections_end(self) -> None:
         """Wait for the closing handshakes, for a limited time; then abort the remaining connections."""

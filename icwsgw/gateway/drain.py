@@ -33,12 +33,14 @@ class DrainedGateway(Protocol):
     """What shuts down: :class:`icwsgw.gateway.gateway.Gateway`.
 
     :ivar draining: new clients are refused
+    :ivar served_elsewhere: another process serves
     """
 
     context: Context
     registry: Registry
     close_notices: CloseNotices
     draining: bool
+    served_elsewhere: bool
 
     def finished(self, session: ClientSession) -> None:
         """Nothing of the session is left to do."""
@@ -81,7 +83,11 @@ class Drain(DrainMachine):
         effects = self.drain(plan.window, clients)
         if DrainEffect.REFUSE_CLIENTS in effects:
             canisters, seconds = len(registry.pollers), round(plan.window, 1)
-            _log.info("draining", clients=clients, canisters=canisters, seconds=seconds)
+            if not self._gateway.served_elsewhere:
+                _log.info("draining", clients=clients, canisters=canisters, seconds=seconds)
+            elif clients:
+                event = "draining clients that could not be handed over"
+                _log.info(event, clients=clients, canisters=canisters, seconds=seconds)
             if plan.hasty:
                 _log.warn(
                     "clients are closed faster than the network takes their reconnections, see --drain-timeout"

@@ -52,6 +52,7 @@ class Gateway:
     :ivar replays: every ``ws_open`` that was relayed, while it is valid
     :ivar prefix, serial: the beginning of session ids, and the number of the last one
     :ivar draining: no session is opened any more
+    :ivar served_elsewhere: another process serves: this one has handed over, or has not taken over (yet)
     :ivar announce: notifies other processes, with (canister, principal, time in ns, left): the canister has accepted a
         connection of the principal, at this time of the canister (0 if it has none); or, with ``left``, it knew a
         connection that has left before its first message and was opened by this time
@@ -66,6 +67,7 @@ class Gateway:
         self.replacements = Replacements(self.registry, len(context.identities), self._announce)
         self.replays = ReplayCache(context.clock.seconds())
         self.draining = False
+        self.served_elsewhere = False
         self.prefix = token_hex(3)
         self.serial = 0
         # for the sessions whose close notice is in progress

@@ -148,6 +148,7 @@ class Receiving:
                 # Nobody else serves now: new clients at least find a gateway.
                 _log.failure("taking over failed")
         service.gateway.registry.taken_over()
+        service.gateway.served_elsewhere = False
         seconds = round(service.reactor.seconds() - began, 3)
         _log.info("taken over", connections=len(self), sessions=len(service.gateway.registry.sessions), seconds=seconds)
 

@@ -207,6 +207,7 @@ class Handed:
     def detach(self) -> None:
         """Let go of everything that the other process has taken over."""
         service = self._service
+        service.gateway.served_elsewhere = True
         for listener in service.listening_services:
             tolerate(_log, "releasing a listening socket failed", listener.detach)
         # also those of connections that cannot be released: the other process has them

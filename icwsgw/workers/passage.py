@@ -70,6 +70,7 @@ class Passage:
         Call it before the service starts.
         """
         self._waits = True
+        self._service.gateway.served_elsewhere = True
         for listener in self._service.listening_services:
             listener.accepting = False
 
@@ -83,6 +84,7 @@ class Passage:
         """Accept connections from now on."""
         if self._waits:
             self._waits = False
+            self._service.gateway.served_elsewhere = False
             if self._loop.running:
                 self._loop.stop()
             accept_all(self._service.listening_services)

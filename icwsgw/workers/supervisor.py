@@ -95,7 +95,7 @@ class SupervisorService(MultiService):
         # sockets that another process has bound, and what the workers take over from it
         self._endpoints = endpoints or {}
         self._inheritances = list(inheritances) or [Inheritance()] * config.workers
-        self._takes_over = bool(inheritances)
+        self.served_elsewhere = bool(inheritances)
         self.listening_services: list[ListeningService] = []
         self._twistd = dict(twistd or {})
         self._stopping: Deferred[None] | None = None
@@ -153,7 +153,7 @@ class SupervisorService(MultiService):
     def _listen(self, address: str, option: str, site: AnsweringSite) -> None:
         below = self._given(address)
         listener = listening_service(address, site, reactor=self._reactor, below=below, option=option)
-        listener.accepting = not self._takes_over
+        listener.accepting = not self.served_elsewhere
         self._add(listener)
         self._add(LastAnswers(site, self._reactor))
         self.listening_services.append(listener)
@@ -169,7 +169,7 @@ class SupervisorService(MultiService):
 
     def serve(self) -> None:
         """Serve, after a start that takes over from another process."""
-        self._takes_over = False
+        self.served_elsewhere = False
         self.pool.tell({"do": "serve"})
         accept_all([listener for listener in self.listening_services if not listener.accepting])
 
@@ -257,7 +257,7 @@ class SupervisorService(MultiService):
         await ended
         stopped: Any = super().stopService()  # type: ignore[no-untyped-call]
         await stopped
-        _log.info("gateway stopped")
+        _log.info("this process stops, another one serves" if self.served_elsewhere else "gateway stopped")
 
     def _lists_changed(self) -> None:
         self.pool.tell({"do": "access_lists"})
@@ -319,7 +319,7 @@ class SupervisorService(MultiService):
             # the supervisor says the one for all, and the configuration has the others
             overrides=replace(self.overrides, maintenance=False, options={}),
             inherited=self._inheritances[number].inherited,
-            waits=self._takes_over,
+            waits=self.served_elsewhere,
         )
         return orders.to_json().encode() + b"\n"
 

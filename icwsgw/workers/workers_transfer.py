@@ -150,6 +150,7 @@ class WorkersTransfer:
         ):
             tolerate(_log, "not all can be sent to the successor", keep)
         send_go(self._channel, lambda: kept)
+        self._supervisor.served_elsewhere = True
         for listener in self._supervisor.listening_services:
             tolerate(_log, "releasing a listening socket failed", listener.detach)
         self._done(

@@ -116,6 +116,13 @@ def test_an_upgrade_that_cannot_start_costs_nothing(
         assert (code, text.startswith("icwsctl: no upgrade: "), words in text) == (1, True, True), text
         echoes(client)
     config.write_text("drain-window = 0.5\n")
+    (key,) = tmp_path.rglob("key_pair")
+    key.rename(tmp_path / "moved")
+    code, text = icwsctl(endpoint, "upgrade")
+    assert (code, f"there is no key file {key}" in text) == (1, True), text
+    assert not key.exists(), "a new key would be that of another gateway"
+    (tmp_path / "moved").rename(key)
+    echoes(client)
     # what the operator has said, and what the status page shows
     gone, stranger = connect(stack), Ed25519Identity(bytes(32)).principal.text
     gone.connection.close()
@@ -137,6 +144,9 @@ def test_an_upgrade_that_cannot_start_costs_nothing(
     code, text = icwsctl(endpoint, "upgrade")
     assert (code, text.startswith("upgraded from ")) == (0, True), text
     assert stack.server.process.wait(60) == 0
+    assert "this process stops, another one serves" in stack.server.output
+    for event in ("gateway draining", "gateway stopped"):
+        assert event not in stack.server.output, "clients were not dropped"
     echoes(client)
     assert what_was_said() == said
     shown = (re.escape(stack.chat), r"ping-interval .*\b17", "not ready", r"poller .*debug")

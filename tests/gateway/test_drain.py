@@ -159,6 +159,20 @@ def test_a_drain_chooses_its_window_and_says_so(log: DrainLog) -> None:
     assert all(connection.closed for connection in connections)
 
 
+def test_a_process_that_has_handed_over_drains_what_is_left_and_says_what_that_is(log: DrainLog) -> None:
+    world = World()
+    world.gateway.served_elsewhere = True
+    done: list[None] = []
+    world.gateway.drain(1.0).addCallback(done.append)
+    assert (done, log.lines) == ([None], []), "nobody is drained"
+    world = World()
+    world.connect()
+    world.gateway.served_elsewhere = True
+    world.gateway.drain(1.0)
+    text, fields = log.lines[0]
+    assert (text, fields["clients"]) == ("draining clients that could not be handed over", 1)
+
+
 @pytest.mark.parametrize(("window", "option"), [(None, "--drain-timeout"), (3.0, "--drain-window")])
 def test_a_drain_that_is_too_fast_for_the_network_says_so(window: float | None, option: str, log: DrainLog) -> None:
     world = World(query_budget=8, drain_timeout=40.0)

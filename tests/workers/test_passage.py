@@ -67,7 +67,9 @@ class World:
             reactor=self.reactor,
             listening_services=[self.listener],
             network_monitor=SimpleNamespace(network=lambda: self.away),
+            gateway=SimpleNamespace(served_elsewhere=False),
         )
+        self.gateway = service.gateway
         ours, theirs = socket.socketpair()
         self.other = Channel(theirs)
         self.said: list[Any] = []
@@ -103,7 +105,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def test_a_worker_that_waits_says_when_it_is_ready(world: World) -> None:
     world.passage.wait()
-    assert not world.listener.accepting
+    assert (world.listener.accepting, world.gateway.served_elsewhere) == (False, True)
     world.passage.begin()
     world.reactor.advance(0.1)
     world.away = None
@@ -114,7 +116,7 @@ def test_a_worker_that_waits_says_when_it_is_ready(world: World) -> None:
     ]
     world.passage.serve()
     world.passage.serve()
-    assert world.accepted == 1
+    assert (world.accepted, world.gateway.served_elsewhere) == (1, False)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -575,6 +575,22 @@ def test_a_successor_listens_at_the_sockets_that_it_was_given(tmp_path: Path, mo
     assert made == [("tcp:9090", given["tcp:9090"])]
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_only_a_gateway_that_serves_says_that_it_has_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    events: list[str] = []
+    world = World(tmp_path)
+    world.ready()
+    monkeypatch.setattr(supervisor, "_log", SimpleNamespace(info=lambda event, **_: events.append(event)))
+    world.service.served_elsewhere = elsewhere
+    world.service.stopService()
+    for process in world.processes:
+        process.say(type="stopped_accepting")
+        process.end()
+    assert events[-1] == ("this process stops, another one serves" if elsewhere else "gateway stopped")
+
+
 def test_its_time_is_the_reactors(tmp_path: Path) -> None:
     world = World(tmp_path)
     before = world.service.seconds()

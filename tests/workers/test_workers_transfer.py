@@ -56,6 +56,7 @@ class World:
         self.supervisor: Any = SimpleNamespace(
             pool=self.pool,
             draining=False,
+            served_elsewhere=False,
             overrides=Overrides(denied=("aaaaa-aa",)),
             listening_services=[SimpleNamespace(detach=self.detach)],
         )
@@ -124,7 +125,7 @@ def test_group_after_group_hands_over(world: World) -> None:
     assert (world.done, world.detached) == ([], 0)
     world.hands_over(1)
     assert world.done == [{"connections": 7, "left": 3, "seconds": 0.2, "workers": 3}]
-    assert world.detached == 1
+    assert (world.detached, world.supervisor.served_elsewhere) == (1, True)
     document = world.hear()
     assert Overrides.from_json(document.pop("overrides")).denied == ("aaaaa-aa",)
     assert document == {"go": True, "pidfile": "/p", "metrics": {"kept": 1}, "status": {"kept": 1}}
