@@ -243,7 +243,7 @@ class ClientMachine:
         if self.state in (ClientState.IDLE, ClientState.WAITING, ClientState.CLOSED):
             return []
         unreached = self.state is ClientState.CONNECTING and code == _ABNORMAL
-        error: ClientError | None = SessionEnded(code, reason, _UNREACHED if unreached else None)
+        error: ClientError | None = SessionEnded(code, reason, _unreached(reason) if unreached else None)
         again = self._settings.reconnect
         if self._ending is not None:
             error, wanted = self._ending
@@ -384,7 +384,16 @@ class ClientMachine:
         return [Ended(error, self._queue.handles(), self._uncertain)]
 
 
+def _unreached(reason: str) -> str:
+    """Return what to do about a connection that could not be opened."""
+    return _UNTRUSTED if "certificate" in reason else _UNREACHED
+
+
 _UNREACHED: Final = "Start the gateway, or check the URL: host, port, and ws:// or wss://."
+_UNTRUSTED: Final = (
+    "Give the gateway a certificate for this host that clients trust. For one of your own authority, set SSL_CERT_FILE "
+    "to the authority's certificate."
+)
 _NO_GATEWAY: Final = "Check the URL: it leads to a server that is no WebSocket gateway."
 _HTTP_HINTS: Final = {
     403: "The gateway does not allow this origin; its option --allowed-origin lists those that it allows.",

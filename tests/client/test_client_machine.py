@@ -215,6 +215,13 @@ def test_a_gateway_that_is_not_there_may_have_another_address() -> None:
     (lost,) = started().lost(1006, "cannot connect to ws://a: connection refused", 0.0)
     assert isinstance(lost, Disconnected)
     assert lost.error.hint.startswith("Start the gateway, or check the URL")
+    for untrusted in (
+        "cannot connect to wss://a: the certificate is not valid: self-signed certificate",
+        'connection was closed uncleanly ("SSL error: certificate verify failed (in )")',
+    ):
+        (lost,) = started().lost(1006, untrusted, 0.0)
+        assert isinstance(lost, Disconnected)
+        assert lost.error.hint.startswith("Give the gateway a certificate for this host that clients trust.")
     opened = started()
     greet(opened, 1.0)
     (lost,) = opened.lost(1006, "", 2.0)
