@@ -19,8 +19,9 @@ older, by the canister's own time, than those of the new queue. So for ``FORMER_
 ignored if its first new message is older than the last delivered one: it delivers nothing and is no evidence of a gap.
 The same holds after the first message of all, because the reset may have been just before this gateway's first poll.
 Later its age does not count, so a canister whose clock goes back is read again after a minute. Before the first
-message, such answers are ignored for ``FRESH_SECONDS``. Longer would be worse than to read the former queue once more:
-an absent queue that was taken for a reset may come back, and then it holds what new clients wait for.
+message of the new queue, answers are ignored that begin with messages of the old one: for ``FORMER_SECONDS`` if the
+reset is proven, otherwise for ``FRESH_SECONDS``. An absent queue that was taken for a reset may come back, and then it
+holds what new clients wait for.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ GAP_ANSWERS = 3
 GAP_SECONDS = 1.0
 #: Seconds after a reset for which answers from the queue before it are ignored: replicas lag behind by less.
 FORMER_SECONDS = 60.0
-#: The same, before any message of the new queue was delivered.
+#: The same if the reset is not proven, before any message of the new queue was delivered.
 FRESH_SECONDS = 3.0
 
 #: (client principal, client nonce, key, content), as icwsgw.ic.ws reads it
@@ -130,7 +131,17 @@ class Cursor(Written):
     :ivar last: the last delivered message, None while fresh
     """
 
-    __slots__ = ("_former", "_former_until", "_gap_asks", "_gap_last", "_gap_since", "fresh", "last", "next")
+    __slots__ = (
+        "_former",
+        "_former_until",
+        "_fresh_until",
+        "_gap_asks",
+        "_gap_last",
+        "_gap_since",
+        "fresh",
+        "last",
+        "next",
+    )
     WRITTEN = {
         "next": int,
         "fresh": bool,
@@ -138,6 +149,7 @@ class Cursor(Written):
         "_gap_since": float,
         "_gap_last": float,
         "_former_until": float,
+        "_fresh_until": float,
     }
 
     def __init__(self) -> None:
@@ -147,6 +159,8 @@ class Cursor(Written):
         #: the last message before the last reset, and until when answers from the queue of then may come; 0: none come
         self._former: LastMessage | None = None
         self._former_until = 0.0
+        #: the same as long as no message of the new queue was delivered
+        self._fresh_until = 0.0
         self._gap_asks = 0
         self._gap_since = 0.0
         self._gap_last = 0.0
@@ -169,17 +183,16 @@ class Cursor(Written):
         self.last = None if last is None else LastMessage.from_document(last)
         self._former = None if former is None else LastMessage.from_document(former)
 
-    def restart(self, now: float, reset: bool = True, former: LastMessage | None = None) -> None:
+    def restart(self, now: float, former: LastMessage | None, proven: bool = False) -> None:
         """Begin again at nonce 0: the queue is a new one.
 
         :param now: monotonic seconds
-        :param reset: the canister was reset; otherwise the queue may be the same, but nothing of it has to be known
-        :param former: a message of the old queue; None: the last delivered one
+        :param former: the last message that is known to be of the old queue; None: ages cannot be compared with it
+        :param proven: a certified message of the new queue has shown the reset
         """
-        self._former = former or self.last or self._former
-        if not reset:
-            self._former = None
+        self._former = former
         self._former_until = now + FORMER_SECONDS
+        self._fresh_until = now + (FORMER_SECONDS if proven else FRESH_SECONDS)
         self.next = 0
         self.fresh = True
         self.last = None
@@ -236,14 +249,13 @@ class Cursor(Written):
 
     def _is_former(self, content: bytes, now: float) -> bool:
         """Whether the first new message of an answer is from the queue before the last reset."""
-        left = self._former_until - now
-        if left <= 0:
+        if now >= self._former_until:
             self._former, self._former_until = None, 0.0
             return False
         if self.last is not None:
             return self.last.is_newer_than(content)
         former = self._former
-        if former is None or left <= FORMER_SECONDS - FRESH_SECONDS:
+        if former is None or now >= self._fresh_until:
             return False
         return former.is_same(content) or former.is_newer_than(content)
 

@@ -263,16 +263,18 @@ class Polling(Generic[T]):
                 return Judged.RESTART if new else Judged.NOTHING
         return judged
 
-    def restart(self, now: float, anchor: LastMessage | None, proof: list[Message]) -> bool:
+    def restart(self, now: float, anchor: LastMessage | None, proof: list[Message], certified: bool) -> bool:
         """The canister was reset; returns whether the position was an earlier poller's.
 
         :param now: monotonic seconds
         :param anchor: the message that was looked for
         :param proof: the answer that has shown the reset; empty if the queue was absent
+        :param certified: that answer was verified
         """
         resumed, self.resumed = self.resumed, False
         self.search.restart()
-        self.cursor.restart(now, not resumed, former_message(anchor, self.cursor.last, proof))
+        former = None if resumed else former_message(anchor, self.cursor.last, proof)
+        self.cursor.restart(now, former, proven=bool(proof) and certified)
         self.reset_detector.restart()
         self.reorder_buffer.clear()
         return resumed

@@ -46,7 +46,7 @@ OLDER_SECONDS = 60.0
 
 
 def former_message(anchor: LastMessage | None, last: LastMessage | None, proof: list[Message]) -> LastMessage | None:
-    """The last message that is known to be of the queue before a reset.
+    """The last message that is known to be of the queue before a reset; None if ages show nothing.
 
     It is the last delivered one, but not if the new queue has grown beyond it before the reset was found. Then messages
     of the new queue were delivered as if they followed those of the old one.
@@ -55,10 +55,14 @@ def former_message(anchor: LastMessage | None, last: LastMessage | None, proof: 
     :param last: the last delivered message
     :param proof: the answer that has shown the reset; empty if the queue was absent
     """
-    if last is None or last.timestamp is None or not proof:
+    if anchor is None or last is None or not proof:
         return last
-    began = message_timestamp(proof[0][3])
-    return last if began is None or last.timestamp < began else anchor
+    content = proof[0][3]
+    if anchor.is_newer_than(content):
+        # The canister's clock has gone back.
+        return None
+    began = message_timestamp(content)
+    return last if began is None or last.timestamp is None or last.timestamp < began else anchor
 
 
 class ResetState(Enum):

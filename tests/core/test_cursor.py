@@ -145,7 +145,7 @@ def test_a_good_answer_in_between_starts_the_count_again() -> None:
 def test_a_restart_forgets_all() -> None:
     cursor = Cursor()
     take(cursor, page(0, 1), 0)
-    cursor.restart(0.0)
+    cursor.restart(0.0, cursor.last)
     assert (cursor.next, cursor.fresh, cursor.last) == (0, True, None)
     assert nonces(take(cursor, page(0), 0).deliver) == [0]
 
@@ -155,11 +155,11 @@ def dated(life: int, *nonces: int) -> list[Message]:
     return [message(nonce, cbor.dumps({"timestamp": life * 1000 + nonce, "content": b"x"})) for nonce in nonces]
 
 
-def after_a_reset(*nonces: int) -> Cursor:
+def after_a_reset(*nonces: int, proven: bool = False) -> Cursor:
     """A cursor that has read messages up to 29 of the first life, and these of the second, which began at 100 s."""
     cursor = Cursor()
     take(cursor, dated(1, *range(30)), 99.0)
-    cursor.restart(100.0)
+    cursor.restart(100.0, cursor.last, proven)
     take(cursor, dated(2, *nonces), 100.0)
     return cursor
 
@@ -181,9 +181,6 @@ def test_a_new_queue_does_not_begin_with_the_old_one() -> None:
         cursor = after_a_reset()
         assert take(cursor, answer, 100.0).former
         assert (cursor.next, cursor.fresh, cursor.last) == (0, True, None)
-        # nor after another reset, before which nothing was delivered
-        cursor.restart(101.0)
-        assert take(cursor, answer, 101.0).former
         assert nonces(take(cursor, dated(2, 3), 101.0).deliver) == [3]
 
 
@@ -194,7 +191,7 @@ def test_of_a_queue_that_has_grown_into_the_old_one_only_what_is_known_to_be_old
         take(cursor, dated(1, *range(5)), 99.0)
         take(cursor, dated(2, *range(5, 10)), 99.5)
         assert cursor.last is not None
-        cursor.restart(100.0, former=LastMessage(4, dated(1, 4)[0][3]))
+        cursor.restart(100.0, LastMessage(4, dated(1, 4)[0][3]))
         assert take(cursor, answer, 100.0).former == old
 
 
@@ -209,10 +206,18 @@ def test_a_queue_that_was_taken_for_a_new_one_is_read_again_soon() -> None:
     assert take(cursor, dated(0, 3), last).former
 
 
+def test_a_queue_that_has_ended_for_certain_is_not_read_again() -> None:
+    """A certified message has shown the reset, so the old queue does not come back."""
+    cursor = after_a_reset(proven=True)
+    last = 100.0 + FORMER_SECONDS
+    assert take(cursor, dated(1, 0, 1), last - 0.01).former
+    assert nonces(take(cursor, dated(2, 0), last - 0.01).deliver) == [0]
+
+
 def test_a_position_of_which_nothing_was_known_gives_nothing_to_compare_with() -> None:
     cursor = Cursor()
     take(cursor, dated(1, *range(30)), 99.0)
-    cursor.restart(100.0, reset=False)
+    cursor.restart(100.0, None)
     assert nonces(take(cursor, dated(1, 0, 1), 100.0).deliver) == [0, 1]
     assert take(cursor, dated(0, 2), 100.0).former
 
@@ -260,7 +265,7 @@ def test_a_canister_whose_clock_goes_back_is_read_a_while_after_its_reset() -> N
 def test_messages_without_a_time_are_told_apart_by_their_numbers_alone() -> None:
     cursor = Cursor()
     take(cursor, page(*range(30)), 99.0)
-    cursor.restart(100.0)
+    cursor.restart(100.0, cursor.last)
     assert take(cursor, page(29), 100.0).former, "it is the last one"
     assert nonces(take(cursor, page(0, 1), 100.0).deliver) == [0, 1]
 

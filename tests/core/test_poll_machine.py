@@ -209,14 +209,14 @@ def test_an_empty_answer_to_a_probe_leads_to_the_start_of_the_queue() -> None:
 def test_a_restart_begins_anew_and_tells_whether_anybody_has_lost_something() -> None:
     script = Script(resumed=True)
     script.polling.reorder_buffer.kept[20] = None  # type: ignore[assignment]
-    assert script.polling.restart(script.now, None, [])
+    assert script.polling.restart(script.now, None, [], False)
     assert script.polling.reorder_buffer.kept == {}
     assert (script.polling.resumed, script.polling.cursor.next, script.polling.reset_detector.anchor) == (
         False,
         0,
         None,
     )
-    assert not Script().polling.restart(0.0, None, [])
+    assert not Script().polling.restart(0.0, None, [], False)
 
 
 def test_what_has_shown_the_reset_says_which_messages_were_of_the_old_queue() -> None:
@@ -229,5 +229,5 @@ def test_what_has_shown_the_reset_says_which_messages_were_of_the_old_queue() ->
     for proof, ignored in (([start], False), ([], True)):
         polling: Polling[Ask] = Polling(None, 1)
         polling.cursor.take([sent_at(0, 100), sent_at(1, 300)], 0.0, 0.0)
-        polling.restart(1.0, LastMessage(0, sent_at(0, 100)[3]), proof)
+        polling.restart(1.0, LastMessage(0, sent_at(0, 100)[3]), proof, True)
         assert polling.cursor.take([start], 1.0, 1.0).former == ignored

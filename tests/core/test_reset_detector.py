@@ -261,16 +261,27 @@ UNDATED = LastMessage(9, b"no time")
         (SAME_MOMENT, [message(7, 900, life=2)], ANCHOR),
         (SAME_MOMENT, [message(0, 801, life=2), message(1, 901, life=2)], ANCHOR),
         (LATER, [], LATER),
+        (LATER, [message(7, 699, life=2)], None),
         (LATER, [(b"client", 1, b"gateway_%020d" % 7, b"no time")], LATER),
         (UNDATED, [message(7, 900, life=2)], UNDATED),
         (None, [message(7, 900, life=2)], None),
     ],
-    ids=["older", "as old", "newer", "absent", "proof without a time", "last without a time", "nothing delivered"],
+    ids=[
+        "older",
+        "as old",
+        "newer",
+        "absent",
+        "the clock has gone back",
+        "proof without a time",
+        "last without a time",
+        "nothing delivered",
+    ],
 )
 def test_what_is_not_older_than_the_new_queue_is_not_of_the_old_one(
     last: LastMessage | None, proof: list[Message], former: LastMessage | None
 ) -> None:
     assert former_message(ANCHOR, last, proof) is former
+    assert former_message(None, last, proof) is last
 
 
 @given(

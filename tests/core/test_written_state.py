@@ -284,7 +284,7 @@ SCRIPTS: dict[type, Script] = {
             lambda m, now, n: (m.take([message(max(0, m.next + n - 1))], now, now - 0.1).lost, m.next, m.fresh),
             lambda m, now, n: (m.take([dated(m.next + n // 4, n)], now, now - 0.1).former, m.next),
             lambda m, now, n: m.skip(m.next + n),
-            lambda m, now, n: m.restart(now),
+            lambda m, now, n: m.restart(now, m.last, n % 2 == 0),
         ],
     ),
     OversizeSearch: Script(

@@ -8,7 +8,8 @@ The rules are those of docs/reliability.md, applied to the answers that a poller
 - What is of the new queue is never ignored, if a message of it has shown the reset.
 - No answer is kept or used if its poll was sent before the canister was found to be reset.
 - For a minute after a reset, an answer from an older queue than that of the last message read is ignored; as long as
-  nothing was read, for three seconds, if it begins with what was read before. No other answer is ignored.
+  nothing was read, it is ignored if it begins with what was read before: for the same time if a certified message of
+  the new queue has shown the reset, otherwise for three seconds. No other answer is ignored.
 - A canister whose present queue is read is not found to be reset.
 """
 
@@ -99,6 +100,7 @@ class WatchedPoller(SimPoller):
         self._begun: int | None = None if self.cursor.fresh else -1
         #: the queue of the message that has shown the last reset; infinite: there was none
         self._proven: float = inf
+        self._fresh_seconds = FRESH_SECONDS
         #: whether the answer that is handled now is ignored
         self._ignored = False
         #: by principal, the client key that its canister accepted last, as far as this process knows
@@ -119,6 +121,7 @@ class WatchedPoller(SimPoller):
         self.restarted_at, self._progress = before.restarted_at, before._progress
         self._read_before, self._read, self._begun = before._read_before, before._read, before._begun
         self._began_at, self._proven = before._began_at, before._proven
+        self._fresh_seconds = before._fresh_seconds
 
     def _place(self, message: Message) -> Read:
         queue = self.oracle.queue_of(self.canister, self._gateway, message[3])
@@ -134,6 +137,8 @@ class WatchedPoller(SimPoller):
         return next(new, None)
 
     def _restart(self, now: float, anchor: LastMessage, proof: list[Message]) -> None:
+        certified = bool(proof and not self._polling.resumed and self._context.network.root_key)
+        self._fresh_seconds = FORMER_SECONDS if certified else FRESH_SECONDS
         self.oracle.at_restart.pop(self.canister, _nothing)()
         resumed = self._polling.resumed
         present = self.oracle.queue_number(self.canister, self._gateway)
@@ -161,7 +166,7 @@ class WatchedPoller(SimPoller):
                 # The position is that of an earlier poller, which may have begun a short time ago.
                 return None
         elif before is not None:
-            former, seconds = first[:2] <= before[:2], FRESH_SECONDS
+            former, seconds = first[:2] <= before[:2], self._fresh_seconds
             if former and before.queue >= self._proven:
                 # What was read before was the new queue already; of the old one, the anchor is known.
                 return False if first.queue >= self._proven else None

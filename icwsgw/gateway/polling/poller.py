@@ -361,7 +361,8 @@ class Poller(ClientGroup):
         :param anchor, proof: see :meth:`icwsgw.core.poll_machine.Polling.restart`
         """
         self._reset_proof.contradicted()
-        resumed = self._polling.restart(now, anchor, proof)
+        certified = bool(self._context.network.root_key)
+        resumed = self._polling.restart(now, anchor, proof, certified)
         self._sender.drop_all()
         if not resumed:
             self._metrics.resets.inc()
