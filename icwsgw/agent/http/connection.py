@@ -63,7 +63,10 @@ class ConnectionPool(Protocol):
     def forget(self, exchange: Exchange) -> None:
         """Take back a request that still waits."""
 
-    def release(self, connection: HttpConnection) -> None:
+    def answered(self) -> None:
+        """Take note that a response has come."""
+
+    def release(self, connection: HttpConnection, new: bool = False) -> None:
         """Take a connection that is ready for a request."""
 
     def discard(self, connection: HttpConnection) -> None:
@@ -142,7 +145,7 @@ class Exchange:
 class HttpConnection:
     """The protocol of one connection. Its pool decides what it carries next.
 
-    :ivar idle_since: when it became idle, or began to close; seconds of the reactor's clock
+    :ivar idle_since: when it was last ready for a request, or began to close; seconds of the reactor's clock
     :ivar maybe_stale: it was idle before, so that the server may have closed it
     """
 
@@ -274,6 +277,7 @@ class HttpConnection:
             # before the caller hears of the response, so that its next request finds this connection
             self._pool.release(self)
         else:
+            self._pool.answered()
             self._pool.discard(self)
             self.close()
         coding = response.headers.get(b"content-encoding")

@@ -190,16 +190,26 @@ class HostPool:
         self._waiting.move_to_end(exchange, last=False)
         self._connect_more()
 
-    def release(self, connection: HttpConnection) -> None:
-        """Take a connection that is ready for a request."""
+    def answered(self) -> None:
+        """Take note that a response has come."""
+        self._last_received = self._reactor.seconds()
+        self._unanswered = 0
+
+    def release(self, connection: HttpConnection, new: bool = False) -> None:
+        """Take a connection that is ready for a request.
+
+        :param new: nothing has come on it; otherwise a response
+        """
+        connection.idle_since = now = self._reactor.seconds()
+        if not new:
+            self._last_received = now
+            self._unanswered = 0
         if self._waiting:
             connection.send(self._waiting.popitem(last=False)[0])
         elif self._closed:
             connection.close()
         else:
-            connection.idle_since = self._last_received = self._reactor.seconds()
             connection.maybe_stale = True
-            self._unanswered = 0
             self._idle.append(connection)
 
     def timed_out(self, connection: HttpConnection) -> None:
@@ -310,7 +320,7 @@ class HostPool:
         self._connecting.pop(key, None)
         self._connections.add(connection)
         self._counts.opened += 1
-        self.release(connection)
+        self.release(connection, new=True)
 
     def _not_connected(self, reason: Failure, key: int) -> None:
         self._connecting.pop(key, None)

@@ -373,6 +373,35 @@ def test_requests_without_a_byte_move_nothing_while_others_are_answered() -> Non
     assert (rig.pool.idle, b"call" in rig.ends) == (1, False)
 
 
+def test_answers_count_while_requests_wait_for_the_connection_and_when_it_closes() -> None:
+    for answer in (OK, OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")):
+        rig = Rig(connections=4, waiting=9)
+        used(rig, b"a", b"b", b"c", b"d")
+        for name, timeout in ((b"answered", 9.0), (b"poll 1", 1.0), (b"poll 2", 1.0), (b"call", 9.0), (b"waits", 9.0)):
+            rig.ask(name, timeout)
+        rig.clock.advance(0.5)
+        rig.endpoint.up[3].dataReceived(answer)
+        rig.clock.advance(0.6)
+        assert isinstance(rig.ends[b"poll 1"], RequestTimeout)
+        assert isinstance(rig.ends[b"poll 2"], RequestTimeout)
+        assert sum(connection.transport.aborted for connection in rig.endpoint.up) == 2
+        assert rig.counts.resent == 0
+
+
+def test_a_new_connection_is_no_answer() -> None:
+    """As a proxy makes one for a peer that is gone."""
+    rig = Rig(connections=9, waiting=9)
+    used(rig, b"a", b"b", b"c")
+    for name, timeout in ((b"poll 1", 5.0), (b"poll 2", 5.0), (b"call", 30.0), (b"given up", 1.0)):
+        rig.clock.advance(0.01)
+        rig.ask(name, timeout)
+    rig.clock.advance(1.2)
+    rig.endpoint.succeed()
+    rig.clock.advance(4.0)
+    assert isinstance(rig.ends[b"poll 2"], RequestTimeout)
+    assert rig.counts.resent == 1
+
+
 def test_one_that_is_cancelled_while_it_waits_never_leaves() -> None:
     rig = Rig(connections=1)
     rig.ask(b"a")
