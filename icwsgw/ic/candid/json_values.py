@@ -4,7 +4,7 @@
 null, reserved       ``null``
 bool, text           ``true``, ``"text"``
 nat*, int*           a number; also read from a string of digits, because many programs lose digits
-                     beyond 2**53
+                     beyond 2**53, and written as ``"0x"`` and hex digits beyond 4215 decimal ones
 float*               a number, or ``"nan"``, ``"inf"``, ``"-inf"``
 principal, service   its text
 func                 ``["principal", "method"]``
@@ -43,7 +43,7 @@ from icwsgw.ic.candid.types import (
     nullable,
     resolve,
 )
-from icwsgw.ic.candid.values import FuncRef, ServiceRef, Some
+from icwsgw.ic.candid.values import MAX_DECIMAL_BITS, FuncRef, ServiceRef, Some, number_text
 from icwsgw.ic.principal import Principal
 
 
@@ -72,6 +72,8 @@ def value_to_json(value: Any, kind: Type) -> Any:
         return value.text
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, int) and value.bit_length() > MAX_DECIMAL_BITS:
+        return number_text(value)
     return value
 
 
@@ -135,6 +137,8 @@ def _number(value: Any, kind: Primitive) -> int | float:
             return float(value)
         if isinstance(value, float) and not value.is_integer():
             raise _unfit(value, kind)
+        if isinstance(value, str) and value.removeprefix("-").startswith("0x"):
+            return check_range(int(value, 16), kind)
         number = int(value)
     except (ValueError, OverflowError):
         raise _unfit(value, kind) from None

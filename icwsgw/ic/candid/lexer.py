@@ -80,7 +80,7 @@ def _end_of_comment(source: bytes, pos: int) -> int:
 def _unescape(raw: bytes) -> bytes:
     def put(match: re.Match[bytes]) -> bytes:
         if match[1]:
-            return _utf8(int(match[1].replace(b"_", b""), 16))
+            return _utf8(match[1].replace(b"_", b""))
         if match[2]:
             return bytes.fromhex(match[2].decode())
         if match[3]:
@@ -90,9 +90,9 @@ def _unescape(raw: bytes) -> bytes:
     return _ESCAPE.sub(put, raw)
 
 
-def _utf8(number: int) -> bytes:
+def _utf8(digits: bytes) -> bytes:
     try:
-        return chr(number).encode()
+        return chr(int(digits, 16)).encode()
     except (ValueError, OverflowError):
         raise FormatError("candid text: an escape that is no Unicode character") from None
 

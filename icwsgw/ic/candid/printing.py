@@ -29,7 +29,7 @@ from icwsgw.ic.candid.types import (
     nullable,
     resolve,
 )
-from icwsgw.ic.candid.values import FuncRef, ServiceRef
+from icwsgw.ic.candid.values import FuncRef, ServiceRef, number_text
 
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Words that cannot be names without quotation marks; the names of most primitive types can.
@@ -75,12 +75,16 @@ def format_value(value: Any, kind: Type) -> str:
         return f'service "{value.principal}"'
     if isinstance(value, FuncRef):
         return f'func "{value.principal}".{_label(value.method)}'
-    return _PRIMITIVES[kind.code](value) if kind.code in _PRIMITIVES else f"{value} : {_name(kind)}"
+    return _PRIMITIVES[kind.code](value) if kind.code in _PRIMITIVES else f"{_plain(value)} : {_name(kind)}"
 
 
 def quoted(text: str) -> str:
     """Return a text in quotation marks, with escapes."""
     return '"' + "".join(_SHORT.get(c, c if is_visible(c) else f"\\u{{{ord(c):x}}}") for c in text) + '"'
+
+
+def _plain(value: Any) -> str:
+    return number_text(value) if isinstance(value, int) else str(value)
 
 
 def _name(kind: Type) -> str:
@@ -112,7 +116,7 @@ _PRIMITIVES: Final[dict[int, Callable[[Any], str]]] = {
     NULL: lambda value: "null",
     RESERVED: lambda value: "null : reserved",
     BOOL: lambda value: "true" if value else "false",
-    INT: str,
+    INT: number_text,
     TEXT: quoted,
     PRINCIPAL: lambda value: f'principal "{value}"',
     FLOAT32: _float("float32"),

@@ -38,7 +38,7 @@ from icwsgw.ic.candid.types import (
     nullable,
     resolve,
 )
-from icwsgw.ic.candid.values import FuncRef, ServiceRef, Some
+from icwsgw.ic.candid.values import FuncRef, ServiceRef, Some, number_text
 from icwsgw.ic.principal import Principal
 
 #: A value without a type: a word for its kind, and its content.
@@ -253,8 +253,8 @@ def _fit_number(text: str, kind: Primitive) -> int | float:
         if kind in (Float32, Float64):
             return float(int(text, 16)) if "x" in text.lower() else float(text)
         number = int(text, 16) if "x" in text.lower() else int(text)
-    except ValueError:
-        raise FormatError(f"candid text: {text} is not {kind}") from None
+    except (ValueError, OverflowError):
+        raise FormatError(f"candid text: {text[:60]} is not {kind}") from None
     return check_range(number, kind)
 
 
@@ -271,5 +271,5 @@ def check_range(number: int, kind: Primitive) -> int:
     if match[1] == "int" and number < 0:
         bits = (~number).bit_length() + 1
     if (match[1] == "nat" and number < 0) or bits > size:
-        raise FormatError(f"candid text: {number} is not {kind}")
+        raise FormatError(f"candid text: {number_text(number)[:60]} is not {kind}")
     return number

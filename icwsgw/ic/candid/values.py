@@ -20,9 +20,12 @@ future types            :class:`FutureValue`, only from :func:`icwsgw.ic.candid.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from icwsgw.ic.principal import Principal
+
+#: Bits of the largest number that is written in decimal digits, of which it has 4215.
+MAX_DECIMAL_BITS: Final = 14_000
 
 
 class Some(NamedTuple):
@@ -52,3 +55,11 @@ class FutureValue(NamedTuple):
 
     code: int
     data: bytes
+
+
+def number_text(number: int) -> str:
+    """Return a number in decimal digits, or in hex digits (``0x1f``, ``-0x1f``) if it is very large.
+
+    Decimal digits take quadratic time, so Python refuses to write more than 4300 of them.
+    """
+    return str(number) if number.bit_length() <= MAX_DECIMAL_BITS else hex(number)

@@ -48,6 +48,19 @@ def test_forms(value: Any, kind: t.Type, written: Any) -> None:
     assert value_from_json(written, kind) == value
 
 
+def test_a_number_that_is_too_long_for_decimal_digits_is_a_text_of_hex_digits() -> None:
+    for number in (1 << 20_000, -(1 << 20_000)):
+        written = value_to_json(number, t.Int)
+        assert isinstance(written, str)
+        assert json.loads(json.dumps(written)) == written
+        assert value_from_json(written, t.Int) == number
+    assert value_to_json(10**4000, t.Nat) == 10**4000
+    with pytest.raises(FormatError, match="is not nat8"):
+        value_from_json("0x" + "f" * 5000, t.Nat8)
+    with pytest.raises(FormatError, match="is not nat"):
+        value_from_json("0xg", t.Nat)
+
+
 def test_other_forms_that_are_read() -> None:
     assert value_from_json("18446744073709551615", t.Nat64) == 2**64 - 1
     assert value_from_json(3.0, t.Nat8) == 3

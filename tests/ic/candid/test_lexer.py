@@ -43,7 +43,9 @@ def test_escapes(source: bytes, content: bytes) -> None:
     assert shown(source) == [("string", content)]
 
 
-@pytest.mark.parametrize("source", [rb'"\q"', rb'"\u{d800}"', rb'"\u{110000}"', rb'"\u{ffffffffffffffff}"', b'"open'])
+@pytest.mark.parametrize(
+    "source", [rb'"\q"', rb'"\u{d800}"', rb'"\u{110000}"', rb'"\u{_}"', rb'"\u{ffffffffffffffff}"', b'"open']
+)
 def test_wrong_strings(source: bytes) -> None:
     with pytest.raises(FormatError):
         shown(source)

@@ -39,6 +39,16 @@ def test_forms(value: object, kind: t.Type, text: str) -> None:
     assert format_value(value, kind) == text
 
 
+@pytest.mark.parametrize("kind", [t.Nat, t.Int])
+def test_a_number_that_is_too_long_for_decimal_digits_is_written_in_hex(kind: t.Type) -> None:
+    """Python refuses to write more than 4300 digits, which takes quadratic time."""
+    for number in (10**4200, 1 << 20_000, 256**60_000):
+        text = format_values([number], [kind])
+        assert parse_values(text, [kind]) == [number]
+    assert format_value(1 << 20_000, kind).startswith("0x1000")
+    assert format_value(-(1 << 20_000), t.Int).startswith("-0x1000")
+
+
 def test_a_terminal_is_safe_from_texts() -> None:
     assert format_value("a\x1b[31m\u202e\n", t.Text) == '"a\\u{1b}[31m\\u{202e}\\n"'
 

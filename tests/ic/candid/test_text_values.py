@@ -71,6 +71,9 @@ def test_arguments_may_be_fewer_or_more_as_in_a_message() -> None:
         ("((1, 2))", t.Nat, "one value in parentheses"),
         ("3", t.Opt(t.Opt(t.Nat)), "is not an opt"),
         ("opt " * 300 + "1", t.Nat, "nested"),
+        ("0x" + "f" * 5000, t.Nat8, "0xfff.* is not nat8"),
+        ("0x" + "f" * 300, t.Float64, "0xfff.* is not float64"),
+        ("9" * 5000, t.Nat, "is not nat"),
     ],
 )
 def test_wrong_values(source: str, kind: t.Type, words: str) -> None:
