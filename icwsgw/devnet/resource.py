@@ -99,8 +99,11 @@ class ReplicaResource(Resource):
         name = path[1:]
         canister_id = self._replica.names.get(name.removesuffix(".did")) if name.endswith(".did") else None
         host = None if canister_id is None else self._replica.canisters.get(canister_id)
-        if host is None or host.candid is None or method not in ("GET", "HEAD"):
+        if host is None or method not in ("GET", "HEAD"):
             return None
+        if host.candid is None:
+            own = name.removesuffix(".did")
+            return _text(404, f"the canister {own} has no Candid interface: give it one by {own}=FILE:FILE.did")
         return 200, {"Content-Type": _TYPES[".did"], **_PAGE_HEADERS}, host.candid.encode()
 
     def _answer(self, request: Request, method: str, path: str, headers: dict[str, str]) -> None:

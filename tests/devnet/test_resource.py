@@ -120,6 +120,14 @@ class ResourceTest(TestCase):
             self.assertTrue(body)
 
     @inlineCallbacks
+    def test_a_canister_without_an_interface_is_no_bare_404(self) -> Test:
+        self.replica.names["own"] = ECHO_ID
+        self.replica.canister(ECHO_ID).candid = None
+        code, headers, body = yield self.ask("GET", "/own.did")
+        self.assertEqual((code, headers.getRawHeaders("content-type")), (404, ["text/plain; charset=utf-8"]))
+        self.assertEqual(body, b"the canister own has no Candid interface: give it one by own=FILE:FILE.did\n")
+
+    @inlineCallbacks
     def test_nothing_else_is_served(self) -> Test:
         paths = ("/resource.py", "/static/demo.html", "/..%2fdemo.html", "/.hidden.js", "/absent.js", "/%2e%2e/x.did")
         for path in paths:
