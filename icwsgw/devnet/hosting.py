@@ -42,6 +42,11 @@ def trapped(canister: Principal, text: str) -> Rejected:
     return Rejected(5, f"Error from Canister {canister}: Canister called `ic0.trap` with message: '{text}'.", "IC0503")
 
 
+def no_method(canister: Principal, kind: str, method: str) -> Rejected:
+    """Return the reject of a call or query (``kind`` is ``update`` or ``query``) of a method that there is not."""
+    return Rejected(5, f"Error from Canister {canister}: Canister has no {kind} method '{method[:100]}'.", "IC0536")
+
+
 class CdkSettings:
     """Settings of each canister's CDK. Times are in ms; the defaults are those of the CDK.
 
@@ -246,7 +251,7 @@ class Host:
             self._log(f"trapped: {trap}")
             raise trapped(self.id, str(trap)) from trap
         except MethodNotFound:
-            raise self._no_method("update", method) from None
+            raise no_method(self.id, "update", method) from None
 
     def _update(self, method: str, caller: Principal, arg: bytes) -> bytes:
         try:
@@ -306,7 +311,7 @@ class Host:
             self._log(f"trapped: {trap}")
             raise trapped(self.id, str(trap)) from trap
         except MethodNotFound:
-            raise self._no_method("query", method) from None
+            raise no_method(self.id, "query", method) from None
 
     def _checked(self, reply: bytes) -> bytes:
         if len(reply) > MAX_REPLY_BYTES:
@@ -317,9 +322,6 @@ class Host:
                 "IC0504",
             )
         return reply
-
-    def _no_method(self, kind: str, method: str) -> Rejected:
-        return Rejected(5, f"Error from Canister {self.id}: Canister has no {kind} method '{method[:100]}'.", "IC0536")
 
 
 def _decoded(decode: Callable[[bytes], _T], arg: bytes) -> _T:

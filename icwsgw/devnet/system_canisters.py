@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from icwsgw.devnet.canister_management import CanisterManagement
-from icwsgw.devnet.hosting import Certifier, PageFilter
+from icwsgw.devnet.hosting import Certifier, PageFilter, no_method
 from icwsgw.devnet.topology import FIRST_FREE, Topology
 from icwsgw.devnet.topology import canister_id as id_of_number
 from icwsgw.errors import FormatError, Rejected
@@ -130,8 +130,7 @@ class SystemCanister:
     def _run(self, kind: str, method: str, caller: Principal, arg: bytes) -> bytes:
         found = self._methods.get(method)
         if found is None or (kind == "query" and not found[0]):
-            text = f"Error from Canister {self.id}: Canister has no {kind} method '{method[:100]}'."
-            raise Rejected(5, text, "IC0536")
+            raise no_method(self.id, kind, method)
         _, kinds, result, run = found
         try:
             values = candid.decode_as(arg, kinds)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from icwsgw.devnet.hosting import no_method
 from icwsgw.devnet.wasm.canister import NO_MODULE, RUNNING, STOPPED, WasmCanister
 from icwsgw.devnet.wasm.execution import (
     Callback,
@@ -106,8 +107,7 @@ class Messages:
         if canister.module is None:
             return CanisterTrap("IC0537", NO_MODULE).rejected(canister.id)
         if not any(canister.module.has_method(kind, request.method) for kind in ("update", "query")):
-            text = f"Error from Canister {canister.id}: Canister has no update method '{request.method[:100]}'."
-            return Rejected(5, text, "IC0536")
+            return no_method(canister.id, "update", request.method)
         return None
 
     def _run(

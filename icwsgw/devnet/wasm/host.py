@@ -7,7 +7,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from icwsgw.devnet.hosting import CANDID_SECTION, Certifier, PageFilter
+from icwsgw.devnet.hosting import CANDID_SECTION, Certifier, PageFilter, no_method
 from icwsgw.devnet.wasm.canister import RUNNING, STOPPED, Snapshot, WasmCanister
 from icwsgw.devnet.wasm.canister_messages import CanisterRequest, Messages
 from icwsgw.devnet.wasm.execution import MANAGEMENT, CallContext, CanisterTrap, Entry, Execution, Response
@@ -310,8 +310,7 @@ class WasmHost:
         if not module.has_method(kind, method):
             entry, kind = Entry.COMPOSITE_QUERY, "composite_query"
         if not module.has_method(kind, method):
-            text = f"Error from Canister {self.id}: Canister has no query method '{method[:100]}'."
-            raise Rejected(5, text, "IC0536")
+            raise no_method(self.id, "query", method)
         context = CallContext(caller, needs_answer=True)
         execution = Execution(entry, context, argument=arg, certificate=certify(self.id))
         try:
