@@ -1,4 +1,4 @@
-"""Writes docs/close-codes.md and the JavaScript client's table from icwsgw/close_codes.py.
+"""Writes docs/close-codes.md and the JavaScript client's tables from icwsgw/close_codes.py and icwsgw/close_hints.py.
 
 A test fails if one of them is out of date.
 """
@@ -63,13 +63,13 @@ def script() -> str:
     """Return the text of the JavaScript module that the client imports."""
     entries = "".join(f"  {int(info.code)}: {json.dumps(_entry(info), ensure_ascii=False)},\n" for info in CLOSE_CODES)
     return (
-        "// Made by scripts/close_codes.py from icwsgw/close_codes.py.\n\n"
+        "// Made by scripts/close_codes.py from icwsgw/close_codes.py and icwsgw/close_hints.py.\n\n"
         "/** @typedef {"
         + " | ".join(json.dumps(reconnect.name.lower()) for reconnect in Reconnect)
         + "} Reconnect whether to connect again after a code */\n\n"
         "/** @type {Record<number, {name: string, message: string, hint: string, reconnect: Reconnect}>} */\n"
         f"export const CLOSE_CODES = {{\n{entries}}};\n\n"
-        "/** What the network's error code in a reason asks for. @type {Record<string, string>} */\n"
+        "/** What to do about a network's error code in a reason. @type {Record<string, string>} */\n"
         f"export const REJECT_HINTS = {json.dumps(REJECT_HINTS, indent=2)};\n"
     )
 

@@ -1,4 +1,4 @@
-// Made by scripts/close_codes.py from icwsgw/close_codes.py.
+// Made by scripts/close_codes.py from icwsgw/close_codes.py and icwsgw/close_hints.py.
 
 /** @typedef {"never" | "again" | "later" | "if_opened"} Reconnect whether to connect again after a code */
 
@@ -35,7 +35,7 @@ export const CLOSE_CODES = {
   4113: {"name": "TOO_FAST", "message": "messages come faster than the canister executes them", "hint": "Send less often, or several things in one message.", "reconnect": "later"},
 };
 
-/** What the network's error code in a reason asks for. @type {Record<string, string>} */
+/** What to do about a network's error code in a reason. @type {Record<string, string>} */
 export const REJECT_HINTS = {
   "IC0301": "Check the canister id, and that the network is the one that the canister is on.",
   "IC0207": "Give the canister cycles: it has none to run on.",

@@ -7,5 +7,5 @@ export declare const CLOSE_CODES: Record<number, {
     hint: string;
     reconnect: Reconnect;
 }>;
-/** What the network's error code in a reason asks for. @type {Record<string, string>} */
+/** What to do about a network's error code in a reason. @type {Record<string, string>} */
 export declare const REJECT_HINTS: Record<string, string>;
