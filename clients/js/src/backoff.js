@@ -1,4 +1,4 @@
-// How long to wait before the next connection: pauses that grow, drawn at random so that many clients spread.
+// How long to wait before the next connection: pauses that grow, at random so that many clients do not connect at once.
 
 /**
  * @typedef {object} Pauses

@@ -1,4 +1,4 @@
-// The WebSocket class to use where the application names none.
+// The WebSocket class to use if the application gives none.
 
 /** @type {{WebSocket: any}} set by node.js on Node versions that have none of their own */
 export const fallback = { WebSocket: undefined };

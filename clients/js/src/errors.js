@@ -2,7 +2,7 @@
 import { REJECT_HINTS } from "./close_codes.js";
 
 /**
- * What is known about one kind of failure: words for a person, a hint for the developer, whether to connect again.
+ * One kind of failure: a message for people, a hint for the developer, whether to connect again.
  * @type {Record<string, {message: string, hint: string, reconnect: import("./close_codes.js").Reconnect}>}
  */
 export const ERRORS = {
@@ -25,7 +25,7 @@ export const ERRORS = {
   },
   "identity-unusable": {
     message: "the identity's delegation does not permit calls of this canister",
-    hint: "It has expired, names other canisters, or permits queries only. Sign in again; pass a function as the option identity to be asked for a fresh one.",
+    hint: "It has expired, names other canisters, or permits queries only. Sign in again, or pass a function as the option identity: it is called before each connection.",
     reconnect: "never",
   },
   "signing-failed": { message: "the identity could not sign", hint: "The cause has the identity's own error.", reconnect: "later" },
@@ -45,7 +45,7 @@ export const ERRORS = {
     reconnect: "never",
   },
   "socket-closed": { message: "the socket is closed", hint: "Make a new CanisterSocket.", reconnect: "never" },
-  "too-many-requests": { message: "too many requests wait for a reply", hint: "Wait for replies before you ask more.", reconnect: "never" },
+  "too-many-requests": { message: "too many requests wait for a reply", hint: "Wait for replies before you send more requests.", reconnect: "never" },
 
   // the network and the gateway
   "network-unreachable": {
@@ -70,7 +70,7 @@ export const ERRORS = {
   },
   "connection-lost": {
     message: "the connection was lost",
-    hint: "What had left may have been executed or not: ask the canister in the hook resynchronize.",
+    hint: "Messages that were sent may have been executed or not: ask the canister in the hook resynchronize.",
     reconnect: "again",
   },
   "closed-by-gateway": { message: "the gateway closed the connection", hint: "The reason says why, the table of close codes what a code means.", reconnect: "again" },
@@ -142,9 +142,9 @@ export class ClientError extends Error {
     this.hint = more.hint || hint;
     /** Whether the client connects again after it. */
     this.reconnect = more.reconnect ?? reconnect;
-    /** The WebSocket close code, where one came. */
+    /** The WebSocket close code, if there was one. */
     this.closeCode = more.closeCode;
-    /** The gateway's or the canister's own words, where there are any. */
+    /** The gateway's or the canister's reason, if it gave one. */
     this.reason = more.reason;
     /** The bytes of a message that could not be decoded. */
     this.data = more.data;
@@ -155,18 +155,18 @@ export class ClientError extends Error {
 export const rejectHint = (/** @type {string} */ reason) =>
   Object.entries(REJECT_HINTS).find(([code]) => reason.includes(code))?.[1];
 
-/** What a thrown thing says, in one line: some libraries add a stack trace, `fetch` keeps the reason in its cause. */
-export const wordsOf = (/** @type {unknown} */ thrown) => {
+/** The message of a thrown value, in one line: some libraries add a stack trace, `fetch` has the reason in its cause. */
+export const messageOf = (/** @type {unknown} */ thrown) => {
   const error = /** @type {any} */ (thrown);
   const [line] = String(error?.message ?? thrown).split("\n", 1);
   return error?.cause?.code ? `${line} (${error.cause.code})` : line;
 };
 
 /**
- * An unknown thrown thing as a ClientError.
- * @param {unknown} error @param {string} code which failure it is where it is not one yet
+ * A thrown value as a ClientError.
+ * @param {unknown} error @param {string} code of the new error, if it is not a ClientError
  */
 export const asClientError = (error, code) =>
   error instanceof ClientError
     ? error
-    : new ClientError(code, { detail: wordsOf(error), cause: error });
+    : new ClientError(code, { detail: messageOf(error), cause: error });

@@ -26,7 +26,7 @@ export class CanisterMessageEvent extends Event {
   }
 }
 
-/** Something went wrong; whether the connection goes on, `state` says. Type "error". */
+/** Something has failed; `state` says whether the connection is still in use. Type "error". */
 export class CanisterErrorEvent extends Event {
   /** @param {import("./errors.js").ClientError} error */
   constructor(error) {
@@ -40,7 +40,7 @@ export class CanisterDisconnectEvent extends Event {
   /** @param {{code: number, reason: string, error: import("./errors.js").ClientError | null, pauseMs: number | null}} facts */
   constructor({ code, reason, error, pauseMs }) {
     super("disconnect");
-    /** The close code: the gateway's, or 4000 where this client gave up. */
+    /** The close code: the gateway's, or 4000 if this client gave up. */
     this.code = code;
     this.reason = reason;
     this.error = error;
@@ -56,9 +56,9 @@ export class CanisterCloseEvent extends Event {
     super("close");
     this.code = code;
     this.reason = reason;
-    /** Why, null where the application or the gateway closed normally. */
+    /** Why, null if the application or the gateway closed normally. */
     this.error = error;
-    /** Messages that never left. */
+    /** Messages that were never sent. */
     this.unsent = unsent;
   }
 }

@@ -1,9 +1,9 @@
-// Who opens the session.
+// Identities that can open a session.
 import { ECDSAKeyIdentity, isDelegationValid } from "@icp-sdk/core/identity";
 import { ClientError } from "./errors.js";
 
 /**
- * Throws where an identity cannot call a canister: anonymous, or a delegation that has expired or does not permit it.
+ * Throws if an identity cannot call a canister: anonymous, or a delegation that has expired or does not permit it.
  * @param {import("@icp-sdk/core/agent").Identity} identity
  * @param {import("@icp-sdk/core/principal").Principal} canister
  */
@@ -25,9 +25,9 @@ const done = (request) =>
   });
 
 /**
- * This browser's own identity: a key that cannot be read out, kept in IndexedDB. The canister knows the person again
+ * This browser's own identity: a key that cannot be read out, kept in IndexedDB. The canister sees the same principal
  * after a reload. Two pages with the same identity replace each other's session of a canister: use one per tab, with
- * names of their own, where several may be open.
+ * names of their own, if several may be open.
  * @param {string} [name]
  * @returns {Promise<ECDSAKeyIdentity>}
  */

@@ -6,19 +6,19 @@ export class Link {
   socket = null;
   /** @type {import("@icp-sdk/core/agent").Identity | null} */
   identity = null;
-  /** @type {import("@icp-sdk/core/principal").Principal | null} the gateway's, once the handshake message is here */
+  /** @type {import("@icp-sdk/core/principal").Principal | null} the gateway's, after the handshake message */
   gateway = null;
   /** @type {number | null} when the canister opened it, ms since 1970 */
   openedAt = null;
   /** @type {number} when the last message arrived, ms since 1970 */
-  heardAt = 0;
+  lastMessageAt = 0;
   /** Bytes that arrived and are not verified yet. */
   backlog = 0;
-  /** @type {Promise<unknown>} ends when what has arrived is dealt with */
+  /** @type {Promise<unknown>} resolved when all messages that have arrived are processed */
   receiving = Promise.resolve();
-  /** What the WebSocket said of an error. */
-  trouble = "";
-  /** Whether the gateway was told that nothing more is sent. */
+  /** The message of the WebSocket's last error event, "" if it had none. */
+  errorMessage = "";
+  /** Whether this client has told the gateway that it sends nothing more. */
   isLeaving = false;
   nonce = crypto.getRandomValues(new BigUint64Array(1))[0];
   incoming = new Incoming();
@@ -34,7 +34,7 @@ export class Link {
     return this.socket?.readyState === 1 && !this.isLeaving;
   }
 
-  /** Closes the WebSocket and hears no more of it. */
+  /** Closes the WebSocket and ignores its further events. */
   abandon(/** @type {number} */ code, /** @type {string} */ reason) {
     if (!this.socket) return;
     this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;

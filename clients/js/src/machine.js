@@ -37,7 +37,7 @@ export const next = (state, step) => {
   return row ? { state: row[0], action: row[1] } : { state, action: null };
 };
 
-/** The last level of the outbox that may leave in a state: 0 keep-alives, 1 the hook's messages too, 2 the application's too. */
+/** The last level of the outbox that may be sent in a state: 0 keep-alives, 1 the hook's messages too, 2 the application's too. */
 export const MAY_LEAVE = /** @type {Record<State, number>} */ ({
   idle: -1,
   connecting: -1,

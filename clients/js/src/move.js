@@ -29,9 +29,9 @@ export class Move {
   state = "connecting";
   /** @type {import("./link.js").Link | null} the connection of the next session */
   link = null;
-  /** Ends the wait of the next session's messages. */
+  /** Lets the messages of the next session be delivered. */
   finish = () => {};
-  /** @type {Promise<void>} ends when messages of the next session may be heard */
+  /** @type {Promise<void>} resolved when messages of the next session may be delivered */
   over = new Promise((resolve) => {
     this.finish = resolve;
   });

@@ -1,6 +1,6 @@
 // Addresses and the root key.
 import { Cbor, IC_ROOT_KEY } from "@icp-sdk/core/agent";
-import { ClientError, wordsOf } from "./errors.js";
+import { ClientError, messageOf } from "./errors.js";
 
 /** Domains of mainnet, with all names below them. */
 const MAINNET = ["icp-api.io", "icp0.io", "ic0.app", "icp.net"];
@@ -50,7 +50,7 @@ export const networkUrl = (text, page) => {
   return url;
 };
 
-/** Whether an address is mainnet's, whose root key everybody knows. */
+/** Whether an address is mainnet's, whose root key is known. */
 export const isMainnet = (/** @type {URL} */ { hostname }) =>
   MAINNET.some((domain) => hostname === domain || hostname.endsWith(`.${domain}`));
 
@@ -72,6 +72,6 @@ export const readRootKey = async (network, fetcher, signal) => {
     if (!(key instanceof Uint8Array)) throw new Error("its status has no root key");
     return key;
   } catch (error) {
-    throw new ClientError("network-unreachable", { detail: `${network.origin}: ${wordsOf(error)}`, cause: error });
+    throw new ClientError("network-unreachable", { detail: `${network.origin}: ${messageOf(error)}`, cause: error });
   }
 };

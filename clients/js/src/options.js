@@ -4,6 +4,7 @@ import { PAUSES } from "./backoff.js";
 import { codecOf } from "./candid.js";
 import { webSocketClass } from "./environment.js";
 import { ClientError } from "./errors.js";
+import { checkNames } from "./option_names.js";
 import { PACE } from "./pace.js";
 import { gatewayUrl, networkUrl } from "./network.js";
 
@@ -17,8 +18,8 @@ import { gatewayUrl, networkUrl } from "./network.js";
  * @typedef {object} Resynchronization
  * @property {(message: any) => boolean} send sends before everything that waits
  * @property {(message: any, options?: import("./requests.js").RequestOptions) => Promise<any>} request the same, with a reply
- * @property {unknown[]} unconfirmed messages that had left and were not acknowledged: each may have been executed or not
- * @property {boolean} complete false: there were more of them than are remembered
+ * @property {unknown[]} unconfirmed messages that were sent and not acknowledged: each may have been executed or not
+ * @property {boolean} complete false: there were more of them than are kept
  */
 
 /**
@@ -37,13 +38,13 @@ import { gatewayUrl, networkUrl } from "./network.js";
 
 /**
  * @typedef {object} Options
- * @property {string | string[]} gateway ws:// or wss:// address; of several the next one follows when one fails
+ * @property {string | string[]} gateway ws:// or wss:// address, or several: when one fails, the next one is tried
  * @property {string | CanisterId} canister
  * @property {string} [network] address of the gateway's network; mainnet without it. Another network is trusted with its
  *   root key
- * @property {Uint8Array} [rootKey] the network's root key in DER, where it is known
- * @property {Identity | (() => Identity | Promise<Identity>)} [identity] who signs, or a function that is asked before each
- *   connection; without it a key is generated that lives as long as the socket
+ * @property {Uint8Array} [rootKey] the network's root key in DER, if you know it
+ * @property {Identity | (() => Identity | Promise<Identity>)} [identity] what signs, or a function that is called before each
+ *   connection; without it the socket generates a key for itself
  * @property {any} [messageType] Candid type of messages (IDL.Record(...)); without a type they are bytes
  * @property {(kit: {IDL: any}) => any} [idlFactory] the canister's generated interface, in place of messageType
  * @property {import("./candid.js").Codec} [codec] own encoding, in place of messageType
@@ -51,7 +52,7 @@ import { gatewayUrl, networkUrl } from "./network.js";
  *   messages that wait leave
  * @property {boolean} [reconnect] false: the first connection is the only one
  * @property {number} [openTimeoutMs] 60,000
- * @property {number} [silenceMs] without any message for this long a connection is given up, 360,000: more than the
+ * @property {number} [silenceMs] a connection without any message for this long is given up, 360,000: more than the
  *   canister's acknowledgement interval
  * @property {number} [maxBufferedBytes] of messages that wait to leave, 1 MiB
  * @property {number} [maxBufferedMessages] 1,000
@@ -61,11 +62,42 @@ import { gatewayUrl, networkUrl } from "./network.js";
  * @property {Partial<import("./backoff.js").Pauses>} [pauses] between connections
  * @property {any} [WebSocket] the class to use
  * @property {typeof fetch} [fetch] the function to use for the root key
- * @property {(frame: Traced) => void} [trace] told each frame, for inspectors
+ * @property {(frame: Traced) => void} [trace] called with each frame, for inspectors
  */
 
-/** @param {Options} options */
+/** All options. The type makes sure that none is missing. @type {Record<keyof Options, true>} */
+const NAMES = {
+  gateway: true,
+  canister: true,
+  network: true,
+  rootKey: true,
+  identity: true,
+  messageType: true,
+  idlFactory: true,
+  codec: true,
+  resynchronize: true,
+  reconnect: true,
+  openTimeoutMs: true,
+  silenceMs: true,
+  maxBufferedBytes: true,
+  maxBufferedMessages: true,
+  maxMessageBytes: true,
+  maxIncomingBytes: true,
+  pace: true,
+  pauses: true,
+  WebSocket: true,
+  fetch: true,
+  trace: true,
+};
+
+/**
+ * The options with their defaults. Throws a TypeError for an unknown option, a ClientError for an invalid value.
+ * @param {Options} options
+ */
 export const checked = (options) => {
+  checkNames(options, NAMES);
+  checkNames(options.pace ?? {}, PACE, "pace");
+  checkNames(options.pauses ?? {}, PAUSES, "pauses");
   const page = globalThis.location?.protocol;
   const gateways = [options.gateway].flat().map((url) => gatewayUrl(String(url), page));
   if (gateways.length === 0) throw new ClientError("invalid-option", { detail: "gateway names no address" });

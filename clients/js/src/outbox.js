@@ -1,7 +1,7 @@
-// Messages that wait to leave: bounded, by level. They get their sequence number when they leave, so a keep-alive that
-// comes later may go first.
+// Messages that wait to be sent: bounded, by level. They get their sequence number when they are sent, so a later
+// keep-alive may be sent first.
 
-/** The levels, first to leave first. */
+/** The levels, in the order in which they are sent. */
 export const KEEP_ALIVE = 0;
 export const RESYNCHRONIZATION = 1;
 export const APPLICATION = 2;
@@ -11,8 +11,8 @@ export const APPLICATION = 2;
  * @property {number} level
  * @property {Uint8Array} content
  * @property {unknown} value what the application gave
- * @property {() => void} [onLeave] called when it leaves
- * @property {() => void} [onDrop] called when it is forgotten
+ * @property {() => void} [onLeave] called when it is sent
+ * @property {() => void} [onDrop] called when it is dropped
  */
 
 export class Outbox {
@@ -48,7 +48,7 @@ export class Outbox {
     return level < 0 ? this.#levels.length : level;
   }
 
-  /** Whether more than half of the room is taken. */
+  /** Whether more than half of the room is used. */
   get isHigh() {
     return this.#bytes * 2 > this.maxBytes || this.#length * 2 > this.maxMessages;
   }
@@ -59,7 +59,7 @@ export class Outbox {
     this.#count(item, 1);
   }
 
-  /** Puts an item back that was taken and has not left. */
+  /** Puts an item back that was taken and not sent. */
   putBack(/** @type {Item} */ item) {
     this.#levels[item.level].unshift(item);
     this.#count(item, 1);
@@ -67,7 +67,7 @@ export class Outbox {
 
   /**
    * Takes the first item of the first level that has one.
-   * @param {number} level the last level that may leave
+   * @param {number} level the last level that may be sent now
    * @returns {Item | undefined}
    */
   take(level) {
@@ -77,7 +77,7 @@ export class Outbox {
     return item;
   }
 
-  /** Takes an item out, where it still waits. */
+  /** Removes an item, if it still waits. */
   remove(/** @type {Item} */ item) {
     const at = this.#levels[item.level].indexOf(item);
     if (at < 0) return;
@@ -85,7 +85,7 @@ export class Outbox {
     this.#count(item, -1);
   }
 
-  /** Forgets a level: what concerned a session that has ended. */
+  /** Drops all items of a level, which concern a session that has ended. */
   clear(/** @type {number} */ level) {
     for (const item of this.#levels[level].splice(0)) {
       this.#count(item, -1);

@@ -1,19 +1,23 @@
 // Requests that wait for their reply.
 import { ClientError } from "./errors.js";
+import { checkNames } from "./option_names.js";
 
 /**
  * @typedef {object} RequestOptions
  * @property {(reply: any) => boolean} [matches] whether a message is the reply; without it the next message is
  * @property {number} [timeoutMs] how long to wait, from the call of request(); 60,000
- * @property {AbortSignal} [signal] gives up
+ * @property {AbortSignal} [signal] ends the wait
  */
+
+/** @type {Record<keyof RequestOptions, true>} */
+const NAMES = { matches: true, timeoutMs: true, signal: true };
 
 /**
  * @typedef {object} Pending
  * @property {(reply: any) => boolean} matches
  * @property {(reply: any) => void} resolve
  * @property {(error: unknown) => void} reject
- * @property {boolean} left whether its message has left
+ * @property {boolean} left whether its message was sent
  */
 
 export class Requests {
@@ -26,13 +30,15 @@ export class Requests {
   }
 
   /**
-   * Waits for a reply.
+   * Waits for a reply. Rejected with a TypeError for an unknown option.
    * @param {RequestOptions} options
-   * @param {(pending: Pending) => () => void} start sends the message; returns what takes it back while it waits
+   * @param {(pending: Pending) => () => void} start sends the message; returns a function that withdraws it while it waits
    * @returns {Promise<any>}
    */
-  wait({ matches = () => true, timeoutMs = 60_000, signal }, start) {
+  wait(options, start) {
     return new Promise((resolve, reject) => {
+      checkNames(options, NAMES);
+      const { matches = () => true, timeoutMs = 60_000, signal } = options;
       if (this.#pending.size >= this.most) throw new ClientError("too-many-requests");
       signal?.throwIfAborted();
       const end = (/** @type {(value: any) => void} */ settle) => (/** @type {any} */ value) => {
@@ -43,10 +49,10 @@ export class Requests {
       };
       /** @type {Pending} */
       const pending = { matches, resolve: end(resolve), reject: end(reject), left: false };
-      const takeBack = start(pending);
+      const withdraw = start(pending);
       this.#pending.add(pending);
       const giveUp = (/** @type {unknown} */ error) => {
-        takeBack();
+        withdraw();
         pending.reject(error);
       };
       const aborted = () => giveUp(signal?.reason);
@@ -79,7 +85,7 @@ export class Requests {
   }
 
   /**
-   * Ends requests that get no reply any more.
+   * Ends requests that cannot get a reply any more.
    * @param {unknown} error
    * @param {boolean} all also those whose message still waits
    */

@@ -5,7 +5,7 @@ import { ClientError } from "./errors.js";
 export class Incoming {
   last = 0n;
 
-  /** Takes the next number, or throws where it is another one. */
+  /** Takes the next number, or throws if the number is another one. */
   take(/** @type {bigint} */ number) {
     if (number !== this.last + 1n) {
       throw new ClientError("sequence-gap", { detail: `number ${number} after ${this.last}` });
@@ -14,11 +14,11 @@ export class Incoming {
   }
 }
 
-/** Numbers of this client's messages, given when they leave. */
+/** Numbers of this client's messages, given when they are sent. */
 export class Outgoing {
   last = 0n;
   acknowledged = 0n;
-  /** Whether the oldest unacknowledged values were forgotten, because there were too many. */
+  /** Whether unacknowledged values were dropped, the oldest first, because there were too many. */
   forgotten = false;
   /** @type {{number: bigint, value: unknown}[]} */
   #values = [];
@@ -28,7 +28,7 @@ export class Outgoing {
     this.most = most;
   }
 
-  /** The number of a message that leaves now. */
+  /** The number of a message that is sent now. */
   take() {
     this.last += 1n;
     return this.last;
@@ -53,7 +53,7 @@ export class Outgoing {
     this.#values.splice(0, first < 0 ? this.#values.length : first);
   }
 
-  /** Values that have left and are not acknowledged, in order. */
+  /** Values that were sent and are not acknowledged, in order. */
   get unconfirmed() {
     return this.#values.map(({ value }) => value);
   }

@@ -29,13 +29,13 @@ const HIGH_WATER = 16_384;
 const POLL_MS = 20;
 const CLOSING_MS = 5_000;
 const RESYNCHRONIZATION_MS = 60_000;
-/** How long this session is heard after the next one has opened: what the canister has sent to it is on its way. */
+/** How long messages of this session are received after the next one has opened: the canister may have sent some before. */
 const OVERLAP_MS = 1_000;
 const MOVE_RETRY_MS = 1_000;
 const MOST_UNCONFIRMED = 1_000;
 const MOST_REQUESTS = 1_000;
 
-/** How a session goes on after the canister's CloseMessage. */
+/** Whether the client connects again after the canister's CloseMessage, by its reason. */
 const CLOSE_REASONS = /** @type {Record<string, import("./close_codes.js").Reconnect>} */ ({
   ClosedByApplication: "never",
   InvalidServiceMessage: "never",
@@ -49,7 +49,7 @@ const CLOSE_REASONS = /** @type {Record<string, import("./close_codes.js").Recon
  */
 
 /**
- * A WebSocket to a canister that lives longer than its connections.
+ * A WebSocket to a canister that survives its connections: it makes a new one when one ends.
  *
  * Events, each also as a property on<type>: "open", "message", "error", "disconnect", "close", "drain", "statechange".
  */
@@ -92,10 +92,10 @@ export class CanisterSocket extends EventTarget {
   #failures = 0;
   #wasOpen = false;
   #pumping = false;
-  /** Whether there may be more to send than the running pump saw. */
+  /** Whether something was queued since the running #pump() last looked. */
   #pumpAgain = false;
-  /** Whether the application has a listener for errors. */
-  #hearsErrors = false;
+  /** Whether the application has added a listener for the event "error". */
+  #hasErrorListener = false;
   #wasFull = false;
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #timers = new Map();
@@ -107,7 +107,7 @@ export class CanisterSocket extends EventTarget {
   #abort = new AbortController();
 
   /**
-   * Connects at once.
+   * Connects at once. Throws a TypeError for an unknown option, a ClientError for an invalid value.
    * @param {import("./options.js").Options} options
    */
   constructor(options) {
@@ -115,7 +115,7 @@ export class CanisterSocket extends EventTarget {
     this.#options = checked(options);
     this.#outbox = new Outbox(this.#options.outbox);
     this.#bucket = new Bucket(this.#options.pace, performance.now());
-    /** @type {Promise<void>} resolved when it is open for the first time, rejected where it closes before */
+    /** @type {Promise<void>} resolved when it is open for the first time, rejected if it closes before */
     this.opened = new Promise((resolve, reject) => {
       this.addEventListener("open", () => resolve(), { once: true });
       this.addEventListener("close", () => reject(this.#end.error ?? new ClientError("socket-closed")), { once: true });
@@ -123,7 +123,7 @@ export class CanisterSocket extends EventTarget {
     this.opened.catch(() => {});
     /** @type {Promise<CanisterCloseEvent>} resolved when it is closed for good */
     this.closed = new Promise((resolve) => this.addEventListener("close", resolve, { once: true }));
-    // after the constructor's caller has put its handlers on
+    // when the caller of the constructor has set its handlers
     queueMicrotask(() => this.#step("connect"));
   }
 
@@ -135,11 +135,11 @@ export class CanisterSocket extends EventTarget {
    * @param {boolean | AddEventListenerOptions} [options]
    */
   addEventListener(type, listener, options) {
-    this.#hearsErrors ||= type === "error";
+    this.#hasErrorListener ||= type === "error";
     super.addEventListener(type, /** @type {EventListenerOrEventListenerObject | null} */ (listener), options);
   }
 
-  /** What it does now. */
+  /** The current state. */
   get state() {
     return this.#state;
   }
@@ -149,7 +149,7 @@ export class CanisterSocket extends EventTarget {
     return this.#outbox.bytes + (this.#link?.socket?.bufferedAmount ?? 0);
   }
 
-  /** Whose session it is: the principal that the canister sees, null before the first connection. */
+  /** The principal of this client, as the canister sees it; null before the first connection. */
   get principal() {
     return this.#link?.identity?.getPrincipal() ?? this.#generated?.getPrincipal() ?? null;
   }
@@ -161,9 +161,9 @@ export class CanisterSocket extends EventTarget {
   }
 
   /**
-   * Sends a message, now or when there is a session. Throws where it does not fit its type, is too long, or too many wait.
+   * Sends a message, now or when there is a session. Throws if it does not fit its type, is too long, or too many wait.
    * @param {any} message
-   * @returns {boolean} false: much waits, go on at the event "drain"
+   * @returns {boolean} false: more than half of the buffer is used; continue at the event "drain"
    */
   send(message) {
     this.#put(message, APPLICATION);
@@ -172,7 +172,7 @@ export class CanisterSocket extends EventTarget {
 
   /**
    * Sends a message and waits for the reply that the option matches recognises. A reply is no "message" event.
-   * Rejected with "connection-lost" where the connection ends after the message has left.
+   * Rejected with "connection-lost" if the connection ends after the message was sent.
    * @param {any} message
    * @param {import("./requests.js").RequestOptions} [options]
    * @returns {Promise<any>}
@@ -181,7 +181,7 @@ export class CanisterSocket extends EventTarget {
     return this.#request(message, options, APPLICATION);
   }
 
-  /** Resolved when nothing waits any more: what was sent has left this process. */
+  /** Resolved when no message waits any more: all have left this process. */
   flush() {
     return /** @type {Promise<void>} */ (
       new Promise((resolve, reject) => {
@@ -193,7 +193,7 @@ export class CanisterSocket extends EventTarget {
   }
 
   /**
-   * Closes for good. What waits does not leave: see flush().
+   * Closes for good. Messages that wait are not sent: see flush().
    * @param {number} [code] 1000, or 3000 to 4999
    * @param {string} [reason] at most 123 bytes
    */
@@ -270,8 +270,8 @@ export class CanisterSocket extends EventTarget {
       link.socket = socket;
       socket.binaryType = "arraybuffer";
       socket.onerror = (/** @type {any} */ event) => {
-        link.trouble = event.message ?? "";
-        // Node 22's own WebSocket tells no close after an error when the connection does not come about
+        link.errorMessage = event.message ?? "";
+        // Node 22's own WebSocket dispatches no close event after the error of a connection that was not established
         if (!link.gateway) this.#timer(link === this.#link ? "error" : "moveError", 0, () => this.#closed(link, 1006, ""));
       };
       socket.onmessage = (/** @type {MessageEvent} */ { data }) => this.#arrived(link, data, ready);
@@ -395,7 +395,7 @@ export class CanisterSocket extends EventTarget {
     const known = CLOSE_CODES[code];
     const broken = code === 1005 || code === 1006;
     const kind = !broken ? "closed-by-gateway" : link.gateway ? "connection-lost" : "gateway-unreachable";
-    const detail = kind === "gateway-unreachable" ? [link.url, link.trouble].filter(Boolean).join(": ") : reason || known?.message;
+    const detail = kind === "gateway-unreachable" ? [link.url, link.errorMessage].filter(Boolean).join(": ") : reason || known?.message;
     const error = new ClientError(kind, {
       detail,
       hint: kind === "closed-by-gateway" ? (rejectHint(reason) ?? known?.hint) : "",
@@ -417,7 +417,7 @@ export class CanisterSocket extends EventTarget {
     this.#link = null;
     this.#abort.abort();
     for (const name of ["open", "error", "silence", "pump", "closing", "resynchronize"]) this.#cancel(name);
-    this.#remember(link);
+    this.#keepUnconfirmed(link);
     if (this.#state === "closing") {
       // before the handshake message there is no clean end, whatever the application asked for
       if (link.gateway) this.#end = { ...this.#end, code, reason: reason || this.#end.reason };
@@ -431,13 +431,13 @@ export class CanisterSocket extends EventTarget {
     const pause = again ? pauseMs(this.#failures, after, Math.random(), pauses) : null;
     this.#end = { code, reason, error, pauseMs: pause };
     this.#requests.fail(new ClientError("connection-lost", { cause: error }), false);
-    if (error) this.#complain(error);
+    if (error) this.#report(error);
     this.#emit(new CanisterDisconnectEvent(this.#end));
     this.#step(again ? "lost" : "ended");
   }
 
-  /** Keeps what had left and was not acknowledged, for the hook. */
-  #remember(/** @type {Link} */ link) {
+  /** Keeps messages that were sent and not acknowledged, for the hook resynchronize. */
+  #keepUnconfirmed(/** @type {Link} */ link) {
     const all = [...this.#unconfirmed, ...link.outgoing.unconfirmed];
     this.#complete = this.#complete && !link.outgoing.forgotten && all.length <= MOST_UNCONFIRMED;
     this.#unconfirmed = all.slice(-MOST_UNCONFIRMED);
@@ -469,7 +469,7 @@ export class CanisterSocket extends EventTarget {
     if (!move || !here) return;
     const action = move.step(step);
     const link = move.link;
-    // between two attempts there is no connection; what the old gateway tells counts all the same
+    // between two attempts there is no connection; messages of the old gateway count nevertheless
     if (!link) return;
     switch (action) {
       case "leave":
@@ -485,7 +485,7 @@ export class CanisterSocket extends EventTarget {
           here.receiving = here.receiving.then(() => this.#moveStep("over"));
         });
       case "retry":
-        // another connection, whose messages wait anew; none of this one is heard
+        // a new attempt, with its own queue of messages; those of the failed connection are dropped
         move.link = null;
         return this.#timer("move", MOVE_RETRY_MS, () => this.#dialNext(move));
       case "promote":
@@ -496,10 +496,10 @@ export class CanisterSocket extends EventTarget {
   /** The next session takes the place of this one. */
   #promote(/** @type {Link} */ here, /** @type {Link} */ link) {
     here.abandon(1000, "moved to another gateway");
-    this.#remember(here);
+    this.#keepUnconfirmed(here);
     this.#link = link;
     this.#endMove();
-    this.#listen(link);
+    this.#watchSilence(link);
     this.#step("moved");
   }
 
@@ -524,7 +524,7 @@ export class CanisterSocket extends EventTarget {
     }
     const bytes = new Uint8Array(data);
     const arrivedAt = Date.now();
-    link.heardAt = arrivedAt;
+    link.lastMessageAt = arrivedAt;
     link.backlog += bytes.length;
     if (link.backlog > this.#options.maxIncomingBytes) {
       this.#fail(link, new ClientError("too-many-incoming", { detail: `${link.backlog} bytes wait` }));
@@ -554,23 +554,23 @@ export class CanisterSocket extends EventTarget {
 
   /** @param {Link} link @param {Uint8Array} bytes @param {number} arrivedAt @param {Verifier} verifier */
   async #receive(link, bytes, arrivedAt, verifier) {
-    const word = readGatewayMessage(bytes);
-    if (word) {
-      this.#options.trace?.({ direction: "in", what: word, bytes: bytes.length });
-      if (word === "move") this.#beginMove();
-      else if (word === "relayed" && link === this.#link) this.#moveStep("relayed");
+    const kind = readGatewayMessage(bytes);
+    if (kind) {
+      this.#options.trace?.({ direction: "in", what: kind, bytes: bytes.length });
+      if (kind === "move") this.#beginMove();
+      else if (kind === "relayed" && link === this.#link) this.#moveStep("relayed");
       return;
     }
     const frame = readFrame(bytes);
     const verified = await verifier.verify(frame, arrivedAt);
     if (!this.#uses(link)) return;
-    const said = readContent(frame.content);
+    const message = readContent(frame.content);
     const principal = link.identity?.getPrincipal().toUint8Array();
-    if (said.nonce !== link.nonce || !principal || !equal(said.principal, principal)) throw new ClientError("not-for-this-client");
-    link.incoming.take(said.sequence);
-    const facts = { bytes: bytes.length, key: frame.key, sequence: said.sequence, timestamp: said.timestamp, verified };
-    if (said.isService) this.#service(link, said.content, facts);
-    else this.#message(said, facts);
+    if (message.nonce !== link.nonce || !principal || !equal(message.principal, principal)) throw new ClientError("not-for-this-client");
+    link.incoming.take(message.sequence);
+    const facts = { bytes: bytes.length, key: frame.key, sequence: message.sequence, timestamp: message.timestamp, verified };
+    if (message.isService) this.#service(link, message.content, facts);
+    else this.#message(message, facts);
   }
 
   /** @param {Link} link @param {Uint8Array} content @param {any} facts */
@@ -584,7 +584,7 @@ export class CanisterSocket extends EventTarget {
         return;
       }
       this.#cancel("open");
-      this.#listen(link);
+      this.#watchSilence(link);
       this.#step(this.#wasOpen ? "reopened" : "opened");
     } else if (name === "AckMessage") {
       link.outgoing.acknowledge(body.last_incoming_sequence_num);
@@ -599,25 +599,25 @@ export class CanisterSocket extends EventTarget {
     }
   }
 
-  /** @param {{content: Uint8Array, sequence: bigint, timestamp: bigint}} said @param {any} facts */
+  /** @param {{content: Uint8Array, sequence: bigint, timestamp: bigint}} message @param {any} facts */
   #message({ content, sequence, timestamp }, facts) {
     let value;
     try {
       value = this.#options.codec.decode(content);
     } catch (cause) {
       this.#options.trace?.({ direction: "in", what: "message", value: content, ...facts });
-      this.#complain(new ClientError("undecodable-message", { cause, data: content }));
+      this.#report(new ClientError("undecodable-message", { cause, data: content }));
       return;
     }
     this.#options.trace?.({ direction: "in", what: "message", value, ...facts });
     if (!this.#requests.claim(value)) this.#emit(new CanisterMessageEvent(value, sequence, timestamp));
   }
 
-  /** Gives the connection up when the canister is silent for longer than it may be. */
-  #listen(/** @type {Link} */ link) {
-    const left = link.heardAt + this.#options.silenceMs - Date.now();
+  /** Gives the connection up when no message has arrived for silenceMs. */
+  #watchSilence(/** @type {Link} */ link) {
+    const left = link.lastMessageAt + this.#options.silenceMs - Date.now();
     if (left <= 0) this.#fail(link, new ClientError("connection-silent"));
-    else this.#timer("silence", left, () => this.#listen(link));
+    else this.#timer("silence", left, () => this.#watchSilence(link));
   }
 
   // What leaves.
@@ -661,7 +661,7 @@ export class CanisterSocket extends EventTarget {
     if (this.#pumping) return;
     this.#pumping = true;
     try {
-      // what comes while the last look is awaited would otherwise wait for the next message
+      // a message that is queued while #sendNext() returns false would otherwise wait for the next one
       while (this.#pumpAgain) {
         this.#pumpAgain = false;
         while (await this.#sendNext());
@@ -713,7 +713,7 @@ export class CanisterSocket extends EventTarget {
       const what = item.level === KEEP_ALIVE ? "KeepAliveMessage" : "message";
       this.#options.trace?.({ direction: "out", what, value: item.value, sequence, bytes: bytes.length, requestId });
     } catch (error) {
-      // It has not left: it is the first to leave with the next session.
+      // It was not sent: the next session sends it first.
       const closed = /** @type {State} */ (this.#state) === "closed";
       if (item.level === APPLICATION && !closed) this.#outbox.putBack(item);
       else item.onDrop?.();
@@ -742,9 +742,9 @@ export class CanisterSocket extends EventTarget {
     this.#timers.delete(name);
   }
 
-  /** Tells an error to the application, or to the console where it does not listen. */
-  #complain(/** @type {ClientError} */ error) {
-    if (!this.onerror && !this.#hearsErrors) console.warn(`icws-client: ${error.message}. ${error.hint}`);
+  /** Reports an error to the application, or to the console if the application has no listener. */
+  #report(/** @type {ClientError} */ error) {
+    if (!this.onerror && !this.#hasErrorListener) console.warn(`icws-client: ${error.message}. ${error.hint}`);
     this.#emit(new CanisterErrorEvent(error));
   }
 

@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 const START_MS = 120_000;
 const STOP_MS = 30_000;
 const POLL_MS = 50;
-/** Another program may take a port between its choice and its use. */
+/** Attempts to start a program: another one may take a port between its choice and its use. */
 const ATTEMPTS = 5;
 const MOST_LINES = 10_000;
 
@@ -65,10 +65,10 @@ class Program {
   #child;
   #ended;
 
-  /** @param {string} python @param {string[]} words */
-  constructor(python, words) {
+  /** @param {string} python @param {string[]} args */
+  constructor(python, args) {
     const variables = Object.entries(process.env).filter(([name]) => !name.startsWith("ICWS_"));
-    this.#child = spawn(python, ["-m", "icwsgw.testing.child_program", ...words], {
+    this.#child = spawn(python, ["-m", "icwsgw.testing.child_program", ...args], {
       env: { ...Object.fromEntries(variables), PYTHONUNBUFFERED: "1" },
       stdio: ["pipe", "pipe", "pipe"],
     });
@@ -134,14 +134,14 @@ class Program {
  * Starts a program on free ports.
  * @param {ProgramOptions} options
  * @param {number} count of ports
- * @param {(ports: number[]) => [string[], string]} command its words, and the URL that says when it is ready
+ * @param {(ports: number[]) => [string[], string]} command its arguments, and the URL that answers 200 when it is ready
  * @returns {Promise<{program: Program, ports: number[], python: string}>}
  */
 const start = async ({ python = process.env.ICWS_PYTHON ?? "python3" }, count, command) => {
   for (let attempt = 1; ; attempt++) {
     const ports = await freePorts(count);
-    const [words, url] = command(ports);
-    const program = new Program(python, words);
+    const [args, url] = command(ports);
+    const program = new Program(python, args);
     try {
       await program.untilReady(url);
       return { program, ports, python };
@@ -172,12 +172,12 @@ export class Devnet {
   }
 
   /** @param {string} what @param {unknown} [value] */
-  async #ask(what, value) {
+  async #control(what, value) {
     const body = value === undefined ? {} : { method: "POST", body: JSON.stringify(value), headers: { "Content-Type": "application/json" } };
-    const answer = await fetch(`${this.url}/_/${what}`, body);
-    const found = await answer.json();
-    if (!answer.ok) throw new Error(found.error);
-    return found;
+    const response = await fetch(`${this.url}/_/${what}`, body);
+    const result = await response.json();
+    if (!response.ok) throw new Error(result.error);
+    return result;
   }
 
   /**
@@ -186,53 +186,53 @@ export class Devnet {
    * @param {Record<string, unknown>} [fields] on, canister, method, count, ...
    */
   async fault(kind, fields = {}) {
-    await this.#ask("faults", { kind, ...fields });
+    await this.#control("faults", { kind, ...fields });
   }
 
   /** Ends all faults; requests that hang get their connections ended. */
   async clearFaults() {
-    await this.#ask("faults", { clear: true });
+    await this.#control("faults", { clear: true });
   }
 
   /**
    * Moves the canisters' clock forward: acknowledgements and timers that become due run, each at its time. The clocks of
    * gateway and client stay, and certificates keep the real time.
    * @param {number} seconds
-   * @returns {Promise<number>} how many seconds the canisters are before the others now
+   * @returns {Promise<number>} by how many seconds the canisters' clock is now ahead of the others
    */
   async advance(seconds) {
-    return (await this.#ask("clock", { advance: seconds })).offset;
+    return (await this.#control("clock", { advance: seconds })).offset;
   }
 
   /** Changes how fast the network answers. @param {Partial<typeof DEFAULT_TIMES>} times */
   async configure(times) {
-    await this.#ask("config", times);
+    await this.#control("config", times);
   }
 
   /** Upgrades a canister with the code that it has: clients get 4105. @param {string} canister */
   async reset(canister) {
-    await this.#ask("reset", { canister });
+    await this.#control("reset", { canister });
   }
 
   /** Stops a canister: it rejects calls and queries. @param {string} canister */
   async stopCanister(canister) {
-    await this.#ask("stop", { canister });
+    await this.#control("stop", { canister });
   }
 
   /** Starts a canister that was stopped. @param {string} canister */
   async startCanister(canister) {
-    await this.#ask("start", { canister });
+    await this.#control("start", { canister });
   }
 
   /** @param {string} canister its name @returns {Promise<string[]>} what it has printed, and its traps */
   async logs(canister) {
-    return (await this.#ask("logs"))[canister].map((/** @type {{text: string}} */ { text }) => text);
+    return (await this.#control("logs"))[canister].map((/** @type {{text: string}} */ { text }) => text);
   }
 
   /** Ends what tests have changed, except canisters' state and clock: faults, times, stopped canisters. */
   async restore() {
     await this.clearFaults();
-    await this.#ask("push", { stop: true });
+    await this.#control("push", { stop: true });
     await this.configure(DEFAULT_TIMES);
     await this.startCanister("*");
   }

@@ -1,15 +1,15 @@
-// Whether a message is the canister's: certificate, witness and content.
+// Verifies that a message is the canister's: certificate, witness and content.
 import { Cbor, Certificate, LookupPathStatus, blsVerify, hashValue, lookup_path, reconstruct } from "@icp-sdk/core/agent";
 import { ClientError, asClientError } from "./errors.js";
 
-/** Verified signatures and certificates that are remembered: the messages of a poll share one of each. */
-const REMEMBERED = 8;
+/** Verified signatures and certificates that are cached: the messages of a poll share one of each. */
+const CACHE_SIZE = 8;
 
 /** @param {Uint8Array} a @param {Uint8Array} b */
 export const equal = (a, b) => a.length === b.length && a.every((byte, i) => byte === b[i]);
 
 /**
- * The value at a path, or undefined where the tree does not show one.
+ * The value at a path, or undefined if the tree does not contain it.
  * @param {any} tree @param {(string | Uint8Array)[]} path
  */
 const valueAt = (tree, path) => {
@@ -22,7 +22,7 @@ const milliseconds = (/** @type {Uint8Array} */ leb128) =>
   Number(leb128.reduceRight((number, byte) => (number << 7n) | BigInt(byte & 0x7f), 0n) / 1_000_000n);
 
 /** The last few results by their inputs' bytes. */
-class Memory {
+class Cache {
   /** @type {{key: Uint8Array[], value: any}[]} */
   #entries = [];
 
@@ -32,15 +32,15 @@ class Memory {
 
   put(/** @type {any} */ value, /** @type {Uint8Array[]} */ ...key) {
     this.#entries.unshift({ key, value });
-    this.#entries.length = Math.min(this.#entries.length, REMEMBERED);
+    this.#entries.length = Math.min(this.#entries.length, CACHE_SIZE);
     return value;
   }
 }
 
 export class Verifier {
-  #certificates = new Memory();
-  #trees = new Memory();
-  #signatures = new Memory();
+  #certificates = new Cache();
+  #trees = new Cache();
+  #signatures = new Cache();
 
   /**
    * @param {object} options
@@ -55,7 +55,7 @@ export class Verifier {
   }
 
   /**
-   * Throws where a message is not what the canister certifies.
+   * Throws if a message is not what the canister certifies.
    * @param {{key: string, content: Uint8Array, cert: Uint8Array, tree: Uint8Array}} frame
    * @param {number} arrivedAt ms since 1970
    * @returns {Promise<{root: Uint8Array, ageMs: number, delegated: boolean}>}
@@ -96,7 +96,7 @@ export class Verifier {
         certificate: bytes,
         rootKey: this.rootKey,
         principal: { canisterId: this.canister },
-        // The age counts from a message's arrival: a backlog that is verified slowly does not grow old.
+        // The age counts from a message's arrival: waiting for verification adds nothing.
         disableTimeVerification: true,
         blsVerify: (publicKey, signature, message) => this.#bls(publicKey, signature, message),
       });

@@ -1,4 +1,4 @@
-// What travels: frames of the gateway, envelopes of this client. docs/protocol.md has every byte.
+// Wire formats: frames of the gateway, envelopes of this client. docs/protocol.md specifies each.
 import { Cbor, requestIdOf } from "@icp-sdk/core/agent";
 import { Principal } from "@icp-sdk/core/principal";
 import { ClientError } from "./errors.js";
@@ -41,7 +41,7 @@ export const readHandshake = (bytes) => {
   return Principal.fromUint8Array(principal);
 };
 
-/** The longest message of the gateway itself, and how each begins: those of canisters have no tag. */
+/** The longest message of the gateway itself, and the tag with which each begins: messages of canisters have none. */
 const MOST_GATEWAY_BYTES = 256;
 const TAG = [0xd9, 0xd9, 0xf7];
 
@@ -49,7 +49,7 @@ const TAG = [0xd9, 0xd9, 0xf7];
 export const LEAVING = Cbor.encode({ leaving: true });
 
 /**
- * A message of the gateway itself; null where it is one of the canister.
+ * A message of the gateway itself; null if it is one of the canister.
  * @param {Uint8Array} bytes
  * @returns {"move" | "relayed" | "unknown" | null}
  */
@@ -72,7 +72,7 @@ export const readFrame = (bytes) => {
 };
 
 /**
- * What a verified message says.
+ * The fields of a verified message.
  * @param {Uint8Array} content
  */
 export const readContent = (content) => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { asClientError, rejectHint } from "../src/errors.js";
 
-test("a thrown thing is one line in the message, and whole in the cause", () => {
+test("a thrown value is one line in the message, and whole in the cause", () => {
   const thrown = new Error("Invalid signature\n    at Certificate.verify");
   const error = asClientError(thrown, "certificate-invalid");
   assert.equal(error.message, "a message's certificate is not signed by the network: Invalid signature");

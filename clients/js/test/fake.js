@@ -1,4 +1,4 @@
-// A gateway and a canister in memory: a WebSocket class for the client, which a test moves by hand.
+// A gateway and a canister in memory: a WebSocket class for the client, which a test controls.
 import { Cbor, hashValue, reconstruct } from "@icp-sdk/core/agent";
 import { IDL } from "@icp-sdk/core/candid";
 import { Principal } from "@icp-sdk/core/principal";
@@ -64,7 +64,7 @@ export const fakeGateway = ({ handshake = true } = {}) => {
   class FakeSocket {
     readyState = 0;
     bufferedAmount = 0;
-    /** Calls in the order in which they left: {method, service, sequence, content}. */
+    /** Calls in the order in which they were sent: {method, service, sequence, content}. */
     calls = [];
     sent = 0n;
 
@@ -109,7 +109,7 @@ export const fakeGateway = ({ handshake = true } = {}) => {
       changed.dispatchEvent(new Event("call"));
     }
 
-    /** The canister says something; `changes` make it wrong. */
+    /** The canister sends a message; `changes` make it invalid. */
     async say(content, { isService = false, ...changes } = {}) {
       this.sent += 1n;
       const facts = { client_key: this.clientKey, sequence_num: this.sent, timestamp: 5n, is_service_message: isService, content, ...changes };
@@ -120,7 +120,7 @@ export const fakeGateway = ({ handshake = true } = {}) => {
       return this.say(IDL.encode([Service], [message]), { isService: true, ...changes });
     }
 
-    /** The gateway itself says something. */
+    /** The gateway sends a message of its own. */
     deliverOwn(message) {
       this.deliver(Cbor.encode(message));
     }
@@ -156,21 +156,21 @@ export const fakeGateway = ({ handshake = true } = {}) => {
   /** Resolves when `look` returns something. */
   const until = (look) =>
     new Promise((resolve) => {
-      const tell = () => {
+      const check = () => {
         const value = look();
         if (!value) return;
-        for (const type of ["socket", "call"]) changed.removeEventListener(type, tell);
+        for (const type of ["socket", "call"]) changed.removeEventListener(type, check);
         resolve(value);
       };
-      for (const type of ["socket", "call"]) changed.addEventListener(type, tell);
-      tell();
+      for (const type of ["socket", "call"]) changed.addEventListener(type, check);
+      check();
     });
 
   return {
     WebSocket: FakeSocket,
     until,
     sockets,
-    /** Connections that are opened from now on get no handshake message by themselves. */
+    /** Connections that are opened from now on get no handshake message until begin(). */
     silence: () => (handshake = false),
     /** The n-th connection, after it has called ws_open. */
     dialled: (n) => until(() => sockets[n]?.calls.length > 0 && sockets[n]),

@@ -6,7 +6,7 @@ const STEPS = ["connect", "handshake", "opened", "reopened", "resynchronized", "
 
 const walk = (...steps) => steps.reduce(({ state }, step) => next(state, step), { state: "idle", action: null });
 
-test("the way to open, and back", () => {
+test("from idle to open and back", () => {
   assert.deepEqual(walk("connect"), { state: "connecting", action: "dial" });
   assert.deepEqual(walk("connect", "handshake"), { state: "opening", action: "sendOpen" });
   assert.deepEqual(walk("connect", "handshake", "opened"), { state: "open", action: "announce" });
@@ -17,7 +17,7 @@ test("the way to open, and back", () => {
   assert.deepEqual(walk("connect", "close", "ended"), { state: "closed", action: "finish" });
 });
 
-test("each state but closed has a way to its end, and the end is one", () => {
+test("each state but closed leads to closed, which is final", () => {
   for (const state of Object.keys(TABLE)) {
     const ends = ["close", "ended"].reduce((at, step) => next(at, step).state, state);
     assert.equal(ends, "closed", state);
@@ -25,7 +25,7 @@ test("each state but closed has a way to its end, and the end is one", () => {
   for (const step of STEPS) assert.deepEqual(next("closed", step), { state: "closed", action: null });
 });
 
-test("what does nothing", () => {
+test("steps that do nothing", () => {
   const ignored = Object.keys(TABLE).map((state) => `${state}: ${STEPS.filter((step) => !TABLE[state][step]).join(" ")}`);
   assert.deepEqual(ignored, [
     "idle: handshake opened reopened resynchronized lost ended retry",
@@ -39,7 +39,7 @@ test("what does nothing", () => {
   ]);
 });
 
-test("only an open session lets messages of the application leave", () => {
+test("only an open session sends messages of the application", () => {
   const leaves = Object.entries(MAY_LEAVE).filter(([, level]) => level >= 0);
   assert.deepEqual(leaves, [["resynchronizing", 1], ["open", 2]]);
   assert.deepEqual(Object.keys(MAY_LEAVE), Object.keys(TABLE));

@@ -9,22 +9,22 @@ const text = (data) => new TextDecoder().decode(data);
 const pauses = { firstMs: 2, laterMs: 2, mostMs: 4 };
 const gateways = ["ws://one.example/", "ws://two.example/"];
 
-/** A socket with an open session at the first of two gateways; `heard` has what the application hears. */
+/** A socket with an open session at the first of two gateways; `events` has the events that the application gets: a message's text, or the type. */
 const opened = async (options = {}) => {
   const gateway = fakeGateway();
   const socket = new CanisterSocket({ gateway: gateways, canister, rootKey, WebSocket: gateway.WebSocket, pauses, ...options });
-  const heard = [];
+  const events = [];
   for (const type of ["message", "open", "error", "disconnect", "close"]) {
-    socket.addEventListener(type, (told) => heard.push(type === "message" ? text(told.data) : type));
+    socket.addEventListener(type, (arrived) => events.push(type === "message" ? text(arrived.data) : type));
   }
   const states = [];
   socket.onstatechange = ({ state }) => states.push(state);
   const old = await gateway.dialled(0);
   await old.opens();
   await socket.opened;
-  states.length = heard.length = 0;
+  states.length = events.length = 0;
   await new Promise(setImmediate);
-  return { socket, gateway, old, heard, states };
+  return { socket, gateway, old, events, states };
 };
 
 /** The connection to the next gateway, when the client has left the old one. */
@@ -63,17 +63,17 @@ test("a client says that it can move, unless it would not reconnect", async () =
   assert.equal(other.gateway.sockets.length, 1);
 });
 
-test("the next session opens before this one ends, and no message is missed or out of order", async () => {
+test("the next session opens before this one ends, and no message is lost or out of order", async () => {
   const unconfirmed = [];
   const world = await opened({ resynchronize: (session) => void unconfirmed.push(session.unconfirmed.map(text)) });
-  const { socket, gateway, old, heard, states } = world;
+  const { socket, gateway, old, events, states } = world;
   socket.send(bytes("before"));
   await gateway.calls(old, 2);
   old.asksToMove();
   const next = await leaving(world);
   assert.equal(next.url, gateways[1]);
   socket.send(bytes("meanwhile"));
-  assert.equal(next.calls.length, 0, "ws_open could overtake what is on its way");
+  assert.equal(next.calls.length, 0, "ws_open could overtake calls in flight");
   await old.say(bytes("still here"));
   old.saysRelayed();
   await gateway.dialled(1);
@@ -81,8 +81,8 @@ test("the next session opens before this one ends, and no message is missed or o
   await next.say(bytes("new"));
   await old.say(bytes("late"));
   await gateway.calls(next, 2);
-  if (heard.at(-1) !== "new") await event(socket, "message");
-  assert.deepEqual(heard, ["still here", "late", "open", "new"]);
+  if (events.at(-1) !== "new") await event(socket, "message");
+  assert.deepEqual(events, ["still here", "late", "open", "new"]);
   assert.deepEqual(states, ["resynchronizing", "open"]);
   assert.deepEqual(unconfirmed, [["before"]]);
   assert.deepEqual(next.calls, [{ method: "ws_open", moves: true }, { sequence: 1, content: "meanwhile" }]);
@@ -92,7 +92,7 @@ test("the next session opens before this one ends, and no message is missed or o
   assert.deepEqual(gateway.sockets.length, 2);
 });
 
-test("until the other gateway answers, messages leave as ever", async () => {
+test("until the other gateway answers, messages are sent as before", async () => {
   const { socket, gateway, old } = await opened();
   gateway.silence();
   old.asksToMove();
@@ -143,9 +143,9 @@ test("another connection is tried where the first one fails, before and after th
   socket.close();
 });
 
-test("who has not moved in time reconnects as ever", async () => {
+test("a client that has not moved in time reconnects as usual", async () => {
   const world = await opened();
-  const { socket, gateway, old, heard } = world;
+  const { socket, gateway, old, events } = world;
   old.asksToMove();
   const next = await leaving(world);
   old.ends(4100, "the gateway is shutting down");
@@ -153,13 +153,13 @@ test("who has not moved in time reconnects as ever", async () => {
   await again.opens();
   await event(socket, "open");
   assert.equal(next.closedWith.code, 1000);
-  assert.deepEqual(heard, ["error", "disconnect", "open"]);
+  assert.deepEqual(events, ["error", "disconnect", "open"]);
   socket.close();
 });
 
 test("the old connection may end as soon as the new session is open", async () => {
   const world = await opened();
-  const { socket, gateway, old, heard } = world;
+  const { socket, gateway, old, events } = world;
   old.asksToMove();
   await leaving(world);
   old.saysRelayed();
@@ -168,7 +168,7 @@ test("the old connection may end as soon as the new session is open", async () =
   const open = event(socket, "open");
   setTimeout(() => old.ends(4100), 20);
   await open;
-  assert.deepEqual(heard, ["open"]);
+  assert.deepEqual(events, ["open"]);
   socket.close();
 });
 
@@ -183,13 +183,13 @@ test("closing while it moves ends both connections", async () => {
   assert.equal(next.closedWith.code, 1000);
 });
 
-test("a gateway's messages that are not known are ignored, and so is a request to move where there is none to leave", async () => {
-  const { socket, gateway, old, heard } = await opened();
+test("unknown messages of a gateway are ignored, and so is `relayed` without a move", async () => {
+  const { socket, gateway, old, events } = await opened();
   old.deliverOwn({ weather: "fine" });
   old.saysRelayed();
   await old.say(bytes("here"));
   await event(socket, "message");
-  assert.deepEqual(heard, ["here"]);
+  assert.deepEqual(events, ["here"]);
   assert.equal(gateway.sockets.length, 1);
   socket.close();
 });

@@ -5,7 +5,7 @@ import { APPLICATION, KEEP_ALIVE, Outbox, RESYNCHRONIZATION } from "../src/outbo
 const item = (level, length, more = {}) => ({ level, content: new Uint8Array(length), value: length, ...more });
 const bounds = { maxBytes: 100, maxMessages: 4 };
 
-test("items leave by level, and in order within one", () => {
+test("items are taken by level, and in order within one", () => {
   const outbox = new Outbox(bounds);
   for (const [level, length] of [[APPLICATION, 1], [APPLICATION, 2], [RESYNCHRONIZATION, 3], [KEEP_ALIVE, 4]]) outbox.put(item(level, length));
   assert.equal(outbox.level, KEEP_ALIVE);
@@ -13,7 +13,7 @@ test("items leave by level, and in order within one", () => {
   assert.deepEqual([outbox.bytes, outbox.length, outbox.level], [0, 0, 3]);
 });
 
-test("a level that may not leave stays", () => {
+test("a level that may not be sent stays", () => {
   const outbox = new Outbox(bounds);
   outbox.put(item(APPLICATION, 1));
   assert.equal(outbox.take(RESYNCHRONIZATION), undefined);
@@ -37,7 +37,7 @@ test("room is bounded in bytes and in messages, and there is always room for one
   assert.ok(!many.hasRoom(0));
 });
 
-test("what was taken and did not leave is put back in front", () => {
+test("an item that was taken and not sent is put back in front", () => {
   const outbox = new Outbox(bounds);
   outbox.put(item(APPLICATION, 1));
   outbox.put(item(APPLICATION, 2));
@@ -47,7 +47,7 @@ test("what was taken and did not leave is put back in front", () => {
   assert.equal(outbox.take(APPLICATION).value, 1);
 });
 
-test("items are taken out and forgotten", () => {
+test("items are removed and dropped", () => {
   const outbox = new Outbox(bounds);
   const dropped = [];
   const withdrawn = item(APPLICATION, 5);

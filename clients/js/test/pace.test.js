@@ -8,7 +8,7 @@ const leave = (bucket, now, tries) => {
   return left;
 };
 
-test("a burst leaves at once, and then so many a second", () => {
+test("a burst is sent at once, and then perSecond messages a second", () => {
   const bucket = new Bucket({ burst: 5, perSecond: 10 }, 1_000);
   assert.equal(leave(bucket, 1_000, 9), 5);
   assert.equal(bucket.waitMs(1_000), 100);
@@ -18,7 +18,7 @@ test("a burst leaves at once, and then so many a second", () => {
   assert.equal(leave(bucket, 9_000, 9), 5);
 });
 
-test("a clock that is set back takes nothing", () => {
+test("a clock that is set back removes no tokens", () => {
   const bucket = new Bucket({ burst: 2, perSecond: 1 }, 10_000);
   assert.equal(leave(bucket, 10_000, 1), 1);
   assert.equal(leave(bucket, 0, 5), 1);

@@ -24,13 +24,13 @@ test("values are kept until they are acknowledged", () => {
   assert.deepEqual([outgoing.unconfirmed, outgoing.forgotten, outgoing.acknowledged], [[], false, 4n]);
 });
 
-test("the oldest values are forgotten, and that is said", () => {
+test("the oldest values are dropped, which `forgotten` reports", () => {
   const outgoing = new Outgoing(2);
   for (const value of ["a", "b", "c"]) outgoing.keep(outgoing.take(), value);
   assert.deepEqual([outgoing.unconfirmed, outgoing.forgotten], [["b", "c"], true]);
 });
 
-test("nobody acknowledges what was not sent", () => {
+test("an acknowledgement of a message that was not sent is refused", () => {
   const outgoing = new Outgoing(2);
   outgoing.keep(outgoing.take(), "a");
   assert.throws(() => outgoing.acknowledge(2n), code("bad-service-message"));

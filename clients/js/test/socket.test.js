@@ -76,7 +76,7 @@ test("a keep-alive does not wait for the pace", async () => {
   assert.deepEqual((await socket.closed).unsent.map(text), ["b"]);
 });
 
-test("who sends too fast is told, and nothing is dropped", async () => {
+test("send() tells when to stop, and nothing is dropped", async () => {
   const { socket, gateway, wire } = await opened({ maxBufferedMessages: 4 });
   wire.bufferedAmount = 1_000_000;
   assert.deepEqual(["a", "b", "c", "d"].map((word) => socket.send(bytes(word))), [true, true, false, false]);
@@ -91,7 +91,7 @@ test("who sends too fast is told, and nothing is dropped", async () => {
   socket.close();
 });
 
-test("after a lost connection the hook comes first, then what waited", async () => {
+test("after a lost connection the hook comes first, then messages that waited", async () => {
   const hooks = [];
   const { socket, gateway, wire } = await opened({
     resynchronize: ({ send, unconfirmed, complete }) => {
@@ -137,7 +137,7 @@ test("a hook that fails ends the connection, and the next one calls it again", a
   socket.close();
 });
 
-test("what a code says about connecting again is done", async () => {
+test("the client connects again as the close code says", async () => {
   for (const [code, again] of [[4100, true], [1006, true], [4111, true], [4999, true], [4109, false], [4110, false], [1002, false]]) {
     const { socket, wire, errors } = await opened();
     const gone = event(socket, "disconnect");
@@ -177,7 +177,7 @@ test("with reconnect: false the first end is the last", async () => {
   assert.throws(() => socket.send(bytes("a")), { code: "socket-closed" });
 });
 
-test("of several gateways the next one follows when one fails", async () => {
+test("when one of several gateways fails, the next one is tried", async () => {
   const gateway = fakeGateway();
   const { socket, wire } = await opened({ gateway: ["ws://one.example", "https://two.example"] }, gateway);
   wire.ends(4100);
@@ -206,7 +206,7 @@ for (const [code, spoil] of Object.entries(wrong)) {
   });
 }
 
-test("an acknowledgement of what was not sent is refused", async () => {
+test("an acknowledgement of a message that was not sent is refused", async () => {
   const { socket, wire, codes } = await opened();
   const gone = event(socket, "disconnect");
   await wire.acknowledges(1);
@@ -215,13 +215,13 @@ test("an acknowledgement of what was not sent is refused", async () => {
   socket.close();
 });
 
-test("a message of another type is told, and the connection goes on", async () => {
+test("a message of another type is an error event, and the connection continues", async () => {
   const codec = { encode: bytes, decode: (data) => (data.length > 1 ? assert.fail("too long") : text(data)) };
   const { socket, wire, errors } = await opened({ codec });
-  const heard = event(socket, "message");
+  const received = event(socket, "message");
   await wire.say(bytes("long"));
   await wire.say(bytes("s"));
-  assert.equal((await heard).data, "s");
+  assert.equal((await received).data, "s");
   assert.deepEqual([errors[0].code, text(errors[0].data), socket.state], ["undecodable-message", "long", "open"]);
   socket.close();
 });
@@ -241,15 +241,15 @@ test("replies go to the requests that they answer, other messages to the applica
   const { socket, gateway, wire } = await opened();
   const starts = (letter) => ({ matches: (data) => text(data).startsWith(letter) });
   const requests = [socket.request(bytes("ask b"), starts("b")), socket.request(bytes("ask a"), starts("a"))];
-  const heard = event(socket, "message");
+  const received = event(socket, "message");
   await gateway.calls(wire, 3);
   for (const word of ["a1", "c1", "b1"]) await wire.say(bytes(word));
   assert.deepEqual((await Promise.all(requests)).map(text), ["b1", "a1"]);
-  assert.equal(text((await heard).data), "c1");
+  assert.equal(text((await received).data), "c1");
   socket.close();
 });
 
-test("a request ends when time is up, when its caller gives up, and when the connection is lost", async () => {
+test("a request ends at its timeout, when its caller aborts it, and when the connection is lost", async () => {
   const { socket, gateway, wire } = await opened();
   await assert.rejects(socket.request(bytes("a"), { timeoutMs: 1 }), { code: "request-timeout" });
   const stop = new AbortController();
@@ -277,7 +277,7 @@ test("a session that is not opened in time is given up", async () => {
   await assert.rejects(socket.opened);
 });
 
-test("an endless backlog is bounded", async () => {
+test("messages that are not verified yet are bounded", async () => {
   const { socket, wire, codes } = await opened({ maxIncomingBytes: 2_000 });
   const gone = event(socket, "disconnect");
   for (let i = 0; i < 3; i++) wire.deliver(new Uint8Array(1_000));
@@ -297,7 +297,7 @@ test("closing while it waits to connect again", async () => {
   await assert.rejects(socket.flush(), { code: "socket-closed" });
 });
 
-test("an identity is asked for before each connection", async () => {
+test("the function identity is called before each connection", async () => {
   const { Ed25519KeyIdentity } = await import("@icp-sdk/core/identity");
   const given = [Ed25519KeyIdentity.generate(), Ed25519KeyIdentity.generate()];
   const left = [...given];
@@ -311,9 +311,9 @@ test("an identity is asked for before each connection", async () => {
   socket.close();
 });
 
-test("wrong options are refused at once, in words", () => {
-  const refused = (options, code, words) =>
-    assert.throws(() => make(options), (error) => error.code === code && error.message.includes(words) && error.hint !== "");
+test("invalid options are refused at once, with a reason", () => {
+  const refused = (options, code, part) =>
+    assert.throws(() => make(options), (error) => error.code === code && error.message.includes(part) && error.hint !== "");
   refused({ gateway: "gateway.example" }, "invalid-option", "gateway");
   refused({ gateway: "ftp://gateway.example" }, "invalid-option", "ws://");
   refused({ gateway: [] }, "invalid-option", "gateway");
@@ -323,7 +323,21 @@ test("wrong options are refused at once, in words", () => {
   refused({ idlFactory: ({ IDL }) => IDL.Service({}) }, "invalid-option", "ws_message");
 });
 
-test("wrong messages are refused at once", async () => {
+test("unknown options are refused at once, and the nearest ones are named", async () => {
+  const refused = (options, message) => assert.throws(() => make(options), { name: "TypeError", message });
+  refused({ reconect: false }, "unknown option reconect; the nearest one is reconnect");
+  refused({ pace: { persecond: 5 } }, "unknown option pace.persecond; the nearest one is pace.perSecond");
+  refused({ pauses: { maxMs: 5 } }, "unknown option pauses.maxMs; the nearest one is pauses.mostMs");
+  const { socket } = make({ pace: undefined, pauses: undefined });
+  await assert.rejects(socket.request(bytes("a"), { timeout: 5 }), {
+    name: "TypeError",
+    message: "unknown option timeout; the nearest one is timeoutMs",
+  });
+  assert.equal(socket.bufferedAmount, 0, "the request was not sent");
+  socket.close();
+});
+
+test("invalid messages are refused at once", async () => {
   const { socket } = make({ maxMessageBytes: 10 });
   assert.throws(() => socket.send("text"), { code: "unencodable-message" });
   assert.throws(() => socket.send(new Uint8Array(11)), { code: "message-too-big" });
@@ -339,7 +353,7 @@ test("a handler may close the socket", async () => {
   assert.equal((await socket.closed).code, 1000);
 });
 
-test("an error that nobody listens for is written to the console", async (context) => {
+test("an error without a listener is written to the console", async (context) => {
   const warned = context.mock.method(console, "warn", () => {});
   for (const [listen, times] of [
     [(socket) => (socket.onerror = null), 1],
@@ -357,7 +371,7 @@ test("an error that nobody listens for is written to the console", async (contex
   }
 });
 
-test("an error without a close is an end where no connection came about", async () => {
+test("an error event without a close event ends a connection that was not established", async () => {
   const gateway = fakeGateway({ handshake: false });
   const { socket, errors } = make({}, gateway);
   await gateway.until(() => gateway.sockets.length === 1);
@@ -365,7 +379,7 @@ test("an error without a close is an end where no connection came about", async 
   await gateway.until(() => gateway.sockets.length === 2);
   assert.deepEqual([errors[0].code, errors[0].closeCode], ["gateway-unreachable", 1006]);
   assert.match(errors[0].message, /refused/);
-  // where the close comes as well, there is one end
+  // with a close event as well, there is one end
   gateway.sockets[1].onerror({ message: "refused" });
   gateway.sockets[1].ends(1006);
   await gateway.until(() => gateway.sockets.length === 3);
@@ -373,7 +387,7 @@ test("an error without a close is an end where no connection came about", async 
   socket.close();
 });
 
-test("closing before the connection is there", async () => {
+test("closing before the connection is established", async () => {
   const gateway = fakeGateway({ handshake: false });
   const { socket } = make({}, gateway);
   await gateway.until(() => gateway.sockets.length === 1);

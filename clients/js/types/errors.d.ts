@@ -1,5 +1,5 @@
 /**
- * What is known about one kind of failure: words for a person, a hint for the developer, whether to connect again.
+ * One kind of failure: a message for people, a hint for the developer, whether to connect again.
  * @type {Record<string, {message: string, hint: string, reconnect: import("./close_codes.js").Reconnect}>}
  */
 export declare const ERRORS: Record<string, {
@@ -15,9 +15,9 @@ export declare class ClientError extends Error {
     hint: string;
     /** Whether the client connects again after it. */
     reconnect: import("./close_codes.js").Reconnect;
-    /** The WebSocket close code, where one came. */
+    /** The WebSocket close code, if there was one. */
     closeCode: number | undefined;
-    /** The gateway's or the canister's own words, where there are any. */
+    /** The gateway's or the canister's reason, if it gave one. */
     reason: string | undefined;
     /** The bytes of a message that could not be decoded. */
     data: Uint8Array<ArrayBufferLike> | undefined;
@@ -38,10 +38,10 @@ export declare class ClientError extends Error {
 }
 /** What to do about the network's error code in a reason. @returns {string | undefined} */
 export declare const rejectHint: (/** @type {string} */ reason: string) => string | undefined;
-/** What a thrown thing says, in one line: some libraries add a stack trace, `fetch` keeps the reason in its cause. */
-export declare const wordsOf: (/** @type {unknown} */ thrown: unknown) => string;
+/** The message of a thrown value, in one line: some libraries add a stack trace, `fetch` has the reason in its cause. */
+export declare const messageOf: (/** @type {unknown} */ thrown: unknown) => string;
 /**
- * An unknown thrown thing as a ClientError.
- * @param {unknown} error @param {string} code which failure it is where it is not one yet
+ * A thrown value as a ClientError.
+ * @param {unknown} error @param {string} code of the new error, if it is not a ClientError
  */
 export declare const asClientError: (error: unknown, code: string) => ClientError;

@@ -18,7 +18,7 @@ export declare class CanisterMessageEvent extends Event {
     /** @param {any} data @param {bigint} sequence @param {bigint} timestamp */
     constructor(data: any, sequence: bigint, timestamp: bigint);
 }
-/** Something went wrong; whether the connection goes on, `state` says. Type "error". */
+/** Something has failed; `state` says whether the connection is still in use. Type "error". */
 export declare class CanisterErrorEvent extends Event {
     error: import("./errors.js").ClientError;
     /** @param {import("./errors.js").ClientError} error */
@@ -26,7 +26,7 @@ export declare class CanisterErrorEvent extends Event {
 }
 /** A connection ended. Type "disconnect". */
 export declare class CanisterDisconnectEvent extends Event {
-    /** The close code: the gateway's, or 4000 where this client gave up. */
+    /** The close code: the gateway's, or 4000 if this client gave up. */
     code: number;
     reason: string;
     error: import("./errors.js").ClientError | null;
@@ -44,9 +44,9 @@ export declare class CanisterDisconnectEvent extends Event {
 export declare class CanisterCloseEvent extends Event {
     code: number;
     reason: string;
-    /** Why, null where the application or the gateway closed normally. */
+    /** Why, null if the application or the gateway closed normally. */
     error: import("./errors.js").ClientError | null;
-    /** Messages that never left. */
+    /** Messages that were never sent. */
     unsent: unknown[];
     /** @param {{code: number, reason: string, error: import("./errors.js").ClientError | null, unsent: unknown[]}} facts */
     constructor({ code, reason, error, unsent }: {

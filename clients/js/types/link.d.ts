@@ -6,19 +6,19 @@ export declare class Link {
     socket: WebSocket | null;
     /** @type {import("@icp-sdk/core/agent").Identity | null} */
     identity: import("@icp-sdk/core/agent").Identity | null;
-    /** @type {import("@icp-sdk/core/principal").Principal | null} the gateway's, once the handshake message is here */
+    /** @type {import("@icp-sdk/core/principal").Principal | null} the gateway's, after the handshake message */
     gateway: import("@icp-sdk/core/principal").Principal | null;
     /** @type {number | null} when the canister opened it, ms since 1970 */
     openedAt: number | null;
     /** @type {number} when the last message arrived, ms since 1970 */
-    heardAt: number;
+    lastMessageAt: number;
     /** Bytes that arrived and are not verified yet. */
     backlog: number;
-    /** @type {Promise<unknown>} ends when what has arrived is dealt with */
+    /** @type {Promise<unknown>} resolved when all messages that have arrived are processed */
     receiving: Promise<unknown>;
-    /** What the WebSocket said of an error. */
-    trouble: string;
-    /** Whether the gateway was told that nothing more is sent. */
+    /** The message of the WebSocket's last error event, "" if it had none. */
+    errorMessage: string;
+    /** Whether this client has told the gateway that it sends nothing more. */
     isLeaving: boolean;
     nonce: bigint;
     incoming: Incoming;
@@ -26,7 +26,7 @@ export declare class Link {
     constructor(url: string, mostUnconfirmed: number);
     /** Whether something can be sent now. */
     get isWritable(): boolean;
-    /** Closes the WebSocket and hears no more of it. */
+    /** Closes the WebSocket and ignores its further events. */
     abandon(/** @type {number} */ code: number, /** @type {string} */ reason: string): void;
 }
 /** Closes a WebSocket; a reason is cut to the 123 bytes that a close frame has room for. */

@@ -20,9 +20,9 @@ export declare class Move {
     state: MoveState;
     /** @type {import("./link.js").Link | null} the connection of the next session */
     link: import("./link.js").Link | null;
-    /** Ends the wait of the next session's messages. */
+    /** Lets the messages of the next session be delivered. */
     finish: () => void;
-    /** @type {Promise<void>} ends when messages of the next session may be heard */
+    /** @type {Promise<void>} resolved when messages of the next session may be delivered */
     over: Promise<void>;
     /** @param {MoveStep} step @returns {MoveAction | null} what to do */
     step(step: MoveStep): MoveAction | null;

@@ -9,7 +9,7 @@ export declare const gatewayUrl: (text: string, page?: string) => string;
  * @param {string} [page] the page's protocol
  */
 export declare const networkUrl: (text: string, page?: string) => URL;
-/** Whether an address is mainnet's, whose root key everybody knows. */
+/** Whether an address is mainnet's, whose root key is known. */
 export declare const isMainnet: (/** @type {URL} */ { hostname }: URL) => boolean;
 /**
  * The network's root key: mainnet's is known, any other is read from the network, which is trusted with it.

@@ -1,4 +1,4 @@
-/** The levels, first to leave first. */
+/** The levels, in the order in which they are sent. */
 export declare const KEEP_ALIVE = 0;
 export declare const RESYNCHRONIZATION = 1;
 export declare const APPLICATION = 2;
@@ -10,11 +10,11 @@ export type Item = {
      */
     value: unknown;
     /**
-     * called when it leaves
+     * called when it is sent
      */
     onLeave?: () => void;
     /**
-     * called when it is forgotten
+     * called when it is dropped
      */
     onDrop?: () => void;
 };
@@ -23,8 +23,8 @@ export type Item = {
  * @property {number} level
  * @property {Uint8Array} content
  * @property {unknown} value what the application gave
- * @property {() => void} [onLeave] called when it leaves
- * @property {() => void} [onDrop] called when it is forgotten
+ * @property {() => void} [onLeave] called when it is sent
+ * @property {() => void} [onDrop] called when it is dropped
  */
 export declare class Outbox {
     #private;
@@ -43,20 +43,20 @@ export declare class Outbox {
     hasRoom(/** @type {number} */ bytes: number): boolean;
     /** The first level that has an item, or one behind the last. */
     get level(): number;
-    /** Whether more than half of the room is taken. */
+    /** Whether more than half of the room is used. */
     get isHigh(): boolean;
     /** Adds an item behind those of its level. */
     put(/** @type {Item} */ item: Item): void;
-    /** Puts an item back that was taken and has not left. */
+    /** Puts an item back that was taken and not sent. */
     putBack(/** @type {Item} */ item: Item): void;
     /**
      * Takes the first item of the first level that has one.
-     * @param {number} level the last level that may leave
+     * @param {number} level the last level that may be sent now
      * @returns {Item | undefined}
      */
     take(level: number): Item | undefined;
-    /** Takes an item out, where it still waits. */
+    /** Removes an item, if it still waits. */
     remove(/** @type {Item} */ item: Item): void;
-    /** Forgets a level: what concerned a session that has ended. */
+    /** Drops all items of a level, which concern a session that has ended. */
     clear(/** @type {number} */ level: number): void;
 }

@@ -1,6 +1,6 @@
 export type Pace = {
     /**
-     * messages that may leave at once
+     * messages that may be sent at once
      */
     burst: number;
     /**
@@ -10,7 +10,7 @@ export type Pace = {
 };
 /**
  * @typedef {object} Pace
- * @property {number} burst messages that may leave at once
+ * @property {number} burst messages that may be sent at once
  * @property {number} perSecond messages a second after that
  */
 /** @type {Pace} */
@@ -22,10 +22,10 @@ export declare class Bucket {
     /** @param {Pace} pace @param {number} now ms */
     constructor({ burst, perSecond }: Pace, now: number);
     /**
-     * Milliseconds until a message may leave: 0 for now.
+     * Milliseconds until a message may be sent: 0 for now.
      * @param {number} now ms
      */
     waitMs(now: number): number;
-    /** A message leaves. */
+    /** A message is sent. */
     take(): void;
 }

@@ -8,7 +8,7 @@ export type RequestOptions = {
      */
     timeoutMs?: number;
     /**
-     * gives up
+     * ends the wait
      */
     signal?: AbortSignal;
 };
@@ -17,22 +17,16 @@ export type Pending = {
     resolve: (reply: any) => void;
     reject: (error: unknown) => void;
     /**
-     * whether its message has left
+     * whether its message was sent
      */
     left: boolean;
 };
-/**
- * @typedef {object} RequestOptions
- * @property {(reply: any) => boolean} [matches] whether a message is the reply; without it the next message is
- * @property {number} [timeoutMs] how long to wait, from the call of request(); 60,000
- * @property {AbortSignal} [signal] gives up
- */
 /**
  * @typedef {object} Pending
  * @property {(reply: any) => boolean} matches
  * @property {(reply: any) => void} resolve
  * @property {(error: unknown) => void} reject
- * @property {boolean} left whether its message has left
+ * @property {boolean} left whether its message was sent
  */
 export declare class Requests {
     #private;
@@ -40,12 +34,12 @@ export declare class Requests {
     /** @param {number} most at a time */
     constructor(most: number);
     /**
-     * Waits for a reply.
+     * Waits for a reply. Rejected with a TypeError for an unknown option.
      * @param {RequestOptions} options
-     * @param {(pending: Pending) => () => void} start sends the message; returns what takes it back while it waits
+     * @param {(pending: Pending) => () => void} start sends the message; returns a function that withdraws it while it waits
      * @returns {Promise<any>}
      */
-    wait({ matches, timeoutMs, signal }: RequestOptions, start: (pending: Pending) => () => void): Promise<any>;
+    wait(options: RequestOptions, start: (pending: Pending) => () => void): Promise<any>;
     /**
      * Gives a message to the first request that it answers.
      * @param {any} reply
@@ -53,7 +47,7 @@ export declare class Requests {
      */
     claim(reply: any): boolean;
     /**
-     * Ends requests that get no reply any more.
+     * Ends requests that cannot get a reply any more.
      * @param {unknown} error
      * @param {boolean} all also those whose message still waits
      */

@@ -6,13 +6,13 @@ export type Item = import("./outbox.js").Item;
  * @typedef {import("./outbox.js").Item} Item
  */
 /**
- * A WebSocket to a canister that lives longer than its connections.
+ * A WebSocket to a canister that survives its connections: it makes a new one when one ends.
  *
  * Events, each also as a property on<type>: "open", "message", "error", "disconnect", "close", "drain", "statechange".
  */
 export declare class CanisterSocket extends EventTarget {
     #private;
-    /** @type {Promise<void>} resolved when it is open for the first time, rejected where it closes before */
+    /** @type {Promise<void>} resolved when it is open for the first time, rejected if it closes before */
     opened: Promise<void>;
     /** @type {Promise<CanisterCloseEvent>} resolved when it is closed for good */
     closed: Promise<CanisterCloseEvent>;
@@ -31,7 +31,7 @@ export declare class CanisterSocket extends EventTarget {
     /** @type {((event: StateChangeEvent) => void) | null} */
     onstatechange: ((event: StateChangeEvent) => void) | null;
     /**
-     * Connects at once.
+     * Connects at once. Throws a TypeError for an unknown option, a ClientError for an invalid value.
      * @param {import("./options.js").Options} options
      */
     constructor(options: import("./options.js").Options);
@@ -43,11 +43,11 @@ export declare class CanisterSocket extends EventTarget {
      * @param {boolean | AddEventListenerOptions} [options]
      */
     addEventListener<K extends keyof import("./events.js").SocketEvents>(type: K, listener: ((event: import("./events.js").SocketEvents[K]) => void) | EventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
-    /** What it does now. */
+    /** The current state. */
     get state(): import("./machine.js").State;
     /** Bytes of messages that wait: here, and in the WebSocket. */
     get bufferedAmount(): number;
-    /** Whose session it is: the principal that the canister sees, null before the first connection. */
+    /** The principal of this client, as the canister sees it; null before the first connection. */
     get principal(): import("@icp-sdk/core/principal").Principal | null;
     /** This session's client key, null while there is none. */
     get clientKey(): {
@@ -55,23 +55,23 @@ export declare class CanisterSocket extends EventTarget {
         client_nonce: bigint;
     } | null;
     /**
-     * Sends a message, now or when there is a session. Throws where it does not fit its type, is too long, or too many wait.
+     * Sends a message, now or when there is a session. Throws if it does not fit its type, is too long, or too many wait.
      * @param {any} message
-     * @returns {boolean} false: much waits, go on at the event "drain"
+     * @returns {boolean} false: more than half of the buffer is used; continue at the event "drain"
      */
     send(message: any): boolean;
     /**
      * Sends a message and waits for the reply that the option matches recognises. A reply is no "message" event.
-     * Rejected with "connection-lost" where the connection ends after the message has left.
+     * Rejected with "connection-lost" if the connection ends after the message was sent.
      * @param {any} message
      * @param {import("./requests.js").RequestOptions} [options]
      * @returns {Promise<any>}
      */
     request(message: any, options?: import("./requests.js").RequestOptions): Promise<any>;
-    /** Resolved when nothing waits any more: what was sent has left this process. */
+    /** Resolved when no message waits any more: all have left this process. */
     flush(): Promise<void>;
     /**
-     * Closes for good. What waits does not leave: see flush().
+     * Closes for good. Messages that wait are not sent: see flush().
      * @param {number} [code] 1000, or 3000 to 4999
      * @param {string} [reason] at most 123 bytes
      */

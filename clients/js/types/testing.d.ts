@@ -26,8 +26,8 @@ declare class Program {
     #private;
     /** @type {string[]} what it has printed, the last 10,000 lines */
     lines: string[];
-    /** @param {string} python @param {string[]} words */
-    constructor(python: string, words: string[]);
+    /** @param {string} python @param {string[]} args */
+    constructor(python: string, args: string[]);
     get isRunning(): boolean;
     /** @param {string} url answers 200 when the program is ready */
     untilReady(url: string): Promise<void>;
@@ -57,7 +57,7 @@ export declare class Devnet {
      * Moves the canisters' clock forward: acknowledgements and timers that become due run, each at its time. The clocks of
      * gateway and client stay, and certificates keep the real time.
      * @param {number} seconds
-     * @returns {Promise<number>} how many seconds the canisters are before the others now
+     * @returns {Promise<number>} by how many seconds the canisters' clock is now ahead of the others
      */
     advance(seconds: number): Promise<number>;
     /** Changes how fast the network answers. @param {Partial<typeof DEFAULT_TIMES>} times */

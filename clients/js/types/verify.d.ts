@@ -17,7 +17,7 @@ export declare class Verifier {
         maxAgeMs?: number;
     });
     /**
-     * Throws where a message is not what the canister certifies.
+     * Throws if a message is not what the canister certifies.
      * @param {{key: string, content: Uint8Array, cert: Uint8Array, tree: Uint8Array}} frame
      * @param {number} arrivedAt ms since 1970
      * @returns {Promise<{root: Uint8Array, ageMs: number, delegated: boolean}>}

@@ -7,7 +7,7 @@ export declare const readHandshake: (bytes: Uint8Array) => Principal;
 /** The last message on a connection. */
 export declare const LEAVING: Uint8Array<ArrayBuffer>;
 /**
- * A message of the gateway itself; null where it is one of the canister.
+ * A message of the gateway itself; null if it is one of the canister.
  * @param {Uint8Array} bytes
  * @returns {"move" | "relayed" | "unknown" | null}
  */
@@ -23,7 +23,7 @@ export declare const readFrame: (bytes: Uint8Array) => {
     tree: Uint8Array<ArrayBufferLike>;
 };
 /**
- * What a verified message says.
+ * The fields of a verified message.
  * @param {Uint8Array} content
  */
 export declare const readContent: (content: Uint8Array) => {
