@@ -22,7 +22,7 @@ from icwsgw._version import __version__
 from icwsgw.admin.access import Access, admin_access
 from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
-from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
+from icwsgw.admin.control import NO_OVERRIDES, Control, ControlRequest, Overrides
 from icwsgw.admin.last_answers import AnsweringSite, LastAnswers
 from icwsgw.admin.prometheus_endpoint import Admin, AdminSite
 from icwsgw.admin.status import Status
@@ -72,7 +72,7 @@ class GatewayService(MultiService):
     :ivar gateway: the clients and canisters
     :ivar status: builds the status document
     :ivar network: the access to the network; ``agent`` and ``network_monitor`` are its parts
-    :ivar control: answers the questions of the admin API
+    :ivar control: answers the requests of the admin API
     :ivar overrides: the settings that the admin API has changed
     :ivar listening_services: everything that listens: for clients, metrics and the admin API
     :ivar identity_numbers: the numbers of its identities
@@ -350,20 +350,20 @@ class GatewayService(MultiService):
         """Whether shutdown has begun."""
         return self._stopping is not None
 
-    def ask(self, question: Question) -> Deferred[Replies]:
-        """Answer a question; there is only this process."""
-        return self.control.reply(question).addCallback(lambda answer: Replies({0: answer}, []))
+    def request(self, request: ControlRequest) -> Deferred[Replies]:
+        """Answer a request; there is only this process."""
+        return self.control.reply(request).addCallback(lambda answer: Replies({0: answer}, []))
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         before, self.overrides = self.overrides, overrides
         if overrides.options != before.options:
             self._apply(self._with_overrides())
-        return self.ask({"what": "override", "overrides": overrides.to_json()})
+        return self.request({"what": "override", "overrides": overrides.to_json()})
 
     def seconds(self) -> float:
         return float(self.reactor.seconds())
 
-    def tell_status(self) -> Deferred[dict[str, Any]]:
+    def status_document(self) -> Deferred[dict[str, Any]]:
         """Return the status document."""
         return succeed(self.status.document())
 

@@ -41,7 +41,7 @@ from urllib.parse import unquote
 from twisted.internet.defer import Deferred
 
 from icwsgw.admin.access import Refused
-from icwsgw.admin.control import Answer, Overrides, Question
+from icwsgw.admin.control import Answer, ControlRequest, Overrides
 from icwsgw.admin.parameters import DEFAULT_LIMIT, read_body, read_levels, read_options, read_query
 from icwsgw.admin.views import certificates_document, config_document, top_document
 from icwsgw.config.provenance import Provenance
@@ -105,13 +105,13 @@ class AdministeredGateway(Protocol):
     def draining(self) -> bool:
         """Return whether the gateway is draining."""
 
-    def ask(self, question: Question) -> Deferred[Replies]:
-        """Send a question to the processes that serve clients; see :mod:`icwsgw.admin.control`."""
+    def request(self, request: ControlRequest) -> Deferred[Replies]:
+        """Send a request to the processes that serve clients; see :mod:`icwsgw.admin.control`."""
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         """Apply these overrides in all present and future processes."""
 
-    def tell_status(self) -> Deferred[dict[str, Any]]:
+    def status_document(self) -> Deferred[dict[str, Any]]:
         """Return the status document."""
 
     def seconds(self) -> float:
@@ -209,7 +209,7 @@ class Api:
 
     async def _status(self, request: Request) -> Done:
         read_query(request.query)
-        return Done(await self._service.tell_status())
+        return Done(await self._service.status_document())
 
     async def _sessions(self, request: Request) -> Done:
         names = "canister", "principal", "state", "address", "origin", "older", "idle", "limit"
@@ -262,9 +262,9 @@ class Api:
         read_query(request.query)
         return Done(await certificates_document(self._service))
 
-    async def _rows(self, question: Question) -> tuple[list[dict[str, Any]], bool, list[int]]:
+    async def _rows(self, request: ControlRequest) -> tuple[list[dict[str, Any]], bool, list[int]]:
         """Return the rows of all processes, each with its worker; whether there are more; the missing workers."""
-        replies = await self._service.ask(question)
+        replies = await self._service.request(request)
         rows = [{"worker": worker, **row} for worker, answer in sorted(replies.given.items()) for row in answer["rows"]]
         return rows, any(answer["more"] for answer in replies.given.values()), replies.missing
 
@@ -281,7 +281,7 @@ class Api:
         if seconds is not None:
             # first, so that nobody is back before
             await self._ban(fields if session is None else await self._whose(session), seconds)
-        replies = await self._service.ask({"what": "kick", "code": code, **only})
+        replies = await self._service.request({"what": "kick", "code": code, **only})
         closed = sum(answer["closed"] for answer in replies.given.values())
         if session is not None and not closed:
             raise Refused(404, _no_session(session, replies.missing))
@@ -438,7 +438,7 @@ class Api:
 
     async def _levels(self, request: Request) -> Done:
         read_query(request.query)
-        return self._levels_now(await self._service.ask({"what": "levels"}))
+        return self._levels_now(await self._service.request({"what": "levels"}))
 
     async def _set_levels(self, request: Request) -> Done:
         reset, fields = read_levels(request.body)

@@ -27,7 +27,7 @@ from icwsgw.reactor.clock import Timer
 
 #: Seconds between two samples at least: those who ask more often get rates over this time.
 SHORTEST: Final = 0.5
-#: Seconds without a question after which the samples are forgotten.
+#: Seconds without a request after which the samples are forgotten.
 FORGET: Final = 60.0
 #: Rates of a session that has just begun are over so many seconds at least.
 LEAST_AGE: Final = 1.0
@@ -98,7 +98,7 @@ class _Sample(NamedTuple):
 
 
 class BusiestRows:
-    """Makes the rows of one process, a few in each turn of the event loop, for one question after the other."""
+    """Makes the rows of one process, a few in each turn of the event loop, for one request after the other."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -1,6 +1,6 @@
-"""Answers the admin API's questions about one process.
+"""Answers the admin API's requests about one process.
 
-The same class serves a gateway of one process and each of several workers. Workers get questions and send answers over
+The same class serves a gateway of one process and each of several workers. Workers get requests and send answers over
 a pipe (:mod:`icwsgw.workers`), so both consist of JSON values.
 
     what       further fields                           answer
@@ -15,7 +15,7 @@ a pipe (:mod:`icwsgw.workers`), so both consist of JSON values.
     override   overrides                                closed, components
     levels                                              components
 
-The sender has validated the question: an invalid one is a fault of the program.
+The sender has validated the request: an invalid one is a fault of the program.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from icwsgw.gateway.session import ClientSession
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import components, override_levels
 
-#: A question, an answer.
-Question = Mapping[str, Any]
+#: A request and its answer, of JSON values.
+ControlRequest = Mapping[str, Any]
 Answer = dict[str, Any]
 
 #: Close codes for a kick, with their reasons.
@@ -104,7 +104,7 @@ NO_OVERRIDES = Overrides()
 
 
 class Control:
-    """Answers questions about one gateway and carries out changes.
+    """Answers requests about one gateway and carries out changes.
 
     :ivar certificates: makes the rows of the certificates towards clients
     """
@@ -114,29 +114,29 @@ class Control:
         self._busiest = BusiestRows(gateway)
         self.certificates: Callable[[], list[dict[str, Any]]] = list
 
-    def reply(self, question: Question) -> Deferred[Answer]:
-        """Answer a question, some of them after several turns of the event loop."""
-        if question["what"] != "top":
-            return execute(self.answer, question)
-        whose = {name: _principal(question, name) for name in ("canister", "principal")}
-        return self._busiest.answer(question["sort"], question["limit"], **whose)
+    def reply(self, request: ControlRequest) -> Deferred[Answer]:
+        """Answer a request, some of them after several turns of the event loop."""
+        if request["what"] != "top":
+            return execute(self.answer, request)
+        whose = {name: _principal(request, name) for name in ("canister", "principal")}
+        return self._busiest.answer(request["sort"], request["limit"], **whose)
 
-    def answer(self, question: Question) -> Answer:
-        """Answer a question at once; not ``top``."""
-        what = question["what"]
+    def answer(self, request: ControlRequest) -> Answer:
+        """Answer a request at once; not ``top``."""
+        what = request["what"]
         if what == "sessions":
-            return self._sessions(question)
+            return self._sessions(request)
         if what == "canisters":
-            rows, more = canister_rows(self._gateway, question["limit"], _principal(question, "canister"))
+            rows, more = canister_rows(self._gateway, request["limit"], _principal(request, "canister"))
             return {"rows": rows, "more": more}
         if what == "certificates":
             return {"rows": self.certificates()}
         if what == "ended":
-            return self._ended(question)
+            return self._ended(request)
         if what == "kick":
-            return {"closed": self._kick(question)}
+            return {"closed": self._kick(request)}
         if what == "override":
-            closed = self.override(Overrides.from_json(question["overrides"]))
+            closed = self.override(Overrides.from_json(request["overrides"]))
             return {"closed": closed, "components": components()}
         assert what == "levels", what
         return {"components": components()}
@@ -149,38 +149,38 @@ class Control:
         )
         return self._gateway.deny(frozenset(Principal.from_text(text).raw for text in overrides.denied))
 
-    def _sessions(self, question: Question) -> Answer:
-        if "id" in question:
-            session = find_session(self._gateway, question["id"])
+    def _sessions(self, request: ControlRequest) -> Answer:
+        if "id" in request:
+            session = find_session(self._gateway, request["id"])
             return {"rows": [] if session is None else [session_row(session)], "more": False}
-        network = question.get("address")
+        network = request.get("address")
         only = SessionFilter(
-            principal=_principal(question, "principal"),
+            principal=_principal(request, "principal"),
             address=None if network is None else Networks([ip_network(network)]),
-            **{name: question.get(name) for name in ("state", "origin", "older", "idle")},
+            **{name: request.get(name) for name in ("state", "origin", "older", "idle")},
         )
-        rows, more = session_rows(self._gateway, question["limit"], _principal(question, "canister"), only)
+        rows, more = session_rows(self._gateway, request["limit"], _principal(request, "canister"), only)
         return {"rows": rows, "more": more}
 
-    def _ended(self, question: Question) -> Answer:
+    def _ended(self, request: ControlRequest) -> Answer:
         context = self._gateway.context
         now, now_ns = context.clock.seconds(), context.now_ns()
-        limit = question["limit"]
+        limit = request["limit"]
         records, count = context.ended_sessions.latest(
-            now, limit, canister=question.get("canister"), principal=question.get("principal")
+            now, limit, canister=request.get("canister"), principal=request.get("principal")
         )
         return {"rows": [end_row(record, now, now_ns) for record in records], "more": count > limit}
 
-    def _kick(self, question: Question) -> int:
+    def _kick(self, request: ControlRequest) -> int:
         found: list[ClientSession]
-        if "id" in question:
-            session = find_session(self._gateway, question["id"])
+        if "id" in request:
+            session = find_session(self._gateway, request["id"])
             found = [] if session is None else [session]
         else:
-            canister, principal = _principal(question, "canister"), _principal(question, "principal")
+            canister, principal = _principal(request, "canister"), _principal(request, "principal")
             found = list(find_sessions(self._gateway, canister, SessionFilter(principal=principal)))
         living = [session for session in found if session.state is not State.CLOSED]
-        code = CloseCode(question["code"])
+        code = CloseCode(request["code"])
         in_batches(self._gateway.context.clock, living, lambda session: session.end(code, KICK_CODES[code]))
         return len(living)
 
@@ -189,6 +189,6 @@ def _raw(text: str | None) -> bytes | None:
     return None if text is None else Principal.from_text(text).raw
 
 
-def _principal(question: Question, name: str) -> Principal | None:
-    text = question.get(name)
+def _principal(request: ControlRequest, name: str) -> Principal | None:
+    text = request.get(name)
     return Principal.from_text(text) if text is not None else None

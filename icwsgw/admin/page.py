@@ -78,10 +78,10 @@ def page(status: Row) -> str:
         '<link rel="icon" href="data:,">\n'
         f'<noscript><meta http-equiv="refresh" content="{RELOAD}"></noscript>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n"
-        f'<header><h1>IC WebSocket Gateway</h1><p id="heard" class="soft" data-live>{_heard(status)}</p></header>\n'
+        f'<header><h1>IC WebSocket Gateway</h1><p id="summary" class="soft" data-live>{_summary(status)}</p></header>\n'
         "<main>\n"
         '<section id="silence" class="state bad" role="alert" hidden><h2>No answer</h2>'
-        "<p>The gateway cannot be reached. Below is what it said last.</p></section>\n"
+        "<p>The gateway cannot be reached. Below is its last answer.</p></section>\n"
         f'<section id="state" class="state {name}" role="status" data-live>{_verdict(status)}</section>\n'
         f"{sections}</main>\n"
         '<footer class="soft"><p><a href="metrics">metrics</a> <a href="status.json">status.json</a> '
@@ -108,7 +108,7 @@ def _verdict(status: Row) -> str:
     listed = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
     html = {
         "good": f"<p>Serves clients of canisters on {escape(status['network'])}</p>",
-        "wait": "<p>Takes no new clients; those it has are sent elsewhere.</p>",
+        "wait": "<p>Accepts no new clients; present clients move or are closed.</p>",
         "bad": "",
     }[name]
     listed += "".join(f'<li class="trouble">{escape(concern)}</li>' for concern in status["concerns"])
@@ -118,7 +118,7 @@ def _verdict(status: Row) -> str:
     return f"<h2>{word}</h2>{html}" + (f"<ul>{listed}</ul>" if listed else "")
 
 
-def _heard(status: Row) -> str:
+def _summary(status: Row) -> str:
     up = quantities.long_time(status["now"] - status["started"])
     return f"{escape(status['version'])}, up {up}, as of {_time(status['now'], '%H:%M:%S UTC')}"
 

@@ -29,7 +29,7 @@ class AnsweringGateway(Protocol):
     @property
     def configured(self) -> GatewayConfig: ...
 
-    def ask(self, question: Mapping[str, Any]) -> Deferred[Any]: ...
+    def request(self, request: Mapping[str, Any]) -> Deferred[Any]: ...
 
 
 async def top_document(gateway: AnsweringGateway, only: Mapping[str, Any]) -> Document:
@@ -37,7 +37,7 @@ async def top_document(gateway: AnsweringGateway, only: Mapping[str, Any]) -> Do
 
     :param only: sort, limit, canister, principal
     """
-    replies = await gateway.ask({"what": "top", **only})
+    replies = await gateway.request({"what": "top", **only})
     answers = dict(sorted(replies.given.items()))
     sessions = [{"worker": worker, **row} for worker, each in answers.items() for row in each["sessions"]]
     canisters: dict[str, Document] = {}
@@ -63,7 +63,7 @@ async def top_document(gateway: AnsweringGateway, only: Mapping[str, Any]) -> Do
 
 async def certificates_document(gateway: AnsweringGateway) -> Document:
     """Return the certificates towards clients; the same ones of several workers become one row."""
-    replies = await gateway.ask({"what": "certificates"})
+    replies = await gateway.request({"what": "certificates"})
     rows: list[Document] = []
     for worker, answer in sorted(replies.given.items()):
         for row in answer["rows"]:

@@ -85,7 +85,7 @@ class Receiving:
                 self._until("end", channel, taken)
         for _, taken in self._sources:
             taken.check()
-        informed = self._tell_taken()
+        informed = self._send_taken()
         # Each of these lets go when it reads that. What fails now must not cost the clients of the others.
         self._sources = [source for source in informed if self._may_continue(source)]
         for source in informed:
@@ -94,7 +94,7 @@ class Receiving:
         if informed and not self._sources:
             raise ChannelClosed("the other process continues")
 
-    def _tell_taken(self) -> list[tuple[Channel, Taken]]:
+    def _send_taken(self) -> list[tuple[Channel, Taken]]:
         """Tell the processes that this one has everything; returns those that have received it.
 
         :raises ChannelClosed: the first of them does not

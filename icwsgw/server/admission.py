@@ -65,7 +65,7 @@ class AdmittingFactory(Protocol):
 class Admission:
     """A connection, as the limits see it.
 
-    :param crowded_out: called when the connection has to go, before it has its session, to make room for others
+    :param on_eviction: called when the connection is evicted before it has a session, to make room for others
     :ivar crowd: the group of addresses that it is counted in while it waits; that of the proxy until its address is
         known
     :ivar host: the address of the client, as far as it is known
@@ -76,13 +76,13 @@ class Admission:
     """
 
     __slots__ = (
-        *("_crowded_out", "_descriptor", "_factory", "_group"),
+        *("_descriptor", "_factory", "_group", "_on_eviction"),
         *("crowd", "host", "peer", "refusal", "standing", "unauthenticated"),
     )
 
-    def __init__(self, factory: AdmittingFactory, transport: Any, crowded_out: Callable[[], None]) -> None:
+    def __init__(self, factory: AdmittingFactory, transport: Any, on_eviction: Callable[[], None]) -> None:
         self._factory = factory
-        self._crowded_out: Callable[[], None] | None = crowded_out
+        self._on_eviction: Callable[[], None] | None = on_eviction
         self._group: str | None = None
         self.unauthenticated = True
         self.crowd = self.host = self.peer = ""
@@ -95,7 +95,7 @@ class Admission:
                 self._uncount()
         if self.refusal is not None:
             self.standing = REFUSED
-            self._crowded_out = None
+            self._on_eviction = None
             factory.limits.refused += 1
         else:
             self._wait()
@@ -109,7 +109,7 @@ class Admission:
 
     @classmethod
     def handed_over(
-        cls, factory: AdmittingFactory, transport: Any, crowded_out: Callable[[], None], document: Mapping[str, Any]
+        cls, factory: AdmittingFactory, transport: Any, on_eviction: Callable[[], None], document: Mapping[str, Any]
     ) -> Admission:
         """The admission of a connection that another process has admitted: no limit refuses it.
 
@@ -117,7 +117,7 @@ class Admission:
         """
         admission = cls.__new__(cls)
         admission._factory = factory
-        admission._crowded_out = None
+        admission._on_eviction = None
         admission.refusal = None
         admission.crowd = admission.host = admission.peer = ""
         admission.standing = COUNTED
@@ -125,7 +125,7 @@ class Admission:
         admission._group = factory.limits.restore(admission.host if admission.standing >= PLACED else None)
         admission.unauthenticated = admission.standing is not OPENED
         if admission.unauthenticated:
-            admission._crowded_out = crowded_out
+            admission._on_eviction = on_eviction
             factory.limits.waiting.enter(admission, admission.crowd, full=False)
         admission._descriptor = transport.fileno() if hasattr(transport, "fileno") else -1
         if admission._descriptor >= 0:
@@ -219,7 +219,7 @@ class Admission:
             oldest.evict()
 
     def _wait_no_more(self) -> None:
-        self._crowded_out = None
+        self._on_eviction = None
         self._factory.limits.waiting.leave(self)
 
     def evict(self) -> None:
@@ -228,12 +228,12 @@ class Admission:
         Like a connection that is refused at once, it waits for its answer outside of the counts. Otherwise a client
         that is slow to leave would keep its place.
         """
-        crowded_out = self._crowded_out
+        on_eviction = self._on_eviction
         self.standing = REFUSED
         self._uncount()
         self._factory.limits.refused += 1
-        if crowded_out is not None:
-            crowded_out()
+        if on_eviction is not None:
+            on_eviction()
 
     def _uncount(self) -> None:
         self._factory.limits.leave(self._group)

@@ -77,12 +77,12 @@ class ConnectionHandover:
     _liveness: LivenessState
     _guard: FloodGuard | None
     _guard_timer: Timer | None
-    _heard: bool
+    _received: bool
     _partial: PartialMessage | None
     wheel_slot: int
     _frames_left: float
     _bytes_left: float
-    _crowded_out: Callable[[], None]
+    _evicted: Callable[[], None]
     _drop_unfinished: Callable[[], None]
     _pause_over: Callable[[], None]
     _stop_guard_timer: Callable[[], None]
@@ -131,7 +131,7 @@ class ConnectionHandover:
             "unread": unread_bytes(self),
             "session": session_document(self.session),
             "liveness": int(self._liveness),
-            "heard": self._heard,
+            "heard": self._received,
             "partial": self._partial and list(self._partial),
             "tokens": [self._frames_left, self._bytes_left],
             "guard": self._guard and self._guard.written(),
@@ -150,7 +150,7 @@ class ConnectionHandover:
             return None
         return (
             *of_session,
-            *(self._liveness, self._heard, self._partial, self.factory.wheel.due(self)),
+            *(self._liveness, self._received, self._partial, self.factory.wheel.due(self)),
             *(self._frames_left, self._bytes_left),
         )
 
@@ -195,7 +195,7 @@ class ConnectionHandover:
         factory.connections.add(self)
         self.trafficStats = factory.traffic
         admission = self._admission = Admission.handed_over(
-            factory, transport, self._crowded_out, document.get("admission", {})
+            factory, transport, self._evicted, document.get("admission", {})
         )
         self.peer = admission.peer
         self._hold_reading()
@@ -228,7 +228,7 @@ class ConnectionHandover:
         self._frames_left, self._bytes_left = (
             read_as(float, tokens, "tokens") for tokens in document.get("tokens", (self._frames_left, self._bytes_left))
         )
-        self._heard = bool(document.get("heard", False))
+        self._received = bool(document.get("heard", False))
         partial = document.get("partial")
         self._partial = PartialMessage(*partial) if partial else None
 

@@ -90,7 +90,7 @@ class ListDownload:
     :param http: a client of this URL
     :param may_be_empty: a list without entries is valid; otherwise it is damaged
     :param now: seconds since 1970
-    :ivar at: when the server last said what the list is; None: never
+    :ivar at: when the server last sent the list or confirmed it; None: never
     :ivar count: entries of the list in use
     """
 

@@ -99,7 +99,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
 
     _outbox: Outbox | None = None
     # whether something has come since the last visit of the timer wheel
-    _heard = False
+    _received = False
     _liveness = LivenessState.QUIET
     _partial: PartialMessage | None = None
     _admission: Admission
@@ -127,7 +127,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         factory.fresh.begin(self)
         factory.countConnections += 1
         self.trafficStats = factory.traffic
-        admission = self._admission = Admission(factory, transport, self._crowded_out)
+        admission = self._admission = Admission(factory, transport, self._evicted)
         self.peer = admission.peer
         # the address has a port: TCP
         if admission.peer != admission.host and hasattr(transport, "setTcpNoDelay"):
@@ -150,7 +150,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come from the client."""
-        self._heard = True
+        self._received = True
         self._bytes_left -= len(data)
         if self._bytes_left < 0 and self._over():
             return
@@ -209,7 +209,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
 
     def onOpen(self) -> None:
         """The WebSocket is open."""
-        self._heard = False
+        self._received = False
         # free what the handshake leaves behind
         self.http_request_data = self.http_response_data = b""
         self.http_headers = {}
@@ -250,7 +250,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
             self._admission.opened()
             self.maxMessagePayloadSize = self.factory.max_message_bytes
 
-    def _crowded_out(self) -> None:
+    def _evicted(self) -> None:
         """Close to make room for others, because most of those that wait for a session are from this address."""
         admission = self._admission
         self._wait_no_more()
@@ -450,8 +450,8 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
             partial = PartialMessage.seen(self._partial, session.messages_up, now)
         self._partial = partial
         opens_by = session.deadline if session.state < State.OPEN else inf
-        event = deadlines.event(now, opens_by, partial, self._heard, not self._stopped)
-        self._heard = False
+        event = deadlines.event(now, opens_by, partial, self._received, not self._stopped)
+        self._received = False
         self._liveness, effects = step(self._liveness, event)
         for effect in effects:
             if effect is LivenessEffect.PING:

@@ -21,7 +21,7 @@ one JSON object::
                            {"do": "serve"}: accept connections, after a start that waits for a handover
     worker -> supervisor   {"type": "ready"}    {"type": "health", "findings": ...}
                            {"type": "report", "number": n, ...}
-                           {"type": "answer", "number": n, "answer": {...}}: null if the question failed
+                           {"type": "answer", "number": n, "answer": {...}}: null if the request failed
                            {"type": "stopped_accepting"}: the worker no longer accepts connections
                            {"type": "room", "room": false}: the worker has its share of ``--max-connections``; true:
                            it has room again

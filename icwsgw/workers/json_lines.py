@@ -69,7 +69,7 @@ class Lines(Protocol):
         self._descriptors = (incoming, outgoing)
         self._pipes = cast(Any, StandardIO)(self, stdin=incoming, stdout=outgoing, reactor=reactor)
 
-    def tell(self, value: Mapping[str, Any]) -> None:
+    def send(self, value: Mapping[str, Any]) -> None:
         """Send an object; it is lost if the pipe is closed."""
         if self._pipes is not None:
             self._pipes.write(line_of(value))

@@ -19,10 +19,10 @@ from icwsgw.reactor.clock import Clock, Timer
 ANSWER_TIMEOUT: Final = 2.0
 
 #: Sends an order to a worker's process.
-Tell = Callable[[Mapping[str, Any]], None]
+Send = Callable[[Mapping[str, Any]], None]
 
 
-class _Question:
+class _Pending:
     __slots__ = ("done", "given", "late", "waiting", "whole")
 
     def __init__(self, whole: set[int], waiting: set[int]) -> None:
@@ -38,52 +38,54 @@ class Requests:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._asked: dict[int, _Question] = {}
+        self._pending: dict[int, _Pending] = {}
         self._number = 0
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._pending)
 
-    def ask(self, what: Mapping[str, Any], count: int, tells: Mapping[int, Tell], ready: set[int]) -> Deferred[Replies]:
-        """Send a question to the workers.
+    def send(
+        self, what: Mapping[str, Any], count: int, senders: Mapping[int, Send], ready: set[int]
+    ) -> Deferred[Replies]:
+        """Send a request to the workers.
 
-        :param what: the question
+        :param what: the request
         :param count: the configured number of workers
-        :param tells: by worker number, the function that sends an order to its process
+        :param senders: by worker number, the function that sends an order to its process
         :param ready: the numbers of the workers to wait for
         :return: fires with the answers, and with the numbers of the workers that gave none
         """
         self._number += 1
         number = self._number
-        question = self._asked[number] = _Question(set(range(count)), set(ready))
-        question.late = self._clock.callLater(ANSWER_TIMEOUT, self._end, number)
-        for tell in tells.values():
-            tell({"do": "ask", "number": number, "what": what})
+        pending = self._pending[number] = _Pending(set(range(count)), set(ready))
+        pending.late = self._clock.callLater(ANSWER_TIMEOUT, self._end, number)
+        for send in senders.values():
+            send({"do": "ask", "number": number, "what": what})
         self._check(number)
-        return question.done
+        return pending.done
 
     def answered(self, worker: int, number: int, answer: dict[str, Any] | None) -> None:
         """Take a worker's answer, None if the worker failed; a late answer is ignored."""
-        question = self._asked.get(number)
-        if question is None or worker not in question.waiting:
+        pending = self._pending.get(number)
+        if pending is None or worker not in pending.waiting:
             return
-        question.waiting.discard(worker)
+        pending.waiting.discard(worker)
         if answer is not None:
-            question.given[worker] = answer
+            pending.given[worker] = answer
         self._check(number)
 
     def lost(self, worker: int) -> None:
         """Stop waiting for a worker that does not answer or whose process has ended."""
-        for number, question in list(self._asked.items()):
-            question.waiting.discard(worker)
+        for number, pending in list(self._pending.items()):
+            pending.waiting.discard(worker)
             self._check(number)
 
     def _check(self, number: int) -> None:
-        if not self._asked[number].waiting:
+        if not self._pending[number].waiting:
             self._end(number)
 
     def _end(self, number: int) -> None:
-        question = self._asked.pop(number)
-        if question.late is not None and question.late.active():
-            question.late.cancel()
-        question.done.callback(Replies(question.given, sorted(question.whole - set(question.given))))
+        pending = self._pending.pop(number)
+        if pending.late is not None and pending.late.active():
+            pending.late.cancel()
+        pending.done.callback(Replies(pending.given, sorted(pending.whole - set(pending.given))))

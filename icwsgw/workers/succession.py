@@ -29,7 +29,7 @@ from icwsgw.handover.successor import NO_OVERRIDES_TAKEN
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.tolerant import tolerate
 from icwsgw.process.startup import stop
-from icwsgw.workers.workers_transfer import tell_accepted
+from icwsgw.workers.workers_transfer import send_accepted
 
 if TYPE_CHECKING:
     from icwsgw.workers.supervisor import SupervisorService
@@ -131,7 +131,7 @@ class Succession:
 
     def _received(self, document: Document, ends: list[int]) -> None:
         if "accepted" in document:
-            self._pool.tell({**document["accepted"], "own": False})
+            self._pool.send({**document["accepted"], "own": False})
         elif "go" in document:
             self._serve(document)
         else:
@@ -220,4 +220,4 @@ class Succession:
 
     def accepted(self, order: Mapping[str, Any]) -> None:
         """Tell the other process's workers which client a canister has accepted."""
-        tell_accepted(self._conversation.channel, order)
+        send_accepted(self._conversation.channel, order)

@@ -27,7 +27,7 @@ from icwsgw._version import __version__
 from icwsgw.admin.access import Access, admin_access
 from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
-from icwsgw.admin.control import NO_OVERRIDES, Overrides, Question
+from icwsgw.admin.control import NO_OVERRIDES, ControlRequest, Overrides
 from icwsgw.admin.last_answers import AnsweringSite, LastAnswers
 from icwsgw.admin.prometheus_endpoint import Admin, AdminResource, AdminSite
 from icwsgw.agent.http.file_client import FileClient
@@ -170,7 +170,7 @@ class SupervisorService(MultiService):
     def serve(self) -> None:
         """Serve, after a start that takes over from another process."""
         self.served_elsewhere = False
-        self.pool.tell({"do": "serve"})
+        self.pool.send({"do": "serve"})
         accept_all([listener for listener in self.listening_services if not listener.accepting])
 
     def _watch(self) -> None:
@@ -226,7 +226,7 @@ class SupervisorService(MultiService):
     def rotate_logs(self) -> None:
         """Begin new log files, those of workers too."""
         rotate_files()
-        self.pool.tell({"do": "rotate_logs"})
+        self.pool.send({"do": "rotate_logs"})
 
     def reload(self, config: GatewayConfig) -> None:
         """Pass ``config`` to all present and future workers, which also reload certificates; reload the admin token."""
@@ -239,7 +239,7 @@ class SupervisorService(MultiService):
     def _apply(self) -> None:
         self._config = with_options_that_fit(self._configured, self.overrides.options)
         self._urls.change(self._config)
-        self.pool.tell({"do": "reload", "config": config_to_json(worker_config(self._config))})
+        self.pool.send({"do": "reload", "config": config_to_json(worker_config(self._config))})
 
     def reloaded(self, ok: bool) -> None:
         """Count a successful or failed reload of the configuration."""
@@ -260,7 +260,7 @@ class SupervisorService(MultiService):
         _log.info("this process stops, another one serves" if self.served_elsewhere else "gateway stopped")
 
     def _lists_changed(self) -> None:
-        self.pool.tell({"do": "access_lists"})
+        self.pool.send({"do": "access_lists"})
 
     # for the admin API, see icwsgw.admin.api.AdministeredGateway
 
@@ -280,8 +280,8 @@ class SupervisorService(MultiService):
         """Whether shutdown has begun."""
         return self._stopping is not None
 
-    def ask(self, question: Question) -> Deferred[Replies]:
-        return self.pool.ask(question)
+    def request(self, request: ControlRequest) -> Deferred[Replies]:
+        return self.pool.request(request)
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         """Apply the overrides to all present and future workers, and to the supervisor's log."""
@@ -289,12 +289,12 @@ class SupervisorService(MultiService):
         if overrides.options != before.options:
             self._apply()
         override_levels(overrides.levels)
-        return self.ask({"what": "override", "overrides": overrides.to_json()})
+        return self.request({"what": "override", "overrides": overrides.to_json()})
 
     def seconds(self) -> float:
         return float(self._reactor.seconds())
 
-    def tell_status(self) -> Deferred[dict[str, Any]]:
+    def status_document(self) -> Deferred[dict[str, Any]]:
         """Return the status document after the workers have reported, or after the time limit for reports."""
         return self._refresh(True).addCallback(lambda _: self.status.document())
 

@@ -86,7 +86,7 @@ class OrderHandler:
             service.reload(config)
         elif what == "ask":
             number = order["number"]
-            self._asked(order["what"]).addCallback(
+            self._reply(order["what"]).addCallback(
                 lambda answer: self._answer({"type": "answer", "number": number, "answer": answer})
             )
         elif what == "drain":
@@ -109,7 +109,7 @@ class OrderHandler:
     def _findings(self) -> list[list[Any]]:
         return [list(finding) for finding in self._service.health.findings()]
 
-    def _asked(self, what: Mapping[str, Any]) -> Deferred[dict[str, Any] | None]:
+    def _reply(self, what: Mapping[str, Any]) -> Deferred[dict[str, Any] | None]:
         if what.get("what") == "override":
             # a handover carries them; maintenance and options are the supervisor's
             overrides = Overrides.from_json(what["overrides"])
@@ -141,8 +141,8 @@ class OrderHandler:
         else:
             later = key not in self._announced
             gateway = self._service.gateway
-            tell = gateway.left_elsewhere if order["left"] else gateway.replaced_elsewhere
-            tell(bytes.fromhex(canister), bytes.fromhex(sender), order["at"], later)
+            report = gateway.left_elsewhere if order["left"] else gateway.replaced_elsewhere
+            report(bytes.fromhex(canister), bytes.fromhex(sender), order["at"], later)
 
 
 class NotOrders(ValueError):
@@ -252,15 +252,15 @@ class Link:
         self._reactor = reactor
         self._service = service
         self._lines = Lines(self._order, self._orphaned)
-        self._order_handler = OrderHandler(service, self.stop, self._lines.tell)
-        self.passage = Passage(service, PASSAGE_FD, self._lines.tell, self.stop)
+        self._order_handler = OrderHandler(service, self.stop, self._lines.send)
+        self.passage = Passage(service, PASSAGE_FD, self._lines.send, self.stop)
         self._stopping = False
 
     def begin(self, rest: bytes) -> None:
         """Start to read orders, and report that the worker is ready."""
         self._lines.open(self._reactor, ORDERS_FD, ANSWERS_FD)
-        self._lines.tell({"type": "ready"})
-        self._lines.tell({"type": "report", "number": 0, **self._order_handler.report()})
+        self._lines.send({"type": "ready"})
+        self._lines.send({"type": "report", "number": 0, **self._order_handler.report()})
         self.passage.begin()
         self._lines.dataReceived(rest)
 
@@ -282,8 +282,8 @@ class Link:
         """Drain, and send a last report; fires when that has been written."""
         self._stopping = True
         stopped = self._service.stopService()
-        self._lines.tell({"type": "stopped_accepting"})
-        stopped.addCallback(lambda _: self._lines.tell({"type": "report", "number": 0, **self._order_handler.report()}))
+        self._lines.send({"type": "stopped_accepting"})
+        stopped.addCallback(lambda _: self._lines.send({"type": "report", "number": 0, **self._order_handler.report()}))
         return stopped.addCallback(lambda _: self._lines.close())
 
     def _order(self, order: Mapping[str, Any]) -> None:

@@ -84,7 +84,7 @@ class WorkerPool:
     :ivar statuses: the status documents of the workers
     :ivar restarted: the number of restarts, by worker number
     :ivar handover: the handover that is under way
-    :ivar questions: the pending questions to workers, see :meth:`ask`
+    :ivar requests: the pending requests to workers, see :meth:`request`
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class WorkerPool:
         self.draining = False
         self.handover: PoolHandover | None = None
         self._hurried = False
-        self.questions = Requests(clock)
+        self.requests = Requests(clock)
         self._spawn = spawn
         self._orders = orders
         self._failures = [0] * count
@@ -183,16 +183,16 @@ class WorkerPool:
         self._check_reports()
         return done
 
-    def ask(self, what: Mapping[str, Any]) -> Deferred[Replies]:
-        """Send a question to all workers; :mod:`icwsgw.admin.control` defines the questions."""
-        tells = {number: worker.tell for number, worker in self.workers.items()}
+    def request(self, what: Mapping[str, Any]) -> Deferred[Replies]:
+        """Send a request to all workers; :mod:`icwsgw.admin.control` defines the requests."""
+        senders = {number: worker.send for number, worker in self.workers.items()}
         ready = {number for number, worker in self.workers.items() if worker.ready and not worker.silent}
-        return self.questions.ask(what, self.count, tells, ready)
+        return self.requests.send(what, self.count, senders, ready)
 
-    def tell(self, order: Mapping[str, Any]) -> None:
+    def send(self, order: Mapping[str, Any]) -> None:
         """Send an order to all workers."""
         for worker in self.workers.values():
-            worker.tell(order)
+            worker.send(order)
 
     # shutdown
 
@@ -210,7 +210,7 @@ class WorkerPool:
             timer.cancel()
         self._restarting.clear()
         self._killing = self.clock.callLater(timeout, self._kill)
-        self.tell({"do": "drain", "window": window})
+        self.send({"do": "drain", "window": window})
         for worker in self.workers.values():
             if not worker.ready:
                 # it has no clients, and may take seconds to read the order
@@ -223,7 +223,7 @@ class WorkerPool:
         if self._killing is not None and self._killing.active():
             self._killing.reset(KILL_AFTER)
             self._hurried = True
-            self.tell({"do": "hurry"})
+            self.send({"do": "hurry"})
 
     def _kill(self) -> None:
         for worker in self.workers.values():
@@ -249,7 +249,7 @@ class WorkerPool:
             room = bool(accepting - {worker.number})
             if worker.ready and room != worker.room_elsewhere:
                 worker.room_elsewhere = room
-                worker.tell({"do": "siblings", "room": room})
+                worker.send({"do": "siblings", "room": room})
 
     def _accepts(self, worker: WorkerProcess) -> bool:
         """Whether a worker has room for connections, or will soon: connections may wait for it."""
@@ -270,13 +270,13 @@ class WorkerPool:
         """Pass on a worker's message about a client to all workers, the sender included, in the same order for all."""
         order = {"do": "replaced", **{name: answer[name] for name in ("canister", "sender", "at", "left")}}
         for each in self.workers.values():
-            each.tell({**order, "own": each is worker})
+            each.send({**order, "own": each is worker})
         if self.handover is not None:
             self.handover.accepted(order)
 
-    def answered(self, worker: WorkerProcess, question: int, answer: dict[str, Any] | None) -> None:
-        """Take a worker's answer to a question, None if the worker failed."""
-        self.questions.answered(worker.number, question, answer)
+    def answered(self, worker: WorkerProcess, request: int, answer: dict[str, Any] | None) -> None:
+        """Take a worker's answer to a request, None if the worker failed."""
+        self.requests.answered(worker.number, request, answer)
 
     def handover_reported(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
         """Pass on what a worker reports on its handover."""
@@ -292,7 +292,7 @@ class WorkerPool:
         worker.close_passage()
         self.metrics.ended(str(number))
         self.statuses.ended(number)
-        self.questions.lost(number)
+        self.requests.lost(number)
         self.share_room()
         self._check_reports()
         self.worker_stopped_accepting()
@@ -357,17 +357,17 @@ class WorkerPool:
                 worker.killed = now
                 worker.kill()
             if worker.silent:
-                self.questions.lost(worker.number)
+                self.requests.lost(worker.number)
         self.share_room()
         self._check_reports()
         if self._looks % REPORT_EVERY:
-            self.tell({"do": "report_health"})
+            self.send({"do": "report_health"})
         else:
             self._request_reports(status=True)
 
     def _request_reports(self, status: bool) -> int:
         self._number += 1
-        self.tell({"do": "report", "number": self._number, "status": status})
+        self.send({"do": "report", "number": self._number, "status": status})
         return self._number
 
     def _check_reports(self) -> None:

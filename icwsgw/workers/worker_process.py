@@ -47,8 +47,8 @@ class WorkerOwner(Protocol):
     def accepted(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
         """A canister has accepted a client of the worker."""
 
-    def answered(self, worker: WorkerProcess, question: int, answer: dict[str, Any] | None) -> None:
-        """The worker has answered a question; None: it has failed to."""
+    def answered(self, worker: WorkerProcess, request: int, answer: dict[str, Any] | None) -> None:
+        """The worker has answered a request; None: it has failed to."""
 
     def handover_reported(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
         """The worker reports on its handover."""
@@ -101,7 +101,7 @@ class WorkerProcess(ProcessProtocol):
         """Whether the worker is ready but has not answered the last health checks; requests do not wait for it."""
         return self.ready and self.unanswered >= SILENT and not self.busy
 
-    def tell(self, order: Mapping[str, Any]) -> None:
+    def send(self, order: Mapping[str, Any]) -> None:
         """Send an order; it is lost if the process is ending."""
         try:
             self.process.writeToChild(ORDERS_FD, line_of(order))

@@ -78,7 +78,7 @@ class WorkersTransfer:
     def received(self, document: Document) -> None:
         """A document of the successor has come."""
         if "accepted" in document:
-            self._pool.tell({**document["accepted"], "own": False})
+            self._pool.send({**document["accepted"], "own": False})
         elif "failed" in document:
             self.fail(str(document["failed"]))
 
@@ -197,10 +197,10 @@ class WorkersTransfer:
     def accepted(self, order: Mapping[str, Any]) -> None:
         """Tell the successor's workers which client a canister has accepted."""
         if not self._over:
-            tell_accepted(self._channel, order)
+            send_accepted(self._channel, order)
 
 
-def tell_accepted(channel: Channel, order: Mapping[str, Any]) -> None:
+def send_accepted(channel: Channel, order: Mapping[str, Any]) -> None:
     """Tell the other supervisor which client a canister has accepted; it is lost if that has ended."""
     try:
         channel.send({"accepted": dict(order)})

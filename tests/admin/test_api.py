@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from icwsgw.admin import api as api_module
 from icwsgw.admin.access import Refused
 from icwsgw.admin.api import Api, Done, NotAllowed, Replies, Request
-from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
+from icwsgw.admin.control import NO_OVERRIDES, Control, ControlRequest, Overrides
 from icwsgw.config.provenance import Provenance
 from icwsgw.config.running import SETTABLE, with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
@@ -47,17 +47,17 @@ class Alone:
     def config(self, config: GatewayConfig) -> None:
         self.configured = config
 
-    def ask(self, question: Question) -> Deferred[Replies]:
-        return self.control.reply(question).addCallback(lambda answer: Replies({0: answer}, []))
+    def request(self, request: ControlRequest) -> Deferred[Replies]:
+        return self.control.reply(request).addCallback(lambda answer: Replies({0: answer}, []))
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         self.overrides = overrides
-        return self.ask({"what": "override", "overrides": overrides.to_json()})
+        return self.request({"what": "override", "overrides": overrides.to_json()})
 
     def seconds(self) -> float:
         return float(self.world.clock.seconds())
 
-    def tell_status(self) -> Deferred[dict[str, Any]]:
+    def status_document(self) -> Deferred[dict[str, Any]]:
         return succeed({"ready": True})
 
     def drain(self, window: float | None) -> None:
@@ -72,13 +72,13 @@ class Workers(Alone):
     def __init__(self, *worlds: World) -> None:
         super().__init__(worlds[0])
         self.controls = [Control(world.gateway) for world in worlds]
-        self.questions: list[Question] = []
+        self.requests: list[ControlRequest] = []
 
-    def ask(self, question: Question) -> Deferred[Replies]:
-        self.questions.append(question)
+    def request(self, request: ControlRequest) -> Deferred[Replies]:
+        self.requests.append(request)
         answers: dict[int, Any] = {}
         for number, control in enumerate(self.controls):
-            control.reply(question).addCallback(partial(answers.__setitem__, number))
+            control.reply(request).addCallback(partial(answers.__setitem__, number))
         return succeed(Replies(answers, [len(answers)]))
 
 
@@ -529,7 +529,7 @@ def test_what_is_changed_is_told_whole_to_all_workers(world: World) -> None:
     service = Workers(world)
     post(service, "/v1/deny", canister=CHAT_ID.text)
     done(service, "PUT", "/v1/log-levels", {"session": "debug"})
-    overrides = [question["overrides"] for question in service.questions]
+    overrides = [request["overrides"] for request in service.requests]
     assert overrides == [
         {"denied": [CHAT_ID.text], "levels": {}, "bans": [], "maintenance": False, "options": {}},
         {"denied": [CHAT_ID.text], "levels": {"session": 10}, "bans": [], "maintenance": False, "options": {}},

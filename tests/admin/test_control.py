@@ -30,8 +30,8 @@ def levels() -> Iterator[None]:
 
 def ask(world: World, what: str, **more: Any) -> Any:
     """An answer, after a journey through JSON as between processes."""
-    question = json.loads(json.dumps({"what": what, **more}))
-    return json.loads(json.dumps(Control(world.gateway).answer(question)))
+    request = json.loads(json.dumps({"what": what, **more}))
+    return json.loads(json.dumps(Control(world.gateway).answer(request)))
 
 
 def closed(*clients: Any) -> list[int | None]:

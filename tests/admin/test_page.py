@@ -56,8 +56,8 @@ class Reader(HTMLParser):
             if tag == "title":
                 self.title += data
 
-    def said(self, part: str) -> str:
-        """The words of a part, with single blanks."""
+    def text_of(self, part: str) -> str:
+        """The text of a part, with single blanks."""
         return " ".join(self.ids[part].split())
 
 
@@ -75,22 +75,22 @@ def test_documents_are_like_real_ones() -> None:
 
 def test_the_state_can_be_read_in_a_second() -> None:
     ready = Reader(page(document()))
-    assert ready.said("state") == "Ready Serves clients of canisters on https://icp0.io"
+    assert ready.text_of("state") == "Ready Serves clients of canisters on https://icp0.io"
     assert ready.title == "Ready – IC WebSocket Gateway"
     findings = [{"name": "network", "reason": "not reached"}, {"name": "draining", "reason": "x"}]
     bad = Reader(page(document(ready=False, findings=findings)))
-    assert bad.said("state") == "Not ready network: not reached draining: x"
+    assert bad.text_of("state") == "Not ready network: not reached draining: x"
     ending = Reader(page(document(ready=False, draining=True, findings=findings)))
-    assert ending.said("state") == (
-        "Shutting down Takes no new clients; those it has are sent elsewhere. network: not reached"
+    assert ending.text_of("state") == (
+        "Shutting down Accepts no new clients; present clients move or are closed. network: not reached"
     )
     assert ending.title.startswith("Shutting down")
     worried = Reader(page(document(concerns=["clients <cannot> verify"])))
-    assert worried.said("state").startswith("Ready")
-    assert worried.said("state").endswith("clients <cannot> verify")
+    assert worried.text_of("state").startswith("Ready")
+    assert worried.text_of("state").endswith("clients <cannot> verify")
     troubled = [canister("a", trouble=True), canister("b"), canister("c", trouble=True)]
-    assert Reader(page(document(canisters=troubled))).said("state").endswith("2 of its canisters do not answer.")
-    assert ready.said("heard") == "1.0, up 1 h 6 min, as of 22:13:20 UTC"
+    assert Reader(page(document(canisters=troubled))).text_of("state").endswith("2 of its canisters do not answer.")
+    assert ready.text_of("summary") == "1.0, up 1 h 6 min, as of 22:13:20 UTC"
 
 
 def test_what_the_parts_say() -> None:
@@ -100,26 +100,26 @@ def test_what_the_parts_say() -> None:
     ]
     errors = [entry(level="error", count=1234, text="out of luck"), entry(details="", workers=[0, 2])]
     reader = Reader(page(document(canisters=rows, canister_count=60, errors=errors, tls_expires=1_700_172_800.0)))
-    said = reader.said("canisters")
-    assert said.startswith(
+    text = reader.text_of("canisters")
+    assert text.startswith(
         "Canisters 60 Canister Clients Up Down Message lag Round trip Last answer Last error bad-one 1"
     )
-    assert "never (61 failed since) HTTP 503 4 s ago" in said
-    assert "good 1,200 (3 opening) 0.5/s 20/s 1.2 s 20 ms just now" in said
-    assert said.endswith("and 58 more with fewer clients")
-    least = Reader(page(document(canisters=rows, canister_count=60, canister_count_exact=False))).said("canisters")
+    assert "never (61 failed since) HTTP 503 4 s ago" in text
+    assert "good 1,200 (3 opening) 0.5/s 20/s 1.2 s 20 ms just now" in text
+    assert text.endswith("and 58 more with fewer clients")
+    least = Reader(page(document(canisters=rows, canister_count=60, canister_count_exact=False))).text_of("canisters")
     assert least.startswith("Canisters at least 60 Canister")
     assert least.endswith("and at least 58 more with fewer clients")
-    assert reader.said("errors") == (
+    assert reader.text_of("errors") == (
         "Warnings and errors 2 error poller: out of luck × 1,234 1 min ago canister=a-b "
         "warn poller: poll failed 1 min ago , workers 0, 2"
     )
-    assert "80 1000 closed normally 8 4104 the client did not read its messages" in reader.said("closes")
-    assert "7 Polls that failed timeout 2 Connections refused accept rate" in reader.said("failures")
-    assert "Messages down 23,456 3.0 GiB" in reader.said("totals")
-    assert "Certificate 2 d left" in reader.said("about")
-    assert "Twisted, Autobahn 24.11.0, 24.4.2" in reader.said("about")
-    assert reader.said("identities") == "Identities 1 Number Principal Clients 0 2vxsx-fae 12"
+    assert "80 1000 closed normally 8 4104 the client did not read its messages" in reader.text_of("closes")
+    assert "7 Polls that failed timeout 2 Connections refused accept rate" in reader.text_of("failures")
+    assert "Messages down 23,456 3.0 GiB" in reader.text_of("totals")
+    assert "Certificate 2 d left" in reader.text_of("about")
+    assert "Twisted, Autobahn 24.11.0, 24.4.2" in reader.text_of("about")
+    assert reader.text_of("identities") == "Identities 1 Number Principal Clients 0 2vxsx-fae 12"
     assert "workers" not in reader.ids
 
 
@@ -129,20 +129,20 @@ def test_sessions_that_have_ended_say_why_and_what_to_do() -> None:
         ended(code=1000, reason="", by="client", principal=None, peer=None, seconds=0.25),
         ended(id=None, code=None, status=403, by="gateway", reason="origin x", canister=None, principal=None),
     ]
-    said = Reader(page(document(ended=rows, ended_count=7))).said("ended")
-    assert said.startswith("Ended in the last ten minutes 7 Ended Session Client Canister Lasted Up, down Code Why")
-    assert "20 s ago ab12-3 2vxsx-fae 192.0.2.7:51210 aaaaa-aa 12 s 4, 5 4000" in said
-    assert "client: Error receiving message Compare <the> types." in said
-    assert "ab12-3 – aaaaa-aa 250 ms 4, 5 1000 client: closed normally" in said
-    assert "– 192.0.2.7:51210 – – 4, 5 HTTP 403 gateway: origin x" in said
-    assert said.endswith("and 4 before them")
-    assert Reader(page(document(ended=[], ended_count=0))).said("ended").endswith("0 None.")
+    text = Reader(page(document(ended=rows, ended_count=7))).text_of("ended")
+    assert text.startswith("Ended in the last ten minutes 7 Ended Session Client Canister Lasted Up, down Code Why")
+    assert "20 s ago ab12-3 2vxsx-fae 192.0.2.7:51210 aaaaa-aa 12 s 4, 5 4000" in text
+    assert "client: Error receiving message Compare <the> types." in text
+    assert "ab12-3 – aaaaa-aa 250 ms 4, 5 1000 client: closed normally" in text
+    assert "– 192.0.2.7:51210 – – 4, 5 HTTP 403 gateway: origin x" in text
+    assert text.endswith("and 4 before them")
+    assert Reader(page(document(ended=[], ended_count=0))).text_of("ended").endswith("0 None.")
 
 
 def test_lists_say_how_many_they_leave_out() -> None:
     reader = Reader(page(document(identity_count=2000)))
-    assert reader.said("identities").startswith("Identities 2,000 ")
-    assert reader.said("identities").endswith(" and 1,999 more")
+    assert reader.text_of("identities").startswith("Identities 2,000 ")
+    assert reader.text_of("identities").endswith(" and 1,999 more")
 
 
 def test_nothing_yet() -> None:
@@ -150,9 +150,9 @@ def test_nothing_yet() -> None:
         closes={}, failures={"polls": {}}, errors=[], canisters=[], canister_count=0, history=History(SERIES).document()
     )
     reader = Reader(page({**empty, "totals": {}}))
-    assert reader.said("canisters") == "Canisters 0 No canister has clients here."
+    assert reader.text_of("canisters") == "Canisters 0 No canister has clients here."
     for part in ("closes", "failures", "errors"):
-        assert reader.said(part).endswith(" None.")
+        assert reader.text_of(part).endswith(" None.")
 
 
 def test_several_workers() -> None:
@@ -160,9 +160,9 @@ def test_several_workers() -> None:
     lost = {"worker": 1, "pid": None, "state": "is started again", "started": None, "restarts": 2}
     status["workers"].append({**lost, "sessions": 0, "memory": None, "cpu": None})
     reader = Reader(page(status))
-    assert "0 serving 77 1 h 6 min 0 12 25 % 70 MiB 1 is started again – – 2 0 – –" in reader.said("workers")
-    assert reader.said("identities") == "Identities 1 Number Principal Worker Clients 0 2vxsx-fae 0 12"
-    assert "Certificate has expired" in reader.said("about")
+    assert "0 serving 77 1 h 6 min 0 12 25 % 70 MiB 1 is started again – – 2 0 – –" in reader.text_of("workers")
+    assert reader.text_of("identities") == "Identities 1 Number Principal Worker Clients 0 2vxsx-fae 0 12"
+    assert "Certificate has expired" in reader.text_of("about")
 
 
 def evil(value: Any) -> Any:
@@ -218,7 +218,7 @@ def test_it_can_be_read_without_a_script_and_without_eyes() -> None:
     assert set(headings) == {"h1", "h2", "h3"}
     live = [attributes["id"] for _, attributes in reader.elements if "data-live" in attributes]
     assert {
-        "heard",
+        "summary",
         "state",
         "tiles",
         "canisters",

@@ -27,10 +27,10 @@ class Asked:
     def __init__(self, *answers: dict[str, Any]) -> None:
         self.answers = answers
         self.config = self.configured = GatewayConfig(data_dir=Path("/nonexistent"))
-        self.questions: list[Any] = []
+        self.requests: list[Any] = []
 
-    def ask(self, question: Any) -> Deferred[Replies]:
-        self.questions.append(question)
+    def request(self, request: Any) -> Deferred[Replies]:
+        self.requests.append(request)
         return succeed(Replies(dict(enumerate(self.answers)), [len(self.answers)]))
 
 
@@ -49,10 +49,10 @@ def test_the_busiest_of_several_workers() -> None:
     for world in worlds:
         world.open(2)
     worlds[1].open(canister=CHAT_ID)
-    question = {"what": "top", "sort": "rate", "limit": 3}
-    gateway = Asked(*(found_by(Control(world.gateway).reply(question)) for world in worlds))
+    request = {"what": "top", "sort": "rate", "limit": 3}
+    gateway = Asked(*(found_by(Control(world.gateway).reply(request)) for world in worlds))
     document = result(top_document(gateway, {"sort": "rate", "limit": 3}))
-    assert gateway.questions == [question]
+    assert gateway.requests == [request]
     assert (document["session_count"], document["canister_count"], document["missing_workers"]) == (5, 2, [2])
     assert len(document["sessions"]) == 3
     assert {row["worker"] for row in document["sessions"]} <= {0, 1}

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from icwsgw.admin.access import Access, Refused
 from icwsgw.admin.api import Api, Replies, Upgrader
 from icwsgw.admin.api_site import ApiSite
-from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides, Question
+from icwsgw.admin.control import NO_OVERRIDES, Control, ControlRequest, Overrides
 from icwsgw.admin.parameters import read_body, read_levels, read_query
 from icwsgw.config.addresses import Exposure
 from icwsgw.config.provenance import Provenance
@@ -46,14 +46,14 @@ class _Service:
         self.overrides = NO_OVERRIDES
         self._control = Control(world.gateway)
 
-    def ask(self, question: Question) -> Deferred[Replies]:
-        return self._control.reply(question).addCallback(lambda answer: Replies({0: answer}, []))
+    def request(self, request: ControlRequest) -> Deferred[Replies]:
+        return self._control.reply(request).addCallback(lambda answer: Replies({0: answer}, []))
 
     def override(self, overrides: Overrides) -> Deferred[Replies]:
         self.overrides = overrides
         return succeed(Replies({0: {"closed": 0}}, []))
 
-    def tell_status(self) -> Deferred[dict[str, Any]]:
+    def status_document(self) -> Deferred[dict[str, Any]]:
         return succeed({})
 
     def seconds(self) -> float:
@@ -69,7 +69,7 @@ def _world() -> World:
 
 
 def _request(data: bytes) -> None:
-    """A whole request, in pieces whose length the first byte says: it is answered or hung up on, and never with 500."""
+    """A request, in pieces whose length is the first byte: it gets an answer other than 500, or is disconnected."""
     if not data:
         return
     clock = Clock()
@@ -92,14 +92,14 @@ def _request(data: bytes) -> None:
 
 
 def _parameters(data: bytes) -> None:
-    """Bodies and queries: read as JSON has it, each name once."""
+    """Bodies and queries: read as JSON defines them, each name once."""
     for read in (read_body, lambda body, *names: read_levels(body)):
         with contextlib.suppress(Refused):
             read(data, *_NAMES)
             pairs: list[tuple[str, Any]] = []
             if data.strip():
                 json.loads(data, object_pairs_hook=pairs.extend)
-            assert len({name for name, _ in pairs}) == len(pairs), "a name that stands twice means two things"
+            assert len({name for name, _ in pairs}) == len(pairs), "a name that appears twice is ambiguous"
     with contextlib.suppress(Refused):
         found = read_query(data.decode("latin-1"), *_NAMES)
         assert set(found) <= set(_NAMES)
@@ -118,10 +118,10 @@ def make() -> dict[str, Target]:
         b"\x00POST /v1/deny" + post % 24 + b'{"canister": "aaaaa-aa"}',
         b"\x00GET /v1/sessions/s%2D1 HTTP/1.0\r\n\r\n",
     ]
-    words = tuple(b'"%b"' % name.encode() for name in _NAMES)
+    names = tuple(b'"%b"' % name.encode() for name in _NAMES)
     paths = (b"/v1/status", b"/v1/canisters", b"/v1/allow", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue")
     bodies = [body, b'{"window": 1e3}', b'{"reset": true, "gateway": "info"}', b"state=open&limit=10", b"session=x%41"]
     return {
-        "admin_request": Target(_request, requests, (*words, *paths)),
-        "admin_parameters": Target(_parameters, bodies, (*words, b"NaN", b"Infinity", b"null", b"1e999")),
+        "admin_request": Target(_request, requests, (*names, *paths)),
+        "admin_parameters": Target(_parameters, bodies, (*names, b"NaN", b"Infinity", b"null", b"1e999")),
     }

@@ -334,7 +334,7 @@ def test_where_all_connections_are_taken_a_crowd_does_not_push_out_one_another()
     assert [bool(session.ended) for session in world.sessions] == [True] + [False] * 5
 
 
-def test_who_is_crowded_out_and_stays_holds_no_place() -> None:
+def test_an_evicted_connection_that_stays_holds_no_place() -> None:
     world = World(max_connections=20, max_pending=10)
     for _ in range(100):
         accept(world, tcp("192.0.2.1"))
@@ -343,7 +343,7 @@ def test_who_is_crowded_out_and_stays_holds_no_place() -> None:
     assert status(accept(world, tcp("192.0.2.2"))[1]) == 101
 
 
-def test_who_is_crowded_out_in_a_tls_handshake_is_dropped() -> None:
+def test_a_connection_evicted_in_a_tls_handshake_is_dropped() -> None:
     world = World(max_pending=1)
     first, transport = world.connect()
     first._in_tls = True

@@ -118,7 +118,7 @@ def test_who_waits_when_the_gateway_begins_to_drain_is_refused() -> None:
     assert refusals(world) == {"draining": 1}
 
 
-def test_a_crowded_out_connection_waits_no_more() -> None:
+def test_an_evicted_connection_waits_no_more() -> None:
     world = suspicious(max_pending=3)
     waiting = [accept(world, tcp(SUSPECT))[1] for _ in range(6)]
     forge_on(world, 1.0)

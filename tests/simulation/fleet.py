@@ -37,7 +37,7 @@ class Worker:
         service = SimpleNamespace(gateway=process.gateway, factory=process.factory)
         self._order_handler = OrderHandler(service, lambda: None, self._say)
 
-    def tell(self, order: Mapping[str, Any]) -> None:
+    def send(self, order: Mapping[str, Any]) -> None:
         """The supervisor sends a line."""
         self._pass(0, self._order_handler.handle, order)
 
@@ -95,7 +95,7 @@ class SupervisorLink:
         def arrives() -> None:
             if self._here.handover is self:
                 for worker in self._there.workers.values():
-                    worker.tell({**order, "own": False})
+                    worker.send({**order, "own": False})
 
         world.at_end.append(world.clock.callLater(at - world.clock.seconds(), arrives))
 

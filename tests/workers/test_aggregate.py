@@ -12,7 +12,7 @@ from icwsgw.workers.aggregate import Aggregate, Family, snapshot
 
 
 def report(metrics: Metrics) -> list[Family]:
-    """What comes through the pipe."""
+    """A report as it arrives from the pipe."""
     families: list[Family] = json.loads(json.dumps(snapshot(metrics.registry)))
     return families
 
@@ -66,7 +66,7 @@ def test_sums() -> None:
     assert sums.value("icws_client_messages_total") == 22
 
 
-def test_counts_of_those_that_ended_stay_and_gauges_go() -> None:
+def test_counters_of_ended_workers_are_kept_and_their_gauges_removed() -> None:
     sums = Sums()
     for _ in range(2):
         metrics = Metrics()
@@ -89,7 +89,7 @@ def test_counts_of_those_that_ended_stay_and_gauges_go() -> None:
     assert sums.value("icws_client_messages_total") == 11, "a scrape changes nothing"
 
 
-def test_both_formats_can_be_read() -> None:
+def test_both_formats_are_valid() -> None:
     sums = Sums()
     supervisor = CollectorRegistry(auto_describe=False)
     own = SupervisorMetrics(supervisor)
@@ -101,7 +101,7 @@ def test_both_formats_can_be_read() -> None:
     text = generate_latest(sums.registry).decode()
     assert {family.name for family in parse(text)} >= {"icws_client_messages", "icws_workers", "icws_worker_restarts"}
     lines = [line.partition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
-    assert len(lines) == len(set(lines)), "no series twice"
+    assert len(lines) == len(set(lines)), "no series appears twice"
     assert list(parse_openmetrics(openmetrics(sums.registry).decode()))
 
 
@@ -120,7 +120,7 @@ def shown(sums: Sums, name: str) -> dict[str, float]:
 
 def test_canisters_are_ranked_over_all_workers() -> None:
     sums = Sums()
-    # "distribution" is the smallest in each worker and the greatest in all together
+    # "distribution" has the fewest sessions in each worker and the most in total
     for number in range(3):
         own = [(f"own-{number}-{index:02}", 5.0, 1.0) for index in range(CANISTERS)]
         sums.aggregate.report(str(number), report(rows(*own, ("distribution", 4.0, 0.5 + number))))
@@ -139,7 +139,7 @@ def test_canisters_are_ranked_over_all_workers() -> None:
     assert shown(sums, "icws_canister_failed_polls")[OTHER] == 2
 
 
-def test_what_a_worker_did_not_name_is_not_lost() -> None:
+def test_counts_of_canisters_that_a_worker_does_not_name_are_kept() -> None:
     sums = Sums()
     many = [(f"c-{index:04}", 1.0, None) for index in range(CANISTERS_OF_A_WORKER + 7)]
     for number in range(2):
@@ -148,13 +148,13 @@ def test_what_a_worker_did_not_name_is_not_lost() -> None:
     assert len(sessions) == CANISTERS + 1
     assert sum(sessions.values()) == 2 * (CANISTERS_OF_A_WORKER + 7)
     assert shown(sums, "icws_canister_queue_lag_seconds") == {}
-    # as long as nobody has a canister, nothing is shown
+    # while no worker has a canister, nothing is shown
     for number in range(2):
         sums.aggregate.report(str(number), report(rows()))
     assert shown(sums, "icws_canister_sessions") == {}
 
 
-def test_the_supervisor_that_goes_on_keeps_what_ended_workers_have_counted() -> None:
+def test_a_supervisor_that_takes_over_keeps_the_counts_of_ended_workers() -> None:
     def family(value: float) -> list[Any]:
         return ["icws_client_messages", "", "counter", [["icws_client_messages_total", {"a": "b"}, value]]]
 
@@ -164,7 +164,7 @@ def test_the_supervisor_that_goes_on_keeps_what_ended_workers_have_counted() -> 
     former.ended("0")
     assert [row[3] for row in former.kept()] == [[["icws_client_messages_total", {"a": "b"}, 111.0]]], "one row"
     kept = json.loads(json.dumps(former.kept(but=["1"])))
-    assert former.value("icws_client_messages_total") == 110.0, "nothing has changed"
+    assert former.value("icws_client_messages_total") == 110.0, "a second report of the same counts changes nothing"
     later = Aggregate()
     later.continue_from(kept)
     later.report("1", [family(10.0)])

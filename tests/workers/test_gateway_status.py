@@ -24,7 +24,7 @@ class Process:
 
 
 class World:
-    """A supervisor's pool of two workers that are ready."""
+    """A supervisor's pool of two ready workers."""
 
     def __init__(self) -> None:
         self.health = Health()
@@ -54,7 +54,7 @@ class World:
         return [tuple(row[name] for name in ("worker", "pid", "state", "sessions", "restarts")) for row in rows]
 
 
-def test_the_whole_of_all_workers() -> None:
+def test_the_status_merges_all_workers() -> None:
     world = World()
     world.report(0, network="elsewhere", ready=False)
     world.report(1, errors=[entry(text="x")])
@@ -65,7 +65,7 @@ def test_the_whole_of_all_workers() -> None:
     assert whole["sessions"]["open"] == 20
     assert whole["totals"]["up"] == 2 * 12345
     assert (whole["network"], whole["principal"], whole["version"]) == ("https://icp0.io", "aaaaa-aa", __version__)
-    assert (whole["now"], whole["started"], whole["ready"]) == (2e9, 2e9, True), "the supervisor's own word"
+    assert (whole["now"], whole["started"], whole["ready"]) == (2e9, 2e9, True), "the supervisor's own value"
     assert len(whole["errors"]) == 2
     assert "a certificate ends soon" in whole["concerns"]
     assert world.workers() == [(0, 70, "serving", 12, 0), (1, 70, "serving", 12, 0)]
@@ -82,7 +82,7 @@ def test_before_any_worker_has_reported() -> None:
     assert world.workers() == [(0, 70, "starting", 0, 0), (1, 70, "serving", 0, 0)]
 
 
-def test_what_each_worker_does() -> None:
+def test_the_status_lists_each_worker() -> None:
     world = World()
     one, other = world.pool.workers.values()
     one.findings = [Finding("network", "not reached"), Finding("listening", None)]
@@ -95,7 +95,7 @@ def test_what_each_worker_does() -> None:
     assert world.workers()[1] == (1, None, "gone", 0, 3)
 
 
-def test_what_the_dead_counted_stays() -> None:
+def test_counts_of_ended_workers_are_kept() -> None:
     statuses = Statuses()
     statuses.ended(0)
     for _ in range(3):
@@ -111,7 +111,7 @@ def test_what_the_dead_counted_stays() -> None:
     assert len(whole["canisters"]) == len(whole["identities"]) == 1
 
 
-def test_the_supervisor_that_goes_on_keeps_what_ended_workers_have_counted() -> None:
+def test_a_supervisor_that_takes_over_keeps_the_counts_of_ended_workers() -> None:
     former, later = Statuses(), Statuses()
     for number in range(3):
         former.report(number, {"closes": {"1000": 10**number}})

@@ -11,7 +11,7 @@ from icwsgw.workers.handed_supervisor import HandedSupervisor
 from icwsgw.workers.workers_transfer import WorkersTransfer
 
 
-def test_it_tells_the_identities_of_its_workers_and_passes_their_sockets_on() -> None:
+def test_it_reports_the_identities_of_its_workers_and_passes_their_sockets_on() -> None:
     supervisor: Any = SimpleNamespace(
         reactor=1, config=2, draining=True, listening_services=[3], identity_numbers=[[0], [1]], pool=None
     )

@@ -13,7 +13,7 @@ VALUES = st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.none(
 
 
 @given(st.lists(VALUES), st.data())
-def test_lines_cut_anywhere_come_whole(values: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_lines_cut_anywhere_are_reassembled(values: list[dict[str, Any]], data: st.DataObject) -> None:
     stream = b"".join(map(line_of, values))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     taken: list[dict[str, Any]] = []
@@ -23,16 +23,16 @@ def test_lines_cut_anywhere_come_whole(values: list[dict[str, Any]], data: st.Da
     assert taken == values
 
 
-def test_what_is_no_json_costs_its_line() -> None:
+def test_a_line_that_is_not_json_is_dropped() -> None:
     taken: list[dict[str, Any]] = []
     LineSplitter(taken.append).feed(b'\n{"do": 1}\nTraceback\n{"do": 2}\n{"do":')
     assert taken == [{"do": 1}, {"do": 2}]
 
 
 class Pipes(TestCase):
-    """Over real pipes."""
+    """Lines over real pipes."""
 
-    async def test_both_ways_and_the_end(self) -> None:
+    async def test_lines_pass_in_both_directions_until_a_pipe_ends(self) -> None:
         from twisted.internet import reactor
 
         orders_out, orders_in = os.pipe()
@@ -40,7 +40,7 @@ class Pipes(TestCase):
         came: Deferred[dict[str, Any]] = Deferred()
         ended: Deferred[None] = Deferred()
         lines = Lines(came.callback, lambda: ended.callback(None))
-        lines.tell({"lost": "before it is open"})
+        lines.send({"lost": "before it is open"})
         lines.open(reactor, os.dup(orders_out), os.dup(answers_in))
         for descriptor in (orders_out, answers_in):
             os.close(descriptor)
@@ -48,12 +48,12 @@ class Pipes(TestCase):
         assert await came == {"do": "drain"}
         os.close(orders_in)
         await ended
-        lines.tell({"lost": "after the end"})
+        lines.send({"lost": "after the end"})
         await lines.close()
-        assert os.read(answers_out, 1000) == b"", "and its end is closed"
+        assert os.read(answers_out, 1000) == b"", "the other end of the pipe is closed"
         os.close(answers_out)
 
-    async def test_closing_writes_what_is_left_and_is_no_end_to_tell_of(self) -> None:
+    async def test_closing_writes_pending_data_and_does_not_report_an_end(self) -> None:
         from twisted.internet import reactor
 
         orders_out, orders_in = os.pipe()
@@ -64,7 +64,7 @@ class Pipes(TestCase):
         for descriptor in (orders_out, answers_in):
             os.close(descriptor)
         for number in range(100):
-            lines.tell({"type": "report", "number": number})
+            lines.send({"type": "report", "number": number})
         await lines.close()
         assert not ended
         data = b""

@@ -27,7 +27,7 @@ CONFIG = GatewayConfig(
 )
 
 
-def test_orders_come_as_they_were_written() -> None:
+def test_orders_survive_serialisation() -> None:
     sockets = (GivenSocket("tcp:8080", int(socket.AF_INET6), 5), GivenSocket("unix:/a, b", int(socket.AF_UNIX), 6))
     overrides = Overrides(("aaaaa-aa",), {"relay": 10}, (("aaaaa-aa", None, 5.5),), False, {"x": ("1", "2")})
     orders = Orders(2, CONFIG, sockets, reactor="poll", syslog="icws", overrides=overrides)
@@ -38,7 +38,7 @@ def test_orders_come_as_they_were_written() -> None:
     assert Orders.from_json(Orders(0, CONFIG, ()).to_json()) == Orders(0, CONFIG, ())
 
 
-def test_every_option_survives() -> None:
+def test_every_option_survives_serialisation() -> None:
     again = config_from_json(config_to_json(CONFIG))
     for entry in OPTIONS:
         before, after = getattr(CONFIG, entry.field), getattr(again, entry.field)
@@ -46,7 +46,7 @@ def test_every_option_survives() -> None:
     assert config_from_json(config_to_json(GatewayConfig())) == GatewayConfig()
 
 
-def test_the_supervisor_keeps_to_itself_what_there_may_be_once_only() -> None:
+def test_the_supervisor_keeps_options_of_which_there_is_one_instance() -> None:
     config = worker_config(CONFIG)
     nowhere: dict[str, Any] = {"prometheus_endpoint": None, "admin_endpoint": None, "admin_token_file": None}
     devnet: dict[str, Any] = {"devnet": False, "devnet_canisters": (), "devnet_reload": False}
@@ -66,7 +66,7 @@ def test_workers_share_the_budget_of_queries() -> None:
     assert share(ic_network_url="https://icp0.io", query_budget=0) is None
 
 
-def test_what_is_bounded_for_all_is_divided_and_what_is_for_one_address_is_not() -> None:
+def test_limits_of_the_gateway_are_divided_and_limits_per_address_are_not() -> None:
     limits: dict[str, Any] = {
         "max_connections": 100,
         "max_pending": 7,

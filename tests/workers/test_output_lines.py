@@ -8,7 +8,7 @@ from icwsgw.workers import output_lines
 from icwsgw.workers.output_lines import OutputLines
 
 
-def test_lines_may_come_in_parts() -> None:
+def test_lines_may_arrive_in_parts() -> None:
     lines: list[str] = []
     output = OutputLines(lines.append)
     for data in (b"one\ntw", b"", b"o\n\nthree\n"):
@@ -38,7 +38,7 @@ def test_the_end_of_the_process_ends_its_lines() -> None:
     assert len(lines) == 2
 
 
-def test_a_line_without_end_is_split_and_kept_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_is_too_long_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_lines, "MOST_BYTES", 8)
     lines: list[str] = []
     output = OutputLines(lines.append)
@@ -47,7 +47,7 @@ def test_a_line_without_end_is_split_and_kept_no_longer(monkeypatch: pytest.Monk
     assert lines == ["123456789", "a"]
 
 
-def test_bytes_that_are_no_text_are_replaced() -> None:
+def test_bytes_that_are_not_utf8_are_replaced() -> None:
     lines: list[str] = []
     OutputLines(lines.append).feed(2, b"\xff\n")
     assert lines == ["�"]

@@ -41,7 +41,7 @@ class Moving:
 
 
 class Receives:
-    """What comes from other processes."""
+    """Receives from other processes."""
 
     fails = False
 
@@ -72,14 +72,14 @@ class World:
         self.gateway = service.gateway
         ours, theirs = socket.socketpair()
         self.other = Channel(theirs)
-        self.said: list[Any] = []
+        self.answers: list[Any] = []
         self.stopped: list[None] = []
-        self.passage = Passage(service, ours.detach(), self.said.append, lambda: self.stopped.append(None))
+        self.passage = Passage(service, ours.detach(), self.answers.append, lambda: self.stopped.append(None))
 
     def accept(self) -> None:
         self.accepted += 1
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         for reader in list(self.reactor.readers):
             reader.doRead()
 
@@ -88,7 +88,7 @@ class World:
         self.other.send({**document, "sockets": count}, [one.fileno() for one, _ in pairs])
         for one, _ in pairs:
             one.close()
-        self.hear()
+        self.receive()
         return [Channel(other) for _, other in pairs]
 
 
@@ -103,14 +103,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made.other.close()
 
 
-def test_a_worker_that_waits_says_when_it_is_ready(world: World) -> None:
+def test_a_waiting_worker_reports_when_it_is_ready(world: World) -> None:
     world.passage.wait()
     assert (world.listener.accepting, world.gateway.served_elsewhere) == (False, True)
     world.passage.begin()
     world.reactor.advance(0.1)
     world.away = None
     world.reactor.pump([0.1, 0.1])
-    assert world.said == [
+    assert world.answers == [
         {"type": "prepared", "waits_for": "not reached"},
         {"type": "prepared", "waits_for": None},
     ]
@@ -125,12 +125,12 @@ def test_it_takes_over_when_the_first_process_hands_over(world: World, fails: bo
     world.passage.wait()
     world.passage.begin()
     channels = world.passed({"take_over": [[0], [1]]}, 2)
-    said = len(world.said)
+    before = len(world.answers)
     assert world.accepted == 0
     channels[0].send({"early": True})
-    world.hear()
+    world.receive()
     expected = {"type": "takeover_failed", "reason": "silent"} if fails else {"type": "taken_over", "connections": 7}
-    assert world.said[said:] == [expected]
+    assert world.answers[before:] == [expected]
     assert world.accepted == int(not fails)
     for channel in channels:
         channel.close()
@@ -142,33 +142,33 @@ def test_it_hands_over_and_ends(world: World) -> None:
     (transfer,) = Moving.made
     assert transfer.early
     channel.send({"made": 1})
-    world.hear()
+    world.receive()
     assert transfer.documents == [{"made": 1}]
     transfer.done({"connections": 5})
-    assert (world.said, len(world.stopped)) == ([{"type": "handed_over", "result": {"connections": 5}}], 1)
+    assert (world.answers, len(world.stopped)) == ([{"type": "handed_over", "result": {"connections": 5}}], 1)
     with pytest.raises(ChannelClosed, match="has ended"):
         channel.receive(5.0)
     channel.close()
 
 
-def test_a_handover_that_fails_costs_nothing(world: World) -> None:
+def test_a_worker_continues_after_a_failed_handover(world: World) -> None:
     world.passage.begin()
     (channel,) = world.passed({"hand_over": True}, 1)
     channel.close()
-    world.hear()
+    world.receive()
     (transfer,) = Moving.made
     assert transfer.fails == ["the new process has ended"]
     transfer.failed("the new process has ended")
-    assert world.said == [{"type": "handover_failed", "reason": "the new process has ended"}]
+    assert world.answers == [{"type": "handover_failed", "reason": "the new process has ended"}]
     assert (world.stopped, world.accepted) == ([], 0)
 
 
-def test_told_to_serve_before_it_has_begun(world: World) -> None:
+def test_the_order_to_serve_may_arrive_before_it_has_begun(world: World) -> None:
     world.passage.wait()
     world.passage.serve()
     world.passage.begin()
     world.reactor.advance(0.1)
-    assert (world.accepted, world.said) == (1, []), "it waits for nothing any more"
+    assert (world.accepted, world.answers) == (1, []), "it waits for nothing"
 
 
 def test_the_reactor_ends_while_it_waits_for_the_process_that_hands_over(world: World) -> None:
@@ -177,6 +177,6 @@ def test_the_reactor_ends_while_it_waits_for_the_process_that_hands_over(world: 
     (waits,) = (reader for reader in world.reactor.readers if reader is not world.passage._conversation)
     assert (waits.logPrefix(), waits.fileno() >= 0) == ("handover", True)
     waits.connectionLost(None)
-    assert (world.said, world.stopped) == ([], [])
+    assert (world.answers, world.stopped) == ([], [])
     for channel in channels:
         channel.close()

@@ -28,7 +28,7 @@ class Hello(Protocol):
 
 
 class Sockets(TestCase):
-    """Bound by one, accepted from by two others, over the real reactor."""
+    """Sockets that one service binds and two others accept from, over the real reactor."""
 
     @pytest.fixture(autouse=True)
     def _place(self, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ class Sockets(TestCase):
         assert await self.ask(socket.AF_UNIX, str(path)) == b"hello"
         await first.stopListening()
         await first.stopListening()
-        assert path.exists(), "others accept from it"
+        assert path.exists(), "others still accept from it"
         assert await self.ask(socket.AF_UNIX, str(path)) == b"hello"
         await second.stopListening()
         await held.stopService()
@@ -99,14 +99,14 @@ class Sockets(TestCase):
         client = socket.create_connection(place, timeout=10)
         client.close()
         await second.stopListening()
-        # who connects now waits in the kernel until somebody accepts again
+        # a client that connects now waits in the kernel until a service accepts again
         waiting = socket.create_connection(place, timeout=10)
         third = await self.serve(held)
         waiting.close()
         await third.stopListening()
 
 
-def test_a_certificate_of_no_use_ends_the_start(tmp_path: Path) -> None:
+def test_an_invalid_certificate_ends_the_start(tmp_path: Path) -> None:
     from twisted.internet import reactor
 
     with pytest.raises(ConfigError, match="needs privateKey="):
@@ -117,7 +117,7 @@ def test_a_certificate_of_no_use_ends_the_start(tmp_path: Path) -> None:
     tls = ServerTls(PemFiles(*pem.server(pem.authority()).write(tmp_path)))
     for address in ("ssl:0:interface=127.0.0.1", "haproxy:tcp:0:interface=127.0.0.1"):
         held: Any = HeldSocket(address, reactor, tls)
-        assert held.tls is None, "the workers look after it"
+        assert held.tls is None, "the workers watch the certificate"
         held.privilegedStartService()
         held.stopService()
 
@@ -143,7 +143,7 @@ class Reactor(Clock):
 
 
 class Listening:
-    """A listening socket with so many clients waiting, or with an error."""
+    """A listening socket with ``waiting`` clients in its queue, or with an error."""
 
     def __init__(self, waiting: int, error: OSError | None = None) -> None:
         self.waiting = waiting
@@ -174,7 +174,7 @@ class Accepting(SynchronousTestCase):
         assert (port.fileno(), port.logPrefix(), reactor.readers) == (99, "UnixPort", {port})
         return reactor, port
 
-    def test_some_in_one_turn(self) -> None:
+    def test_it_accepts_several_clients_in_one_turn(self) -> None:
         reactor, port = self.port(Listening(ACCEPTS + 3))
         port.doRead()
         assert len(reactor.adopted) == ACCEPTS
@@ -183,7 +183,7 @@ class Accepting(SynchronousTestCase):
         port.connectionLost(None)
         assert not reactor.readers
 
-    def test_a_pause_when_there_is_no_descriptor_left(self) -> None:
+    def test_it_pauses_when_no_descriptor_is_left(self) -> None:
         listening = Listening(1, OSError(errno.EMFILE, "Too many open files"))
         reactor, port = self.port(listening)
         port.doRead()
@@ -198,7 +198,7 @@ class Accepting(SynchronousTestCase):
         port.stopListening()
         assert reactor.getDelayedCalls() == []
 
-    def test_a_pause_when_accepting_has_taken_the_last_descriptor(self) -> None:
+    def test_it_pauses_when_accepting_has_used_the_last_descriptor(self) -> None:
         reactor, port = self.port(Listening(3))
         reactor.full = True
         port.doRead()
@@ -224,7 +224,7 @@ class Accepting(SynchronousTestCase):
         port.startReading()
         assert reactor.readers == {port}
 
-    def test_who_is_stopped_in_a_pause_stays_so_after_it(self) -> None:
+    def test_one_that_is_stopped_in_a_pause_stays_stopped_after_it(self) -> None:
         listening = Listening(1, OSError(errno.EMFILE, "Too many open files"))
         reactor, port = self.port(listening)
         port.doRead()
@@ -236,11 +236,11 @@ class Accepting(SynchronousTestCase):
         port.doRead()
         port.stopReading()
         port.startReading()
-        assert not reactor.readers, "the pause goes on"
+        assert not reactor.readers, "the pause continues"
         reactor.advance(PAUSE)
         assert reactor.readers == {port}
 
-    def test_a_closed_one_reads_no_more_and_its_file_stays(self) -> None:
+    def test_a_closed_one_does_not_read_and_its_file_remains(self) -> None:
         directory = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, directory)
         path = Path(directory) / "s"

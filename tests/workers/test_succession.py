@@ -51,18 +51,18 @@ class Reactor(Clock):
 
 
 class World:
-    """A supervisor of two workers that takes over from three, or from so many ``sources``."""
+    """A supervisor of two workers that takes over from ``sources`` workers."""
 
     def __init__(self, sources: int = 3) -> None:
         self.reactor = Reactor()
         self.workers = {number: Worker(number) for number in range(2)}
         self.kept: list[Any] = []
-        self.told: list[Any] = []
+        self.sent: list[Any] = []
         self.pool: Any = SimpleNamespace(
             count=2,
             workers=self.workers,
             handover=None,
-            tell=self.told.append,
+            send=self.sent.append,
             metrics=SimpleNamespace(continue_from=self.kept.append),
             statuses=SimpleNamespace(continue_from=self.kept.append),
         )
@@ -82,16 +82,16 @@ class World:
         ours, theirs = socket.socketpair()
         self.ours, self.other = Channel(ours), Channel(theirs)
         inheritances = share([[number] for number in range(sources)], 2, 1)
-        self.told_last: list[Any] = []
+        self.began_with: list[Any] = []
         self.asked: list[str] = []
         self.succession = Succession(
             supervisor, self.ours, inheritances, self.begin, lambda: self.asked.append("reload")
         )
         self.succession.prepare()
 
-    def begin(self, told: Any) -> None:
-        self.told_last.append(told)
-        self.began.append(str(told.get("pidfile", "")))
+    def begin(self, document: Any) -> None:
+        self.began_with.append(document)
+        self.began.append(str(document.get("pidfile", "")))
 
     def serve(self) -> None:
         self.served += 1
@@ -100,7 +100,7 @@ class World:
         self.detached += 1
 
     def prepared(self) -> Any:
-        """All workers are ready; the word to the other process, and its sockets."""
+        """Report all workers as ready; return the message to the other process and its number of sockets."""
         for worker in self.workers.values():
             worker.waits_for = None
         self.reactor.advance(0.1)
@@ -111,11 +111,11 @@ class World:
             socket.socket(fileno=end).close()
         return document, len(ends)
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         for reader in list(self.reactor.readers):
             reader.doRead()
 
-    def says(self, number: int, **answer: Any) -> None:
+    def reports(self, number: int, **answer: Any) -> None:
         self.succession.reported(self.workers[number], answer)  # type: ignore[arg-type]
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ def world() -> Iterator[World]:
     made.close()
 
 
-def test_it_says_what_it_waits_for_and_then_who_takes_over_from_whom(world: World) -> None:
+def test_it_reports_what_it_waits_for_and_then_which_worker_takes_over_from_which(world: World) -> None:
     assert world.other.receive(5.0)[0] == {"at": "worker 0 (the network)"}
     world.workers[0].waits_for = None
     world.workers[1].ready = False
@@ -143,22 +143,22 @@ def test_it_says_what_it_waits_for_and_then_who_takes_over_from_whom(world: Worl
     document, count = world.prepared()
     assert (document["groups"], document["early"], count) == ([[0, 2], [1]], True, 3)
     for number, identities in enumerate(([[0], [1]], [[0]])):
-        told, ends = world.workers[number].process.receive(5.0)
-        assert (told["take_over"], len(ends)) == (identities, len(identities))
+        order, ends = world.workers[number].process.receive(5.0)
+        assert (order["take_over"], len(ends)) == (identities, len(identities))
         for end in ends:
             socket.socket(fileno=end).close()
     assert all(worker.busy for worker in world.workers.values())
 
 
-def test_it_serves_when_it_is_told_to(world: World) -> None:
+def test_it_serves_after_the_order_to_serve(world: World) -> None:
     world.prepared()
-    world.says(0, type="taken_over", connections=2)
-    world.says(1, type="takeover_failed", reason="silent")
+    world.reports(0, type="taken_over", connections=2)
+    world.reports(1, type="takeover_failed", reason="silent")
     assert (world.served, [worker.busy for worker in world.workers.values()]) == (0, [False, False])
     overrides = Overrides(maintenance=True)
     go = {"go": True, "pidfile": "/p", "metrics": [1], "status": {"a": 1}, "overrides": overrides.to_json()}
     world.other.send(go)
-    world.hear()
+    world.receive()
     assert world.overridden == [overrides]
     assert (world.served, world.began, world.kept, world.pool.handover) == (1, ["/p"], [[1], {"a": 1}], None)
     assert not world.reactor.stopped
@@ -166,58 +166,58 @@ def test_it_serves_when_it_is_told_to(world: World) -> None:
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_the_other_process_is_killed(world: World, moved: bool) -> None:
-    """Before anything has come this one ends, and does not shut the other one's sockets down; afterwards it serves."""
+    """Before it has received anything, it ends without shutting the other one's sockets down; later, it serves."""
     world.prepared()
     overrides = Overrides(denied=("aaaaa-aa",))
-    told = {"overrides": overrides.to_json()}
-    world.other.send(told)
-    world.hear()
+    document = {"overrides": overrides.to_json()}
+    world.other.send(document)
+    world.receive()
     assert world.overridden == [overrides], "the first workers serve before the last ones"
     world.overridden.clear()
     if moved:
-        world.says(0, type="taken_over", connections=2)
+        world.reports(0, type="taken_over", connections=2)
     world.other.close()
-    world.hear()
-    assert world.told_last == ([told] if moved else [])
+    world.receive()
+    assert world.began_with == ([document] if moved else [])
     assert world.overridden == ([overrides] if moved else [])
     assert (world.served, world.reactor.stopped, world.detached) == ((1, False, 0) if moved else (0, True, 1))
     assert all(worker.killed is not moved for worker in world.workers.values())
 
 
-def test_it_is_killed_when_it_has_told_overrides_that_do_not_fit_into_the_socket(world: World) -> None:
+def test_the_other_process_is_killed_after_sending_overrides_that_do_not_fit_into_the_socket(world: World) -> None:
     world.prepared()
     many = Overrides(denied=("aaaaa-aa",) * 300_000)
     send_early_overrides(world.other, many.to_json())
-    world.hear()
-    world.says(0, type="taken_over", connections=2)
+    world.receive()
+    world.reports(0, type="taken_over", connections=2)
     world.other.close()
-    world.hear()
+    world.receive()
     assert world.overridden == [many, many]
 
 
-def test_what_was_asked_of_the_other_process_applies_at_once_and_once_more_if_it_dies(world: World) -> None:
+def test_requests_to_the_other_process_apply_at_once_and_again_if_it_dies(world: World) -> None:
     world.prepared()
     for request in ("reload", "rotate"):
         send_early_request(world.other, request)
-        world.hear()
+        world.receive()
         assert world.asked.pop() == request
-    world.says(0, type="taken_over", connections=2)
+    world.reports(0, type="taken_over", connections=2)
     assert (world.served, world.asked) == (0, [])
     world.other.close()
-    world.hear()
-    assert world.told_last == [{"reload": True, "rotate": True}]
+    world.receive()
+    assert world.began_with == [{"reload": True, "rotate": True}]
 
 
-def test_a_file_that_is_no_document_costs_a_line(world: World) -> None:
+def test_a_file_that_is_not_a_document_is_logged_and_ignored(world: World) -> None:
     world.prepared()
     with TemporaryFile() as file:
         file.write(b"nonsense")
         file.flush()
         world.other.send({"overrides_file": True, "sockets": 1}, [file.fileno()])
-    world.hear()
-    world.says(0, type="taken_over", connections=2)
+    world.receive()
+    world.reports(0, type="taken_over", connections=2)
     world.other.send({"go": True})
-    world.hear()
+    world.receive()
     assert (world.served, world.overridden) == (1, [])
 
 
@@ -236,81 +236,81 @@ def test_a_worker_that_dies_before_it_has_clients_ends_the_handover(world: World
 
 def test_a_worker_that_dies_later_is_started_again(world: World) -> None:
     world.prepared()
-    world.says(0, type="taken_over", connections=2)
+    world.reports(0, type="taken_over", connections=2)
     assert not world.succession.ended(world.workers[1])  # type: ignore[arg-type]
     assert not world.reactor.stopped
 
 
-def test_what_canisters_accept_is_told_both_ways(world: World) -> None:
+def test_acceptances_are_sent_in_both_directions(world: World) -> None:
     world.prepared()
     order = {"do": "replaced", "canister": "00", "sender": "01", "at": 5, "left": False}
     world.succession.accepted(order)
     assert world.other.receive(5.0)[0] == {"accepted": order}
     world.other.send({"accepted": order})
-    world.hear()
-    assert world.told == [{**order, "own": False}]
+    world.receive()
+    assert world.sent == [{**order, "own": False}]
 
 
-def test_a_worker_that_takes_nothing_over_is_not_asked_to() -> None:
+def test_a_worker_that_takes_over_nothing_gets_no_such_order() -> None:
     world = World(sources=1)
     try:
         document, count = world.prepared()
         assert (document["groups"], count) == ([[0]], 1)
         assert [worker.busy for worker in world.workers.values()] == [True, False]
-        told, ends = world.workers[0].process.receive(5.0)
-        assert told["take_over"] == [[0]]
+        order, ends = world.workers[0].process.receive(5.0)
+        assert order["take_over"] == [[0]]
         for end in ends:
             socket.socket(fileno=end).close()
     finally:
         world.close()
 
 
-def test_counts_that_nobody_understands_do_not_keep_it_from_serving(world: World) -> None:
+def test_it_serves_although_the_counts_are_invalid(world: World) -> None:
     def refuse(kept: Any) -> None:
         raise ValueError(kept)
 
     world.prepared()
-    world.says(0, type="taken_over", connections=2)
+    world.reports(0, type="taken_over", connections=2)
     world.pool.metrics.continue_from = refuse
     world.other.send({"go": True, "metrics": ["of another version"]})
-    world.hear()
+    world.receive()
     assert (world.served, world.began, world.pool.handover) == (1, [""], None)
     assert not any(worker.busy for worker in world.workers.values())
 
 
-def test_it_begins_to_serve_once(world: World) -> None:
+def test_it_begins_to_serve_only_once(world: World) -> None:
     world.prepared()
-    world.says(0, type="taken_over", connections=2)
+    world.reports(0, type="taken_over", connections=2)
     world.other.send({"unknown": True})
-    world.hear()
+    world.receive()
     assert world.served == 0
     world.succession._received({"go": True, "pidfile": "/p"}, [])
     world.succession._received({"go": True, "pidfile": "/q"}, [])
     assert (world.served, world.began) == (1, ["/p"])
-    assert world.kept == [(), {}], "the other process has kept nothing"
+    assert world.kept == [(), {}], "the other process has sent no counts"
 
 
-def test_the_log_tells_how_many_connections_have_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    log = SimpleNamespace(info=lambda words, **fields: told.append((words, fields)))
+def test_the_log_has_the_number_of_connections_taken_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[Any] = []
+    log = SimpleNamespace(info=lambda text, **fields: lines.append((text, fields)))
     monkeypatch.setattr(succession, "_log", log)
     world.prepared()
     for number in (0, 1):
-        world.says(number, type="taken_over", connections=2 + number)
+        world.reports(number, type="taken_over", connections=2 + number)
     world.succession._received({"go": True}, [])
-    assert told == [("taken over", {"workers": 2, "connections": 5})]
+    assert lines == [("taken over", {"workers": 2, "connections": 5})]
 
 
-def test_it_gives_up_once(world: World) -> None:
+def test_it_gives_up_only_once(world: World) -> None:
     world.prepared()
     world.other.close()
-    world.hear()
+    world.receive()
     assert world.succession.ended(world.workers[0])  # type: ignore[arg-type]
     assert world.succession.ended(world.workers[1])  # type: ignore[arg-type]
     assert (world.detached, world.reactor.stopped, world.served) == (1, True, 0)
 
 
-def test_a_worker_dies_when_nobody_is_there_to_be_told(world: World) -> None:
+def test_a_worker_dies_when_the_other_process_has_ended(world: World) -> None:
     world.other.close()
     assert world.succession.ended(world.workers[1])  # type: ignore[arg-type]
     assert (world.detached, world.reactor.stopped) == (1, True)
@@ -318,7 +318,7 @@ def test_a_worker_dies_when_nobody_is_there_to_be_told(world: World) -> None:
 
 
 @pytest.mark.parametrize("fault", ["metrics", "status", "serve", "override", "began"])
-def test_what_fails_after_the_workers_have_taken_over_costs_nothing_else(world: World, fault: str) -> None:
+def test_a_failure_after_the_workers_have_taken_over_stops_no_other_step(world: World, fault: str) -> None:
     faults: list[str] = []
 
     def broken(*values: object) -> None:
@@ -335,11 +335,11 @@ def test_what_fails_after_the_workers_have_taken_over_costs_nothing_else(world: 
     }[fault]
     setattr(owner, name, broken)
     world.prepared()
-    world.says(0, type="taken_over", connections=2)
+    world.reports(0, type="taken_over", connections=2)
     overrides = Overrides(maintenance=True)
     go = {"go": True, "pidfile": "/p", "metrics": 1, "status": 2, "overrides": overrides.to_json()}
     world.other.send(go)
-    world.hear()
+    world.receive()
     assert faults == [fault]
     assert world.served == (fault != "serve")
     assert world.began == ([] if fault == "began" else ["/p"])
@@ -352,10 +352,10 @@ def test_the_pid_file_is_written_before_overrides_are_applied(world: World) -> N
     order: list[Any] = []
     supervisor: Any = world.succession._supervisor
     supervisor.override = lambda overrides: order.append(overrides)
-    world.succession._began = lambda told: order.append(told["pidfile"])
+    world.succession._began = lambda document: order.append(document["pidfile"])
     world.prepared()
-    world.says(0, type="taken_over", connections=2)
+    world.reports(0, type="taken_over", connections=2)
     overrides = Overrides(denied=("aaaaa-aa",))
     world.other.send({"go": True, "pidfile": "/p", "overrides": {**overrides.to_json(), "quotas": [1]}})
-    world.hear()
-    assert order == ["/p", overrides], "and one that this version does not know costs no other one"
+    world.receive()
+    assert order == ["/p", overrides], "an unknown override does not prevent the others"

@@ -35,7 +35,7 @@ from icwsgw.workers.worker_pool import FIRST_PAUSE
 
 
 class Held(Service):
-    """A socket without a kernel."""
+    """A listening socket in memory."""
 
     def __init__(self, address: str, reactor: Any, tls: Any = None, passphrase: Any = None, below: Any = None) -> None:
         self.address = address
@@ -70,14 +70,14 @@ class Process:
         self.command = (executable, args)
         self.env = env
         self.descriptors = descriptors
-        self.told: list[bytes] = []
+        self.received: list[bytes] = []
         self.protocol: Any = None
 
     def writeToChild(self, descriptor: int, data: bytes) -> None:
         assert descriptor == ORDERS_FD
-        self.told.append(data)
+        self.received.append(data)
 
-    def say(self, **answer: Any) -> None:
+    def report(self, **answer: Any) -> None:
         self.protocol.childDataReceived(ANSWERS_FD, line_of(answer))
 
     def end(self) -> None:
@@ -111,8 +111,8 @@ class World:
         for process in self.processes:
             metrics = Metrics()
             metrics.sessions.set_function(lambda: {"open": 4})
-            process.say(type="ready")
-            process.say(type="report", number=0, findings=[], families=snapshot(metrics.registry))
+            process.report(type="ready")
+            process.report(type="report", number=0, findings=[], families=snapshot(metrics.registry))
 
 
 @pytest.fixture(autouse=True)
@@ -120,11 +120,11 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "HeldSocket", Held)
 
 
-def test_workers_are_started_with_their_orders(tmp_path: Path) -> None:
+def test_workers_are_started_with_their_start_parameters(tmp_path: Path) -> None:
     world = World(tmp_path, {"reactor": "poll", "nodaemon": True, "logfile": None})
     assert (tmp_path / "key_pair").exists()
     for number, process in enumerate(world.processes):
-        orders = Orders.from_json(process.told[0])
+        orders = Orders.from_json(process.received[0])
         assert (orders.worker, orders.first_identity, orders.reactor, orders.syslog) == (
             number,
             3 * number,
@@ -149,7 +149,7 @@ def test_workers_are_started_with_their_orders(tmp_path: Path) -> None:
         ({"nodaemon": True, "syslog": True}, 1, "twistd"),
     ],
 )
-def test_where_the_log_of_a_worker_goes(
+def test_the_destination_of_a_workers_log(
     tmp_path: Path, twistd: dict[str, Any], stream: object, syslog: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
@@ -157,7 +157,7 @@ def test_where_the_log_of_a_worker_goes(
     world = World(tmp_path, twistd)
     process = world.processes[0]
     assert process.descriptors[1] == stream
-    assert Orders.from_json(process.told[0]).syslog == syslog
+    assert Orders.from_json(process.received[0]).syslog == syslog
     process.protocol.childDataReceived(1, b"one\ntw")
     world.processes[1].protocol.childDataReceived(1, b"other\n")
     process.protocol.childDataReceived(1, b"o\n")
@@ -173,7 +173,7 @@ def test_the_environment_of_a_worker() -> None:
     assert worker_environment({})["PYTHONPATH"] == package
 
 
-def test_health_and_the_status(tmp_path: Path) -> None:
+def test_health_and_status(tmp_path: Path) -> None:
     world = World(tmp_path)
     service = world.service
     assert [finding.name for finding in service.health.findings()] == ["workers", "maintenance", "draining"]
@@ -191,55 +191,55 @@ def test_health_and_the_status(tmp_path: Path) -> None:
     assert service.status.document()["workers"][1]["state"] == "is started again"
     refreshed: list[None] = []
     service._refresh(False).addCallback(refreshed.append)
-    world.processes[0].say(type="report", number=1, findings=[], families=[])
+    world.processes[0].report(type="report", number=1, findings=[], families=[])
     assert refreshed == [None]
     assert service.pool.metrics.value("icws_workers") == 1
 
 
-def test_reload_reaches_the_living_and_those_to_come(tmp_path: Path) -> None:
+def test_a_reload_reaches_present_and_future_workers(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.ready()
     new = replace(world.config, denied_canisters=("aaaaa-aa",))
     world.service.reload(new)
     for process in world.processes:
-        assert b'"do":"reload"' in process.told[-1]
-        assert b"aaaaa-aa" in process.told[-1]
+        assert b'"do":"reload"' in process.received[-1]
+        assert b"aaaaa-aa" in process.received[-1]
     world.processes[0].end()
     world.reactor.advance(60)
-    assert Orders.from_json(world.processes[2].told[0]).config.denied_canisters == ("aaaaa-aa",)
+    assert Orders.from_json(world.processes[2].received[0]).config.denied_canisters == ("aaaaa-aa",)
 
 
-def test_new_log_files_are_begun_by_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_process_begins_new_log_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own: list[None] = []
     monkeypatch.setattr(supervisor, "rotate_files", lambda: own.append(None))
     world = World(tmp_path)
     world.ready()
     world.service.rotate_logs()
     assert own == [None]
-    assert [process.told[-1] for process in world.processes] == [b'{"do":"rotate_logs"}\n'] * 2
+    assert [process.received[-1] for process in world.processes] == [b'{"do":"rotate_logs"}\n'] * 2
 
 
-def test_what_the_admin_changes_reaches_the_living_and_those_to_come(tmp_path: Path) -> None:
+def test_changes_by_the_admin_reach_present_and_future_workers(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.ready()
     overrides = Overrides(("aaaaa-aa",), {"relay": 10}, ((None, "aaaaa-aa", 5.0),))
     replies: list[Replies] = []
     try:
         world.service.override(overrides).addCallback(replies.append)
-        assert get_logger("relay").level == 10, "in the supervisor as well"
+        assert get_logger("relay").level == 10, "it applies in the supervisor, too"
     finally:
         override_levels({})
-    question = {"what": "override", "overrides": overrides.to_json()}
+    request = {"what": "override", "overrides": overrides.to_json()}
     for process in world.processes:
-        assert json.loads(process.told[-1]) == {"do": "ask", "number": 1, "what": question}
-    world.processes[1].say(type="answer", number=1, answer={"closed": 2, "components": []})
+        assert json.loads(process.received[-1]) == {"do": "ask", "number": 1, "what": request}
+    world.processes[1].report(type="answer", number=1, answer={"closed": 2, "components": []})
     world.processes[0].end()
     assert replies == [Replies({1: {"closed": 2, "components": []}}, [0])]
     world.reactor.advance(60)
-    assert Orders.from_json(world.processes[2].told[0]).overrides == overrides
+    assert Orders.from_json(world.processes[2].received[0]).overrides == overrides
 
 
-def test_maintenance_is_of_the_gateway_and_not_of_its_workers(tmp_path: Path) -> None:
+def test_maintenance_concerns_the_gateway_and_not_its_workers(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.ready()
     assert world.service.health.ready
@@ -250,7 +250,7 @@ def test_maintenance_is_of_the_gateway_and_not_of_its_workers(tmp_path: Path) ->
     # a worker that reported it would not count as ready
     world.processes[0].end()
     world.reactor.advance(60)
-    assert not Orders.from_json(world.processes[2].told[0]).overrides.maintenance
+    assert not Orders.from_json(world.processes[2].received[0]).overrides.maintenance
     world.service.override(Overrides())
     assert world.service.health.ready
 
@@ -260,17 +260,17 @@ def test_options_that_the_admin_sets_reach_workers_by_their_shares(tmp_path: Pat
     world.ready()
     world.service.override(Overrides(options={"max-connections": ("100",), "open-timeout": ("70",)}))
     for process in world.processes:
-        told = [json.loads(line) for line in process.told if b'"reload"' in line]
-        config = config_from_json(told[-1]["config"])
+        reloads = [json.loads(line) for line in process.received if b'"reload"' in line]
+        config = config_from_json(reloads[-1]["config"])
         assert (config.max_connections, config.open_timeout) == (50, 70.0)
     assert world.service.config.max_connections == 100
     assert world.service.configured == world.config
-    # a reload of the file leaves them, and a worker that starts has them with its configuration
+    # a reload of the file keeps them, and a worker that starts gets them with its configuration
     world.service.reload(replace(world.config, max_connections=30, accept_rate=10))
     assert (world.service.config.max_connections, world.service.config.accept_rate) == (100, 10)
     world.processes[0].end()
     world.reactor.advance(60)
-    orders = Orders.from_json(world.processes[2].told[0])
+    orders = Orders.from_json(world.processes[2].received[0])
     assert (orders.config.max_connections, orders.config.accept_rate, orders.overrides.options) == (50, 5, {})
     world.service.override(Overrides())
     assert world.service.config.max_connections == 30
@@ -286,20 +286,20 @@ def test_a_drain_by_the_admin(tmp_path: Path) -> None:
     world.service.stopService()
     assert world.service.draining
     for process in world.processes:
-        assert json.loads(process.told[-1]) == {"do": "drain", "window": 77.0}
+        assert json.loads(process.received[-1]) == {"do": "drain", "window": 77.0}
     longest_stop = replace(world.config, drain_window=77.0).longest_stop
-    assert longest_stop in [call.getTime() for call in world.reactor.getDelayedCalls()], "none is killed before"
+    assert longest_stop in [call.getTime() for call in world.reactor.getDelayedCalls()], "no worker is killed before"
 
 
 def test_the_status_is_fresh(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.ready()
-    told: list[dict[str, Any]] = []
-    world.service.tell_status().addCallback(told.append)
-    assert told == []
+    documents: list[dict[str, Any]] = []
+    world.service.status_document().addCallback(documents.append)
+    assert documents == []
     for process in world.processes:
-        process.say(type="report", number=1, findings=[], families=[])
-    assert len(told[0]["workers"]) == 2
+        process.report(type="report", number=1, findings=[], families=[])
+    assert len(documents[0]["workers"]) == 2
 
 
 @pytest.mark.parametrize("reload", [False, True])
@@ -311,7 +311,7 @@ def test_the_admin_endpoint(tmp_path: Path, reload: bool) -> None:
     ((port, site, _, _),) = world.reactor.tcpServers
     assert port == 9091
     for process in world.processes:
-        assert Orders.from_json(process.told[0]).config.admin_endpoint is None
+        assert Orders.from_json(process.received[0]).config.admin_endpoint is None
     caller = Caller("GET", {"authorization": "Bearer fedcba9876543210"})
     token.write_text("fedcba9876543210")
     if reload:
@@ -329,13 +329,13 @@ def test_the_stop(tmp_path: Path) -> None:
     done: list[None] = []
     world.service.stopService().addCallback(done.append)
     assert not world.service.health.ready
-    one.say(type="stopped_accepting")
+    one.report(type="stopped_accepting")
     held = world.service.sockets
-    assert [socket.stopped for socket in held] == [0, 0], "the other still has them"
-    two.say(type="stopped_accepting")
+    assert [socket.stopped for socket in held] == [0, 0], "the other process still has the sockets"
+    two.report(type="stopped_accepting")
     assert [socket.stopped for socket in held] == [1, 1]
     world.service.skip_drain_window()
-    assert b'"do":"hurry"' in two.told[-1]
+    assert b'"do":"hurry"' in two.received[-1]
     one.end()
     assert not done
     two.end()
@@ -355,7 +355,7 @@ def test_a_stop_before_the_reactor_ran(tmp_path: Path) -> None:
     assert (done, world.processes) == ([None], [])
 
 
-def test_a_key_of_no_use_ends_the_start(tmp_path: Path) -> None:
+def test_an_invalid_key_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "key_pair").write_bytes(b"x")
     with pytest.raises(ConfigError):
         World(tmp_path)
@@ -381,7 +381,7 @@ class Answers:
         return request
 
 
-def test_answers_wait_for_the_workers() -> None:
+def test_answers_wait_for_reports_of_the_workers() -> None:
     answers = Answers()
     request = answers.ask(b"/metrics")
     assert not request.written
@@ -390,10 +390,10 @@ def test_answers_wait_for_the_workers() -> None:
     assert request.finished == 1
     for path, text in ((b"/health/live", b"OK\n"), (b"/health", b"OK\n"), (b"/health/ready", b"ready\n")):
         assert answers.ask(path).result == text
-    assert len(answers.refreshed) == 1, "probes wait for nobody"
+    assert len(answers.refreshed) == 1, "probes do not wait for workers"
 
 
-def test_only_those_who_look_at_the_status_ask_workers_for_it() -> None:
+def test_only_a_request_for_the_status_asks_workers_for_it() -> None:
     answers = Answers()
     status = answers.ask(b"/status.json")
     for path, accept in ((b"/", "text/html"), (b"/", "*/*"), (b"/metrics", "text/html"), (b"/health/ready", "")):
@@ -403,7 +403,7 @@ def test_only_those_who_look_at_the_status_ask_workers_for_it() -> None:
     assert status.written == [b'{"now":1}']
 
 
-def test_who_has_left_gets_no_answer_and_a_fault_is_one() -> None:
+def test_a_client_that_has_left_gets_no_answer_and_a_fault_is_answered() -> None:
     answers = Answers()
     gone = answers.ask(b"/metrics")
     gone.processingFailed(Failure(ConnectionError()))
@@ -418,8 +418,8 @@ def test_who_has_left_gets_no_answer_and_a_fault_is_one() -> None:
 
 
 def test_no_worker_of_another_version_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[dict[str, Any]] = []
-    log = SimpleNamespace(info=lambda text, **fields: None, error=lambda text, **fields: said.append(fields))
+    lines: list[dict[str, Any]] = []
+    log = SimpleNamespace(info=lambda text, **fields: None, error=lambda text, **fields: lines.append(fields))
     log.warn = log.info
     monkeypatch.setattr(supervisor, "_log", log)
     world = World(tmp_path)
@@ -429,12 +429,12 @@ def test_no_worker_of_another_version_is_started(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(world.reactor, "stop", lambda: stops.append(1), raising=False)
     world.processes[0].end()
     world.reactor.advance(FIRST_PAUSE)
-    assert len(world.processes) == 2, "none of the new version"
-    assert said == [{"file": "/opt/icws/session.py"}]
-    assert stops == [1], "it drains: the other worker's clients are told"
+    assert len(world.processes) == 2, "no worker of the new version is started"
+    assert lines == [{"file": "/opt/icws/session.py"}]
+    assert stops == [1], "it drains, so that clients of the other worker get a close code"
     world.processes[1].end()
     world.reactor.advance(FIRST_PAUSE)
-    assert (len(said), stops) == (1, [1]), "said once"
+    assert (len(lines), stops) == (1, [1]), "it is logged once"
 
 
 def test_the_prometheus_endpoint_shows_workers_and_supervisor(tmp_path: Path) -> None:
@@ -450,10 +450,10 @@ def test_the_prometheus_endpoint_shows_workers_and_supervisor(tmp_path: Path) ->
     assert not request.written
     for process in world.processes:
         # without families: those of the first report are replaced
-        process.say(type="report", number=1, findings=[], families=[])
+        process.report(type="report", number=1, findings=[], families=[])
     lines = b"".join(request.written).decode().splitlines()
     assert "icws_workers 2.0" in lines
-    assert any(line.startswith("process_resident_memory_bytes") for line in lines), "its own"
+    assert any(line.startswith("process_resident_memory_bytes") for line in lines), "the supervisor's own metric"
     for outcome in ("ok", "failed"):
         assert f'icws_reloads_total{{outcome="{outcome}"}} 1.0' in lines
 
@@ -469,17 +469,17 @@ def test_a_scraper_that_leaves_while_metrics_fail_gets_no_answer() -> None:
 
 
 def test_the_replica_runs_in_the_supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[tuple[str, Any]] = []
-    log = SimpleNamespace(info=lambda words, **fields: said.append((words, fields.get("url"))))
+    lines: list[tuple[str, Any]] = []
+    log = SimpleNamespace(info=lambda text, **fields: lines.append((text, fields.get("url"))))
     log.warn = log.info
     monkeypatch.setattr(supervisor, "_log", log)
     world = World(tmp_path, devnet=True, devnet_listen="tcp:4999", ic_network_url="http://127.0.0.1:4999")
     assert [server[0] for server in world.reactor.tcpServers] == [4999]
     for process in world.processes:
-        orders = Orders.from_json(process.told[0])
+        orders = Orders.from_json(process.received[0])
         assert (orders.config.devnet, orders.config.ic_network_url) == (False, "http://127.0.0.1:4999")
-    assert ("demo page of the embedded replica", "http://127.0.0.1:4999/") in said
-    assert ("clients connect to the gateway", "ws://127.0.0.1:8080") in said
+    assert ("demo page of the embedded replica", "http://127.0.0.1:4999/") in lines
+    assert ("clients connect to the gateway", "ws://127.0.0.1:8080") in lines
     world.service.services[0].stopService()
 
 
@@ -508,10 +508,10 @@ def test_the_supervisor_renews_certificates(
     assert world.service.health.concerns() == ["no valid TLS certificate for a.example"]
     assert [server[:2] for server in world.reactor.tcpServers] == ([] if endpoint is None else [(8081, site)])
     for process in world.processes:
-        assert Orders.from_json(process.told[0]).config.acme_http_endpoint is None
+        assert Orders.from_json(process.received[0]).config.acme_http_endpoint is None
 
 
-def test_the_numbers_of_identities_are_a_workers_own_and_those_it_inherits(tmp_path: Path) -> None:
+def test_the_numbers_of_identities_include_inherited_ones(tmp_path: Path) -> None:
     assert World(tmp_path).service.identity_numbers == [[0, 1, 2], [3, 4, 5]]
     config = GatewayConfig(data_dir=tmp_path, workers=2, identities=2, prometheus_endpoint=None)
     inheritances = [Inheritance((0,), ((0, 1),)), Inheritance((1,), ((2, 3, 4),), (4,))]
@@ -533,22 +533,22 @@ def test_a_successor_accepts_nothing_before_it_serves(tmp_path: Path) -> None:
     status.accept = lambda: accepted.append("status")
     service.startService()
     reactor.run()
-    first = [Orders.from_json(process.told[0]) for process in reactor.spawned]
+    first = [Orders.from_json(process.received[0]) for process in reactor.spawned]
     assert [(orders.waits, orders.inherited) for orders in first] == [(True, ()), (True, (9,))]
     assert not status.accepting
     service.serve()
     assert accepted == ["status"]
-    assert [process.told[-1] for process in reactor.spawned] == [b'{"do":"serve"}\n'] * 2
+    assert [process.received[-1] for process in reactor.spawned] == [b'{"do":"serve"}\n'] * 2
     reactor.spawned[0].end()
     reactor.advance(FIRST_PAUSE)
-    assert not Orders.from_json(reactor.spawned[2].told[0]).waits, "one that starts later has nobody to wait for"
+    assert not Orders.from_json(reactor.spawned[2].received[0]).waits, "a worker that starts later does not wait"
 
 
-def test_the_workers_read_lists_again_that_have_changed(tmp_path: Path) -> None:
+def test_workers_read_changed_lists_again(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.ready()
     world.service._lists_changed()
-    assert [process.told[-1] for process in world.processes] == [b'{"do":"access_lists"}\n'] * 2
+    assert [process.received[-1] for process in world.processes] == [b'{"do":"access_lists"}\n'] * 2
 
 
 def test_lists_at_urls_are_watched_while_it_runs(tmp_path: Path) -> None:
@@ -557,7 +557,7 @@ def test_lists_at_urls_are_watched_while_it_runs(tmp_path: Path) -> None:
     assert service._urls.running
 
 
-def test_a_successor_listens_at_the_sockets_that_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_successor_listens_on_the_sockets_that_it_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str, Any]] = []
 
     def listening_service(address: str, site: object, *, reactor: Any, below: Any, option: str) -> Any:
@@ -586,7 +586,7 @@ def test_only_a_gateway_that_serves_says_that_it_has_stopped(
     world.service.served_elsewhere = elsewhere
     world.service.stopService()
     for process in world.processes:
-        process.say(type="stopped_accepting")
+        process.report(type="stopped_accepting")
         process.end()
     assert events[-1] == ("this process stops, another one serves" if elsewhere else "gateway stopped")
 
@@ -599,7 +599,7 @@ def test_its_time_is_the_reactors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["deny_list", "allow_list"])
-def test_a_list_of_no_use_ends_the_start(tmp_path: Path, option: str) -> None:
+def test_an_invalid_list_ends_the_start(tmp_path: Path, option: str) -> None:
     path = tmp_path / "list"
     path.write_text("aaaaa-aa\n")
     options: dict[str, Any] = {option: path}

@@ -46,13 +46,13 @@ CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
 class Gateway:
     def __init__(self) -> None:
         self.announce: Any = None
-        self.told: list[tuple[bytes, bytes, int, bool]] = []
+        self.received: list[tuple[bytes, bytes, int, bool]] = []
 
     def replaced_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        self.told.append((canister, sender, at_ns, later))
+        self.received.append((canister, sender, at_ns, later))
 
     def left_elsewhere(self, canister: bytes, sender: bytes, at_ns: int, later: bool) -> None:
-        self.told.append((canister, sender, -at_ns, later))
+        self.received.append((canister, sender, -at_ns, later))
 
 
 class Factory:
@@ -80,12 +80,12 @@ class Service:
     def document(self) -> dict[str, Any]:
         return {"now": 1}
 
-    def reply(self, question: dict[str, Any]) -> Deferred[dict[str, Any]]:
-        if question["what"] == "bug":
+    def reply(self, request: dict[str, Any]) -> Deferred[dict[str, Any]]:
+        if request["what"] == "bug":
             raise RuntimeError("bug")
-        if question["what"] == "long":
+        if request["what"] == "long":
             return self.long
-        return succeed({"asked": question["what"]})
+        return succeed({"asked": request["what"]})
 
     def drain_over(self, window: float) -> None:
         self.done.append(window)
@@ -112,42 +112,42 @@ def levels(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return levels
 
 
-def test_a_worker_says_when_it_is_full_and_hears_whether_others_have_room() -> None:
+def test_a_worker_reports_when_it_is_full_and_gets_the_room_of_others() -> None:
     service = Service()
-    said: list[Any] = []
-    order_handler = OrderHandler(service, lambda: None, said.append)
+    answers: list[Any] = []
+    order_handler = OrderHandler(service, lambda: None, answers.append)
     limits = service.factory.limits
     for _ in range(3):
         limits.enter(0.0, "192.0.2.1")
-    assert limits.gate.closed, "until it hears otherwise"
+    assert limits.gate.closed, "until an order says otherwise"
     order_handler.handle({"do": "siblings", "room": False})
     assert not limits.gate.closed
     order_handler.handle({"do": "siblings", "room": True})
     assert limits.gate.closed
     limits.leave(None)
-    assert said == [{"type": "room", "room": False}, {"type": "room", "room": True}]
+    assert answers == [{"type": "room", "room": False}, {"type": "room", "room": True}]
 
 
-def test_a_worker_begins_new_log_files_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_begins_new_log_files_on_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[None] = []
     monkeypatch.setattr(process, "rotate_files", lambda: begun.append(None))
     OrderHandler(Service(), lambda: None, lambda answer: None).handle({"do": "rotate_logs"})
     assert begun == [None]
 
 
-def test_orders_are_obeyed(levels: list[Any]) -> None:
+def test_orders_are_executed(levels: list[Any]) -> None:
     service = Service()
     stops: list[Any] = []
-    said: list[Any] = []
-    order_handler = OrderHandler(service, lambda: stops.append(None), said.append)
+    answers: list[Any] = []
+    order_handler = OrderHandler(service, lambda: stops.append(None), answers.append)
     order_handler.handle({"do": "report", "number": 7})
-    (report,) = said
+    (report,) = answers
     assert (report["type"], report["number"]) == ("report", 7)
     assert report["findings"] == [["network", "not reached"]]
     assert any(family[0] == "icws_sessions" for family in report["families"])
     assert "status" not in report
     order_handler.handle({"do": "report", "number": 8, "status": True})
-    assert said[1]["status"] == {"now": 1}
+    assert answers[1]["status"] == {"now": 1}
     config = replace(CONFIG, denied_canisters=("aaaaa-aa",), log_level="debug")
     order_handler.handle({"do": "reload", "config": config_to_json(config)})
     assert service.done == [config]
@@ -159,36 +159,38 @@ def test_orders_are_obeyed(levels: list[Any]) -> None:
     assert stops == [None]
 
 
-def test_what_the_operator_has_changed_is_what_a_handover_carries() -> None:
-    """Not what was so when the worker was started; maintenance and options are the supervisor's."""
+def test_a_handover_carries_the_changes_of_the_operator() -> None:
+    """Not the values from the worker's start; maintenance and options are the supervisor's."""
     service: Any = Service()
     handler = process.OrderHandler(service, lambda: None, lambda answer: None)
-    told = Overrides(denied=("aaaaa-aa",), maintenance=True, options={"drain-window": ("3",)})
-    handler.handle({"do": "ask", "number": 1, "what": {"what": "override", "overrides": told.to_json()}})
+    overrides = Overrides(denied=("aaaaa-aa",), maintenance=True, options={"drain-window": ("3",)})
+    handler.handle({"do": "ask", "number": 1, "what": {"what": "override", "overrides": overrides.to_json()}})
     assert service.overrides == Overrides(denied=("aaaaa-aa",))
 
 
-def test_health_is_told_and_lists_are_read_again_when_asked() -> None:
+def test_health_is_reported_and_lists_are_read_again_on_an_order() -> None:
     service = Service()
-    said: list[Any] = []
-    order_handler = OrderHandler(service, lambda: None, said.append)
+    answers: list[Any] = []
+    order_handler = OrderHandler(service, lambda: None, answers.append)
     order_handler.handle({"do": "report_health"})
-    assert said == [{"type": "health", "findings": [["network", "not reached"]]}], "no metrics: it is asked often"
+    assert answers == [{"type": "health", "findings": [["network", "not reached"]]}], (
+        "no metrics: this order is frequent"
+    )
     order_handler.handle({"do": "access_lists"})
     assert service.done == ["lists"]
-    # of a supervisor of another version
+    # an order of a supervisor of another version
     order_handler.handle({"do": "unknown"})
-    assert (len(said), service.done) == (1, ["lists"])
+    assert (len(answers), service.done) == (1, ["lists"])
 
 
-def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     failures: list[str] = []
     monkeypatch.setattr(process, "_log", _Log(failures))
-    said: list[Any] = []
-    order_handler = OrderHandler(Service(), lambda: None, said.append)
+    answers: list[Any] = []
+    order_handler = OrderHandler(Service(), lambda: None, answers.append)
     order_handler.handle({"do": "ask", "number": 5, "what": {"what": "levels"}})
     order_handler.handle({"do": "ask", "number": 6, "what": {"what": "bug"}})
-    assert said == [
+    assert answers == [
         {"type": "answer", "number": 5, "answer": {"asked": "levels"}},
         {"type": "answer", "number": 6, "answer": None},
     ]
@@ -196,60 +198,60 @@ def test_questions_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_question_that_takes_long_is_answered_later(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+def test_a_request_that_takes_long_is_answered_later(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
     failures: list[str] = []
     monkeypatch.setattr(process, "_log", _Log(failures))
-    said: list[Any] = []
+    answers: list[Any] = []
     service = Service()
-    order_handler = OrderHandler(service, lambda: None, said.append)
+    order_handler = OrderHandler(service, lambda: None, answers.append)
     order_handler.handle({"do": "ask", "number": 5, "what": {"what": "long"}})
     order_handler.handle({"do": "ask", "number": 6, "what": {"what": "levels"}})
     if fails:
         service.long.errback(RuntimeError("bug"))
     else:
         service.long.callback({"rows": []})
-    assert [each["number"] for each in said] == [6, 5]
-    assert said[1]["answer"] == (None if fails else {"rows": []})
+    assert [each["number"] for each in answers] == [6, 5]
+    assert answers[1]["answer"] == (None if fails else {"rows": []})
     assert failures == ["answering the supervisor failed"] * fails
 
 
-def test_acceptances_elsewhere_are_told_with_their_time_and_their_place_in_the_supervisors_order() -> None:
+def test_acceptances_elsewhere_are_passed_on_with_their_time_and_the_supervisors_order() -> None:
     service = Service()
-    said: list[Any] = []
-    order_handler = OrderHandler(service, lambda: None, said.append)
+    answers: list[Any] = []
+    order_handler = OrderHandler(service, lambda: None, answers.append)
     gateway = service.gateway
 
-    def told(canister: str, own: bool, left: bool = False) -> bool | None:
-        before = len(gateway.told)
+    def announced(canister: str, own: bool, left: bool = False) -> bool | None:
+        before = len(gateway.received)
         order_handler.handle(
             {"do": "replaced", "canister": canister, "sender": "05", "at": 70, "left": left, "own": own}
         )
-        if len(gateway.told) == before:
+        if len(gateway.received) == before:
             return None
-        *what, later = gateway.told[-1]
+        *what, later = gateway.received[-1]
         assert what == [bytes.fromhex(canister), b"\x05", -70 if left else 70]
         return later
 
-    assert told("0a", own=False) is True
+    assert announced("0a", own=False) is True
     gateway.announce(b"\x0a", b"\x05", 60, False)
-    assert said == [{"type": "accepted", "canister": "0a", "sender": "05", "at": 60, "left": False}]
-    assert told("0a", own=False) is False, "ours is on its way, so it is the later one"
-    assert told("0a", own=False, left=True) is False
-    assert told("0b", own=False) is True
-    assert told("0a", own=True) is None
-    assert told("0a", own=False) is True, "ours was before this one"
+    assert answers == [{"type": "accepted", "canister": "0a", "sender": "05", "at": 60, "left": False}]
+    assert announced("0a", own=False) is False, "ours is in flight, so it is the later one"
+    assert announced("0a", own=False, left=True) is False
+    assert announced("0b", own=False) is True
+    assert announced("0a", own=True) is None
+    assert announced("0a", own=False) is True, "ours was before this one"
     gateway.announce(b"\x0a", b"\x05", 60, False)
     gateway.announce(b"\x0a", b"\x05", 60, True)
-    assert said[-1]["left"] is True
-    assert told("0a", own=True) is None
-    assert told("0a", own=False) is False
-    assert told("0a", own=True) is None
-    assert told("0a", own=True) is None
-    assert told("0a", own=False) is True
+    assert answers[-1]["left"] is True
+    assert announced("0a", own=True) is None
+    assert announced("0a", own=False) is False
+    assert announced("0a", own=True) is None
+    assert announced("0a", own=True) is None
+    assert announced("0a", own=False) is True
 
 
 class Together:
-    """Workers with a gateway each, and a supervisor whose pipes take their time."""
+    """Workers with one gateway each, and a supervisor whose pipes the test moves."""
 
     def __init__(self, count: int) -> None:
         self.worlds = [GatewayWorld() for _ in range(count)]
@@ -262,7 +264,7 @@ class Together:
             self.workers.append(OrderHandler(service, lambda: None, up.append))  # type: ignore[arg-type]
 
     def pump(self, which: int) -> bool:
-        """One line passes, if there is one in this pipe."""
+        """Pass one line, if there is one in this pipe."""
         count = len(self.workers)
         if which < count and self.up[which]:
             answer = self.up[which].pop(0)
@@ -276,7 +278,7 @@ class Together:
         return True
 
     def wait_until_quiet(self) -> None:
-        """All lines pass."""
+        """Pass all lines."""
         while any(self.pump(which) for which in range(2 * len(self.workers))):
             pass
 
@@ -286,7 +288,7 @@ class Together:
     st.booleans(),
     st.lists(st.one_of(st.just("accept"), st.integers(0, 5)), max_size=40),
 )
-def test_of_a_clients_connections_in_several_workers_the_canisters_newest_stays(
+def test_of_a_clients_connections_in_several_workers_the_newest_by_the_canister_remains(
     times: list[int], known: bool, script: list[Any]
 ) -> None:
     together = Together(3)
@@ -307,8 +309,8 @@ def test_of_a_clients_connections_in_several_workers_the_canisters_newest_stays(
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_client_whose_place_one_has_taken_that_left_another_worker_unheard_is_told(known: bool) -> None:
-    """The canister's answer to ws_close says so; one that waits for its first message is told when that comes."""
+def test_a_client_is_replaced_by_one_that_left_another_worker_if_the_canister_knew_it(known: bool) -> None:
+    """The canister's answer to ws_close shows it; a waiting client is closed when its first message arrives."""
     together = Together(3)
     identity = Ed25519Identity(b"\x24" * 32)
     older, _ = together.worlds[0].open(identity=identity, at_ns=NOW_NS - 2)
@@ -316,7 +318,7 @@ def test_a_client_whose_place_one_has_taken_that_left_another_worker_unheard_is_
     _, left = together.worlds[1].connect(identity=identity)
     left.left(1000)
     calls = together.worlds[1].network.calls
-    # nobody hears how ws_open has ended
+    # the outcome of ws_open stays unknown
     calls[-1].answer(CallOutcome(OutcomeKind.REPLIED, b"no Candid"))
     together.wait_until_quiet()
     assert older.closed == []
@@ -330,7 +332,7 @@ def test_a_client_whose_place_one_has_taken_that_left_another_worker_unheard_is_
     together.wait_until_quiet()
     assert bool(waits.closed) is known
     assert older.closed[0][0] == CloseCode.REPLACED
-    # one that comes later is none of those
+    # a later connection is not replaced
     newer, _ = together.worlds[0].open(identity=identity, at_ns=NOW_NS + 1)
     together.wait_until_quiet()
     assert newer.closed == []
@@ -348,20 +350,20 @@ class Reactor:
 
 class Lines:
     def __init__(self, take: Any, ended: Any) -> None:
-        self.said: list[Any] = []
+        self.lines: list[Any] = []
         self.ended = ended
-        self.dataReceived = self.said.append
+        self.dataReceived = self.lines.append
 
     def open(self, *_: Any) -> None:
-        self.said.append("open")
+        self.lines.append("open")
 
-    def tell(self, value: Any) -> None:
-        self.said.append(value["type"])
+    def send(self, value: Any) -> None:
+        self.lines.append(value["type"])
         if value["type"] == "report":
-            assert value["number"] == 0, "nobody has asked for it"
+            assert value["number"] == 0, "no order has requested it"
 
     def close(self) -> Deferred[None]:
-        self.said.append("close")
+        self.lines.append("close")
         return succeed(None)
 
 
@@ -372,14 +374,14 @@ def link(monkeypatch: pytest.MonkeyPatch) -> Any:
     return Link(Reactor(), Service())
 
 
-def test_a_worker_reports_when_it_begins_and_a_last_time_when_it_has_drained(link: Any) -> None:
+def test_a_worker_reports_at_its_start_and_after_its_drain(link: Any) -> None:
     link.begin(b"rest")
-    assert link._lines.said == ["open", "ready", "report", b"rest"]
+    assert link._lines.lines == ["open", "ready", "report", b"rest"]
     link._service.stopped = Deferred()
     link.end()
-    assert link._lines.said[4:] == ["stopped_accepting"]
+    assert link._lines.lines[4:] == ["stopped_accepting"]
     link._service.stopped.callback(None)
-    assert link._lines.said[5:] == ["report", "close"]
+    assert link._lines.lines[5:] == ["report", "close"]
     link.stop()
     assert link._reactor.stops == 0, "it is ending"
     link.signalled()
@@ -394,14 +396,14 @@ def test_signals(link: Any) -> None:
     link.stop()
 
 
-def test_a_stop_of_a_reactor_that_does_not_run_is_none(link: Any) -> None:
+def test_a_stop_of_a_reactor_that_does_not_run_is_ignored(link: Any) -> None:
     link._reactor.stops = 1
     link.stop()
     link.stop()
-    assert link._reactor.stops == 2, "asked once, and refused"
+    assert link._reactor.stops == 2, "it was requested once, and refused"
 
 
-def test_the_order_to_serve_is_for_its_passage(link: Any) -> None:
+def test_the_order_to_serve_goes_to_its_passage(link: Any) -> None:
     served: list[None] = []
     link.passage.serve = lambda: served.append(None)
     link._order({"do": "serve"})
@@ -421,27 +423,29 @@ def test_signals_are_handled_from_when_the_reactor_runs(link: Any, held_signals:
     install()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.raise_signal(number)
-    assert called == [link.signalled] * 2, "and nothing is done in the handler itself"
+    assert called == [link.signalled] * 2, "the handler itself does nothing"
 
 
-def test_an_order_that_fails_costs_nothing_else(link: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(process, "_log", _Log(said))
+def test_a_worker_continues_after_an_order_that_fails(link: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[str] = []
+    monkeypatch.setattr(process, "_log", _Log(answers))
     link._order({"do": "reload"})
-    assert said == ["executing an order of the supervisor failed"]
+    assert answers == ["executing an order of the supervisor failed"]
 
 
 class _Log:
-    def __init__(self, said: list[str]) -> None:
-        self.said = said
+    def __init__(self, answers: list[str]) -> None:
+        self.lines = answers
 
     def failure(self, message: str, **fields: Any) -> None:
-        self.said.append(message)
+        self.lines.append(message)
 
     error = failure
 
 
-def test_an_orphan_hurries_and_is_ended_by_the_kernel_at_last(link: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_supervisor_hurries_and_sets_an_alarm_that_ends_it(
+    link: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alarms: list[int] = []
     monkeypatch.setattr(signal, "alarm", alarms.append)
     monkeypatch.setattr(process, "_log", _Log([]))
@@ -450,7 +454,7 @@ def test_an_orphan_hurries_and_is_ended_by_the_kernel_at_last(link: Any, monkeyp
     assert (link._reactor.stops, link._service.done) == (1, ["hurry"])
 
 
-def test_orders_are_read_to_the_end_of_their_line() -> None:
+def test_start_parameters_are_read_to_the_end_of_their_line() -> None:
     out, into = os.pipe()
     orders = Orders(1, CONFIG, ())
     os.write(into, orders.to_json().encode() + b'\n{"do":"report"}\n')
@@ -461,7 +465,7 @@ def test_orders_are_read_to_the_end_of_their_line() -> None:
     os.close(out)
 
 
-def test_a_worker_begins_by_taking_its_time_from_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_uses_the_monotonic_clock_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     from twisted.internet import reactor
 
     class Begun(Exception):
@@ -490,7 +494,7 @@ class Running:
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_a_worker_runs_a_gateway_as_its_orders_say(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
+def test_a_worker_runs_a_gateway_with_its_start_parameters(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
     reactor = Running()
     done = reactor.done
     made: list[Any] = []
@@ -545,7 +549,7 @@ def test_a_worker_runs_a_gateway_as_its_orders_say(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("syslog", [None, "icws"])
-def test_the_log_of_a_worker_is_as_its_configuration_says(monkeypatch: pytest.MonkeyPatch, syslog: str | None) -> None:
+def test_the_log_of_a_worker_follows_its_configuration(monkeypatch: pytest.MonkeyPatch, syslog: str | None) -> None:
     made: list[Any] = []
     begun: list[Any] = []
 
@@ -586,7 +590,7 @@ def test_the_log_of_a_worker_is_as_its_configuration_says(monkeypatch: pytest.Mo
         ("run", ConfigError("--deny-list /d:\n no principal"), "twistd icws: --deny-list /d: no principal"),
     ],
 )
-def test_a_worker_that_cannot_start_says_why_in_one_line(
+def test_a_worker_that_cannot_start_gives_the_reason_in_one_line(
     failing: str, error: Exception, line: str, held_signals: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -601,7 +605,9 @@ def test_a_worker_that_cannot_start_says_why_in_one_line(
         assert signal.getsignal(number) is signal.SIG_IGN
 
 
-def test_a_worker_runs_with_the_orders_that_it_reads(held_signals: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_runs_with_the_start_parameters_that_it_reads(
+    held_signals: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[Any] = []
     monkeypatch.setattr(process, "read_orders", lambda descriptor: (descriptor, b"rest"))
     monkeypatch.setattr(process, "run", lambda *given: ran.append(given))
@@ -617,7 +623,7 @@ class Started:
         answers, answers_in = os.pipe()
         self.passage, theirs = socket.socketpair()
         given = [orders_out, answers_in, theirs.detach(), listening.detach()]
-        # out of the way of the numbers that they get in the process
+        # above the numbers that they get in the process
         high = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 100) for each in given]
         self.output = tmp_path / "output"
         actions: list[Any] = [(os.POSIX_SPAWN_DUP2, each, ORDERS_FD + index) for index, each in enumerate(high)]
@@ -629,21 +635,21 @@ class Started:
         for each in (*given, *high):
             os.close(each)
         self._ended = False
-        # a worker that hangs fails the test, and does not stop all tests
+        # a worker that hangs fails this test and does not block the others
         self._limit = threading.Timer(120, os.kill, (self.pid, signal.SIGKILL))
         self._limit.daemon = True
         self._limit.start()
         self.answers = os.fdopen(answers, "rb")
-        self.tell(orders.to_json())
+        self.send(orders.to_json())
 
-    def tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
         os.write(self.orders, line.encode() + b"\n")
 
-    def hear(self, said: str) -> dict[str, Any]:
-        """The next answer of this kind; those before it are left out."""
+    def receive(self, kind: str) -> dict[str, Any]:
+        """Return the next answer of this kind; skip those before it."""
         for line in self.answers:
             answer: dict[str, Any] = json.loads(line)
-            if answer["type"] == said:
+            if answer["type"] == kind:
                 return answer
         raise AssertionError(self.output.read_text())
 
@@ -663,7 +669,7 @@ class Started:
 
 
 def test_a_worker_from_its_start_to_its_end(tmp_path: Path) -> None:
-    """One that waits for a handover; it accepts when it is told to, and SIGTERM ends it."""
+    """It waits for a handover, accepts connections after the order to serve, and ends on SIGTERM."""
     listening = socket.create_server(("127.0.0.1", 0))
     address = listening.getsockname()
     config = GatewayConfig(
@@ -677,25 +683,25 @@ def test_a_worker_from_its_start_to_its_end(tmp_path: Path) -> None:
     sockets = (GivenSocket("tcp:8080", socket.AF_INET, ORDERS_FD + 3),)
     worker = Started(tmp_path, Orders(3, config, sockets, reactor="poll", inherited=(9,), waits=True), listening)
     try:
-        worker.hear("ready")
-        report = worker.hear("report")
+        worker.receive("ready")
+        report = worker.receive("report")
         assert any(family[0] == "icws_sessions" for family in report["families"])
-        assert worker.hear("prepared")["waits_for"] is not None, "there is no network"
-        # the supervisor's concern
+        assert worker.receive("prepared")["waits_for"] is not None, "there is no network"
+        # the supervisor decides about this
         os.kill(worker.pid, signal.SIGHUP)
         with socket.create_connection(address, timeout=60) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            worker.tell('{"do":"report_health"}')
-            assert worker.hear("health")["findings"], "it is not ready without a network"
+            worker.send('{"do":"report_health"}')
+            assert worker.receive("health")["findings"], "it is not ready without a network"
             client.setblocking(False)
             with pytest.raises(BlockingIOError):
                 client.recv(1)
             client.settimeout(60)
-            worker.tell('{"do":"serve"}')
+            worker.send('{"do":"serve"}')
             assert client.recv(9) == b"HTTP/1.1 "
         os.kill(worker.pid, signal.SIGTERM)
-        worker.hear("stopped_accepting")
-        worker.hear("report")
+        worker.receive("stopped_accepting")
+        worker.receive("report")
         assert worker.answers.read() == b""
         assert worker.wait() == 0, worker.output.read_text()
     finally:
@@ -712,14 +718,14 @@ NO_DESCRIPTOR = "twistd icws: not started as a worker: Bad file descriptor\n"
 @pytest.mark.parametrize(
     ("redirection", "lines"),
     [
-        # some Pythons, such as 3.14, have a file of their own open there by then
+        # some versions of Python, such as 3.14, have opened a file of their own there
         ("3<&-", {NO_DESCRIPTOR, NOT_A_WORKER}),
         ("3</dev/null", {NOT_A_WORKER}),
         ("3<README.md", {NOT_A_WORKER}),
         ("3<tests/vectors/certificates/ivg37_time.bin", {NOT_A_WORKER}),
     ],
 )
-def test_people_who_start_it_are_told(redirection: str, lines: set[str]) -> None:
+def test_a_person_who_starts_it_gets_a_message(redirection: str, lines: set[str]) -> None:
     done = subprocess.run(
         ["sh", "-c", f'exec "$0" -m icwsgw.workers.worker {redirection}', sys.executable],
         cwd=ROOT,
@@ -733,7 +739,7 @@ def test_people_who_start_it_are_told(redirection: str, lines: set[str]) -> None
 
 
 @pytest.mark.parametrize("line", [b"{}\n", b"[]\n", b"null\n", b'{"sockets": 1}\n', b"\xff\n", b"# Title\n"])
-def test_a_line_that_is_no_orders(line: bytes) -> None:
+def test_a_line_without_start_parameters(line: bytes) -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as pipe:
         pipe.write(line)

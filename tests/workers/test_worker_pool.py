@@ -33,7 +33,7 @@ from icwsgw.workers.worker_process import SILENT, WorkerProcess
 
 
 class Process:
-    """A worker's process as Twisted shows it, and what the process itself would do."""
+    """A worker's process as Twisted represents it, and what the process itself would do."""
 
     def __init__(self, worker: WorkerProcess, pid: int) -> None:
         self.worker = worker
@@ -54,7 +54,7 @@ class Process:
             raise ProcessExitedAlready
         self.signals.append(name)
 
-    def say(self, **answer: Any) -> None:
+    def answer(self, **answer: Any) -> None:
         self.worker.childDataReceived(ANSWERS_FD, line_of(answer))
 
     def report(self, number: int | None = None, status: dict[str, Any] | None = None, **findings: str | None) -> None:
@@ -63,10 +63,10 @@ class Process:
             number = next(numbers, 0)
         families = [["icws_client_messages", "", "counter", [["icws_client_messages_total", {}, 1.0]]]]
         more = {} if status is None else {"status": status}
-        self.say(type="report", number=number, findings=list(findings.items()), families=families, **more)
+        self.answer(type="report", number=number, findings=list(findings.items()), families=families, **more)
 
     def ready(self) -> Process:
-        self.say(type="ready")
+        self.answer(type="ready")
         self.report(0)
         return self
 
@@ -113,13 +113,13 @@ def fired(deferred: Any) -> list[Any]:
     return results
 
 
-def test_workers_get_their_orders_and_are_ready_when_they_say_so() -> None:
+def test_workers_get_start_parameters_and_are_ready_when_they_report_it() -> None:
     world = Pool()
     assert [process.orders for process in world.processes] == [[{"worker": 0}], [{"worker": 1}]]
     assert world.pool.state() == "0 of 2 workers are ready; starting: not ready yet"
     world.processes[1].ready()
     assert world.pool.ready == 1
-    assert world.pool.state() is None, "one half is enough"
+    assert world.pool.state() is None, "half of the workers are enough"
     world.processes[1].report(network="not reached")
     assert world.pool.state() == "0 of 2 workers are ready; network: not reached; starting: not ready yet"
     world.ready()
@@ -128,7 +128,7 @@ def test_workers_get_their_orders_and_are_ready_when_they_say_so() -> None:
     assert world.output == ["Traceback"]
 
 
-def test_who_wants_reports_gets_fresh_ones() -> None:
+def test_a_refresh_requests_new_reports() -> None:
     world = Pool().ready()
     one, two = world.processes
     first, second = fired(world.pool.refresh()), fired(world.pool.refresh())
@@ -140,10 +140,10 @@ def test_who_wants_reports_gets_fresh_ones() -> None:
     assert not second
     two.report(numbers[1])
     assert second == [None]
-    assert not world.clock.getDelayedCalls()[1:], "only the period is left"
+    assert not world.clock.getDelayedCalls()[1:], "only the timer of the period is left"
 
 
-def test_reports_are_not_waited_for_in_vain() -> None:
+def test_a_refresh_does_not_wait_for_workers_that_cannot_report() -> None:
     world = Pool(3)
     starting, hanging, dying = world.processes
     hanging.ready()
@@ -155,10 +155,10 @@ def test_reports_are_not_waited_for_in_vain() -> None:
     assert done == [None]
     starting.end(1)
     hanging.end(1)
-    assert fired(world.pool.refresh()) == [None], "nobody is there"
+    assert fired(world.pool.refresh()) == [None], "there are no workers"
 
 
-def test_one_that_dies_is_started_again_and_its_counts_stay() -> None:
+def test_a_worker_that_dies_is_started_again_and_its_counts_are_kept() -> None:
     world = Pool().ready()
     world.clock.advance(STEADY)
     world.processes[0].end(signal=9)
@@ -173,7 +173,7 @@ def test_one_that_dies_is_started_again_and_its_counts_stay() -> None:
     assert total == 3
 
 
-def test_pauses_grow_while_it_dies_early() -> None:
+def test_pauses_grow_while_a_worker_dies_early() -> None:
     world = Pool(1)
     pauses = []
     for _ in range(9):
@@ -194,33 +194,33 @@ def test_pauses_grow_while_it_dies_early() -> None:
     assert len(world.processes) == count + 1
 
 
-def test_one_that_hangs_is_killed_within_ten_seconds_and_costs_its_share_only() -> None:
+def test_a_worker_that_hangs_is_killed_within_ten_seconds_and_the_others_continue() -> None:
     world = Pool()
     healthy, hanging = (process.ready() for process in world.processes)
     while not hanging.signals:
         assert world.pool.state() is None, "half of them serve"
         world.clock.advance(LOOK_PERIOD)
         healthy.report()
-    # and some seconds are left for its successor's start
+    # some seconds are left for the start of its successor
     assert world.clock.seconds() == HANGS * LOOK_PERIOD <= 6
     assert healthy.signals == []
     world.clock.advance(LOOK_PERIOD)
     healthy.report()
-    assert hanging.signals == ["KILL"], "once"
+    assert hanging.signals == ["KILL"], "it is killed once"
     hanging.end(signal=9)
     world.clock.advance(FIRST_PAUSE)
     assert len(world.processes) == 3
     assert world.pool.stuck() is None
 
 
-def test_nobody_waits_for_a_silent_one() -> None:
+def test_requests_and_reports_do_not_wait_for_a_silent_worker() -> None:
     world = Pool()
     healthy, hanging = (process.ready() for process in world.processes)
     waiting = fired(world.pool.refresh())
-    asked = fired(world.pool.ask({"what": "levels"}))
+    asked = fired(world.pool.request({"what": "levels"}))
     for _ in range(2):
         healthy.report()
-        healthy.say(type="answer", number=1, answer={})
+        healthy.answer(type="answer", number=1, answer={})
         assert (waiting, asked) == ([], [])
         world.clock.advance(LOOK_PERIOD / 2.5)
     world.clock.advance(LOOK_PERIOD)
@@ -230,14 +230,14 @@ def test_nobody_waits_for_a_silent_one() -> None:
     done = fired(world.pool.refresh())
     healthy.report()
     assert done == [None], "at once"
-    replies = fired(world.pool.ask({"what": "levels"}))
-    healthy.say(type="answer", number=2, answer={})
+    replies = fired(world.pool.request({"what": "levels"}))
+    healthy.answer(type="answer", number=2, answer={})
     assert replies == [Replies({0: {}}, [1])]
-    hanging.say(type="health", findings=[])
-    assert world.pool.ready == 2, "it only was slow"
+    hanging.answer(type="health", findings=[])
+    assert world.pool.ready == 2, "it was only slow"
 
 
-def test_a_pause_of_the_whole_machine_kills_nobody() -> None:
+def test_a_pause_of_the_whole_machine_kills_no_worker() -> None:
     world = Pool().ready()
     world.clock.advance(1000 * LOOK_PERIOD)
     assert [process.signals for process in world.processes] == [[], []]
@@ -272,12 +272,12 @@ def test_workers_report_their_health_between_reports() -> None:
     for _ in range(2 * REPORT_EVERY):
         world.clock.advance(LOOK_PERIOD)
         asked.append(world.processes[0].last["do"])
-        world.processes[0].say(type="health", findings=[["network", "not reached"]])
+        world.processes[0].answer(type="health", findings=[["network", "not reached"]])
         assert world.pool.ready == 0
     assert asked == [*["report_health"] * (REPORT_EVERY - 1), "report"] * 2
 
 
-def test_one_that_starts_is_given_time() -> None:
+def test_a_worker_that_starts_has_time_to_do_so() -> None:
     world = Pool(1)
     while world.clock.seconds() <= START:
         assert not world.processes[0].signals
@@ -285,9 +285,9 @@ def test_one_that_starts_is_given_time() -> None:
     assert world.processes[0].signals == ["KILL"]
 
 
-def test_acceptances_are_told_to_all_in_one_order() -> None:
+def test_acceptances_are_sent_to_all_workers_in_one_order() -> None:
     world = Pool(3).ready()
-    world.processes[1].say(type="accepted", canister="aa", sender="01", at=7, left=False)
+    world.processes[1].answer(type="accepted", canister="aa", sender="01", at=7, left=False)
     order = {"do": "replaced", "canister": "aa", "sender": "01", "at": 7, "left": False}
     assert [process.last for process in world.processes] == [
         {**order, "own": False},
@@ -304,9 +304,9 @@ def test_a_drain() -> None:
     one, two, _ = world.processes
     assert one.last == two.last == {"do": "drain", "window": 9.0}
     assert (stopped_accepting, ended) == ([], [])
-    one.say(type="stopped_accepting")
+    one.answer(type="stopped_accepting")
     assert not stopped_accepting
-    two.say(type="stopped_accepting")
+    two.answer(type="stopped_accepting")
     assert (stopped_accepting, ended) == ([None], [])
     one.end()
     two.closed = True
@@ -314,12 +314,12 @@ def test_a_drain() -> None:
     two.end(1)
     assert ended == [None]
     world.clock.advance(LAST_PAUSE)
-    assert len(world.processes) == 3, "none is started any more"
+    assert len(world.processes) == 3, "no worker is started any more"
     assert world.clock.getDelayedCalls() == []
     world.pool.skip_drain_window()
 
 
-def test_a_drain_of_those_that_do_not_end() -> None:
+def test_a_drain_kills_workers_that_do_not_end() -> None:
     world = Pool(1).ready()
     stopped_accepting, ended = map(fired, world.pool.drain(9.0, 20.0))
     world.clock.advance(19)
@@ -339,12 +339,12 @@ def test_a_hurried_drain_does_not_wait_for_a_stopped_worker() -> None:
     for _ in range(SILENT):
         assert not world.processes[0].signals
         world.clock.advance(LOOK_PERIOD)
-        world.processes[1].say(type="health", findings=[])
+        world.processes[1].answer(type="health", findings=[])
     assert world.processes[0].signals == ["KILL"]
-    assert not world.processes[1].signals, "it answers, and is given its time"
+    assert not world.processes[1].signals, "it answers, so it has the whole time"
 
 
-def test_whoever_hurries_is_given_some_seconds_and_not_all_that_a_drain_has() -> None:
+def test_a_hurried_drain_has_some_seconds_and_not_the_whole_time_of_a_drain() -> None:
     world = Pool(1).ready()
     (process,) = world.processes
     world.pool.drain(60.0, 600.0)
@@ -352,32 +352,32 @@ def test_whoever_hurries_is_given_some_seconds_and_not_all_that_a_drain_has() ->
     waited = 0
     while not process.signals:
         world.clock.advance(1.0)
-        process.say(type="health", findings=[])
+        process.answer(type="health", findings=[])
         waited += 1
         assert waited <= KILL_AFTER
     assert waited == KILL_AFTER
 
 
-def test_a_drain_before_anything_has_started() -> None:
+def test_a_drain_before_any_worker_has_started() -> None:
     world = Pool(0)
     stopped_accepting, ended = map(fired, world.pool.drain(9.0, 60.0))
     assert (stopped_accepting, ended) == ([None], [None])
 
 
-def test_a_drain_while_one_is_starting() -> None:
+def test_a_drain_while_a_worker_is_starting() -> None:
     world = Pool(2)
     ready, starting = world.processes
     ready.ready()
     stopped_accepting, ended = map(fired, world.pool.drain(9.0, 60.0))
     assert (ready.signals, starting.signals) == ([], ["KILL"])
-    ready.say(type="stopped_accepting")
+    ready.answer(type="stopped_accepting")
     assert not stopped_accepting
     starting.end(signal=9)
     ready.end()
     assert (stopped_accepting, ended) == ([None], [None])
 
 
-def test_the_status_comes_with_reports_that_want_it() -> None:
+def test_the_status_is_in_reports_that_request_it() -> None:
     world = Pool().ready()
     fired(world.pool.refresh())
     assert world.processes[0].last == {"do": "report", "number": 1, "status": False}
@@ -395,33 +395,33 @@ def test_the_status_comes_with_reports_that_want_it() -> None:
     assert world.pool.restarted == [1, 0]
 
 
-def test_questions_are_answered_by_those_who_serve() -> None:
+def test_serving_workers_answer_requests() -> None:
     world = Pool(3)
     one, two, starting = world.processes
     one.ready()
     two.ready()
-    done = fired(world.pool.ask({"what": "levels"}))
+    done = fired(world.pool.request({"what": "levels"}))
     assert [process.last["do"] for process in world.processes] == ["ask"] * 3
-    one.say(type="answer", number=one.last["number"], answer={"components": []})
-    starting.say(type="answer", number=one.last["number"], answer={"components": []})
+    one.answer(type="answer", number=one.last["number"], answer={"components": []})
+    starting.answer(type="answer", number=one.last["number"], answer={"components": []})
     assert done == []
     two.end(1)
     assert done == [Replies({0: {"components": []}}, [1, 2])]
 
 
-def test_a_question_waits_until_a_worker_is_silent() -> None:
+def test_a_request_waits_until_a_worker_is_silent() -> None:
     world = Pool().ready()
-    done = fired(world.pool.ask({"what": "levels"}))
+    done = fired(world.pool.request({"what": "levels"}))
     for _ in range(SILENT):
         assert done == []
         world.clock.advance(LOOK_PERIOD)
     assert done == [Replies({}, [0, 1])]
 
 
-def test_a_question_does_not_wait_for_a_worker_that_hangs() -> None:
+def test_a_request_does_not_wait_for_a_worker_that_hangs() -> None:
     world = Pool().ready()
-    done = fired(world.pool.ask({"what": "levels"}))
-    world.processes[1].say(type="answer", number=1, answer=None)
+    done = fired(world.pool.request({"what": "levels"}))
+    world.processes[1].answer(type="answer", number=1, answer=None)
     world.clock.advance(ANSWER_TIMEOUT)
     assert done == [Replies({}, [0, 1])]
 
@@ -465,7 +465,7 @@ def test_a_drain_ends_although_a_process_could_not_be_started() -> None:
     world.processes[1].end(signal=9)
     world.clock.advance(0)
     stopped_accepting, ended = map(fired, world.pool.drain(5.0, 30.0))
-    world.processes[0].say(type="stopped_accepting")
+    world.processes[0].answer(type="stopped_accepting")
     world.processes[0].end()
     assert (stopped_accepting, ended) == ([None], [None])
     assert world.clock.getDelayedCalls() == []
@@ -473,7 +473,7 @@ def test_a_drain_ends_although_a_process_could_not_be_started() -> None:
 
 def test_the_log_names_the_process_that_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[dict[str, Any]] = []
-    log = SimpleNamespace(info=lambda *words, **fields: None, error=lambda *words, **fields: lines.append(fields))
+    log = SimpleNamespace(info=lambda *args, **fields: None, error=lambda *args, **fields: lines.append(fields))
     log.warn = log.error
     monkeypatch.setattr(worker_pool, "_log", log)
     world = Pool().ready()
@@ -487,38 +487,38 @@ def test_the_log_names_the_process_that_has_died(monkeypatch: pytest.MonkeyPatch
     world.pool.drain(1.0, 5.0)
     for process in world.processes:
         process.end()
-    assert lines == [], "they were told to"
+    assert lines == [], "they ended on an order"
 
 
 def rooms(world: Pool) -> list[bool | None]:
-    """What each process was told last about room elsewhere; None if it was not told."""
+    """The last order to each process about room elsewhere; None if there was none."""
     found: list[bool | None] = []
     for process in world.processes:
-        told = [order["room"] for order in process.orders if order.get("do") == "siblings"]
-        found.append(told[-1] if told else None)
+        values = [order["room"] for order in process.orders if order.get("do") == "siblings"]
+        found.append(values[-1] if values else None)
     return found
 
 
-def test_a_worker_knows_whether_another_one_has_room() -> None:
+def test_a_worker_gets_whether_another_one_has_room() -> None:
     world = Pool(3).ready()
-    assert rooms(world) == [None] * 3, "they begin as if others had room"
+    assert rooms(world) == [None] * 3, "workers assume at first that others have room"
     one, two, three = world.processes
-    one.say(type="room", room=False)
-    two.say(type="room", room=False)
-    assert rooms(world) == [None, None, False], "the last one that has room has no sibling with room"
-    three.say(type="room", room=False)
+    one.answer(type="room", room=False)
+    two.answer(type="room", room=False)
+    assert rooms(world) == [None, None, False], "the only worker with room has no sibling with room"
+    three.answer(type="room", room=False)
     assert rooms(world) == [False, False, False]
-    two.say(type="room", room=True)
+    two.answer(type="room", room=True)
     assert rooms(world) == [True, False, True]
-    # it is only said when it changes
-    two.say(type="room", room=True)
+    # an order is sent only if it changes
+    two.answer(type="room", room=True)
     assert [order["do"] for order in one.orders[1:]] == ["siblings", "siblings"]
 
 
-def test_nobody_waits_for_the_room_of_a_worker_that_does_not_answer() -> None:
+def test_the_room_of_a_worker_that_does_not_answer_does_not_count() -> None:
     world = Pool(2).ready()
     full, silent = world.processes
-    full.say(type="room", room=False)
+    full.answer(type="room", room=False)
     for _ in range(2):
         world.clock.advance(LOOK_PERIOD)
         full.report()
@@ -528,11 +528,11 @@ def test_nobody_waits_for_the_room_of_a_worker_that_does_not_answer() -> None:
     assert rooms(world)[0] is True
 
 
-def test_connections_wait_for_a_worker_that_starts_but_not_for_one_that_fails_to() -> None:
+def test_connections_wait_for_a_starting_worker_but_not_for_one_that_fails() -> None:
     world = Pool(2)
     full, starting = world.processes
     full.ready()
-    full.say(type="room", room=False)
+    full.answer(type="room", room=False)
     assert rooms(world) == [None, None]
     starting.end(1)
     assert rooms(world)[0] is False
@@ -543,10 +543,10 @@ def test_connections_wait_for_a_worker_that_starts_but_not_for_one_that_fails_to
     assert rooms(world)[2] is False
 
 
-def test_a_worker_that_dies_after_it_has_served_is_waited_for() -> None:
+def test_connections_wait_for_the_successor_of_a_worker_that_has_served() -> None:
     world = Pool(2).ready()
     for process in world.processes:
-        process.say(type="room", room=False)
+        process.answer(type="room", room=False)
     world.clock.advance(STEADY)
     for process in world.processes:
         process.report()
@@ -555,52 +555,52 @@ def test_a_worker_that_dies_after_it_has_served_is_waited_for() -> None:
     assert rooms(world)[0] is True
 
 
-def test_a_drain_says_nothing_of_room() -> None:
+def test_a_drain_sends_no_orders_about_room() -> None:
     world = Pool(2).ready()
     world.pool.drain(1.0, 10.0)
-    world.processes[0].say(type="room", room=False)
-    world.processes[0].say(type="stopped_accepting")
+    world.processes[0].answer(type="room", room=False)
+    world.processes[0].answer(type="stopped_accepting")
     world.processes[0].end()
     assert rooms(world) == [None, None]
 
 
 class Handover:
-    """A handover that writes down what the pool tells it."""
+    """A handover that records what the pool reports to it."""
 
     def __init__(self, keeps: bool = True) -> None:
-        self.told: list[Any] = []
+        self.received: list[Any] = []
         self.keeps = keeps
 
     def reported(self, worker: WorkerProcess, answer: Any) -> None:
-        self.told.append((worker.number, answer["type"]))
+        self.received.append((worker.number, answer["type"]))
 
     def ended(self, worker: WorkerProcess) -> bool:
-        self.told.append((worker.number, "ended"))
+        self.received.append((worker.number, "ended"))
         return self.keeps
 
     def accepted(self, order: Any) -> None:
-        self.told.append(order)
+        self.received.append(order)
 
 
-def test_a_handover_hears_what_its_workers_say() -> None:
+def test_a_handover_gets_the_reports_of_its_workers() -> None:
     world = Pool().ready()
     one, two = world.processes
-    one.say(type="handed_over", result={})
-    two.say(type="prepared", waits_for="the network")
+    one.answer(type="handed_over", result={})
+    two.answer(type="prepared", waits_for="the network")
     assert two.worker.waits_for == "the network"
     world.pool.handover = handover = Handover()
-    one.say(type="handover_failed", reason="silent")
-    two.say(type="prepared", waits_for=None)
+    one.answer(type="handover_failed", reason="silent")
+    two.answer(type="prepared", waits_for=None)
     assert two.worker.waits_for is None
-    assert handover.told == [(0, "handover_failed")], "what came before it is none of its concern"
+    assert handover.received == [(0, "handover_failed")], "reports from before the handover do not concern it"
 
 
-def test_the_other_supervisor_hears_of_acceptances_as_the_workers_do() -> None:
+def test_the_other_supervisor_gets_acceptances_as_the_workers_do() -> None:
     world = Pool().ready()
     world.pool.handover = handover = Handover()
-    world.processes[1].say(type="accepted", canister="aa", sender="01", at=7, left=True)
+    world.processes[1].answer(type="accepted", canister="aa", sender="01", at=7, left=True)
     order = {"do": "replaced", "canister": "aa", "sender": "01", "at": 7, "left": True}
-    assert handover.told == [order]
+    assert handover.received == [order]
     assert world.processes[0].last == {**order, "own": False}
 
 
@@ -610,7 +610,7 @@ def test_a_handover_decides_whether_a_worker_is_started_again(keeps: bool) -> No
     world.pool.handover = handover = Handover(keeps)
     world.processes[0].end(signal=9)
     world.clock.advance(FIRST_PAUSE)
-    assert handover.told == [(0, "ended")]
+    assert handover.received == [(0, "ended")]
     assert len(world.processes) == (2 if keeps else 3)
 
 
@@ -627,14 +627,14 @@ def test_a_worker_that_ended_during_a_failed_handover_is_started_again_after_a_p
 
 
 def test_a_worker_is_watched_again_after_its_handover_has_failed() -> None:
-    """The successor's end is heard by the supervisor first, and then no handover is left for the worker to tell."""
+    """The supervisor notices the successor's end first; then the worker has no handover to report to."""
     world = Pool(1).ready()
     (process,) = world.processes
     process.worker.busy = True
     for _ in range(HANGS):
         world.clock.advance(LOOK_PERIOD)
-    assert process.signals == [], "it hands over, and may be silent"
-    process.say(type="handover_failed", reason="the new process has ended")
+    assert process.signals == [], "a worker that hands over may be silent"
+    process.answer(type="handover_failed", reason="the new process has ended")
     for _ in range(HANGS):
         assert process.signals == []
         world.clock.advance(LOOK_PERIOD)
@@ -650,9 +650,9 @@ def test_a_gateway_that_drains_is_not_stuck() -> None:
     assert world.pool.stuck() is None
 
 
-def test_those_that_do_not_stop_in_time_are_killed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_do_not_stop_in_time_are_killed_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[dict[str, Any]] = []
-    log = SimpleNamespace(info=lambda *words, **fields: None, error=lambda *words, **fields: lines.append(fields))
+    log = SimpleNamespace(info=lambda *args, **fields: None, error=lambda *args, **fields: lines.append(fields))
     log.warn = log.info
     monkeypatch.setattr(worker_pool, "_log", log)
     world = Pool(3).ready()
@@ -661,7 +661,7 @@ def test_those_that_do_not_stop_in_time_are_killed_once(monkeypatch: pytest.Monk
     hanging.worker.killed = 1.0
     # the kernel has ended it, and Twisted has not noticed yet
     over.over = True
-    # fewer checks than it takes to hang
+    # fewer checks than make a worker count as hanging
     world.clock.advance(5.0)
     assert [process.signals for process in world.processes] == [["KILL"], [], []]
     assert lines == [{"number": 0, "pid": 100}, {"number": 2, "pid": 102}]

@@ -14,7 +14,7 @@ from icwsgw.workers.worker_process import SILENT, WorkerProcess
 
 
 class Owner:
-    """A pool that writes down what its process reports."""
+    """A pool that records what its process reports."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -58,7 +58,7 @@ def started() -> tuple[Owner, Transport, WorkerProcess]:
 
 def test_it_gets_its_start_parameters_and_then_orders() -> None:
     _, transport, worker = started()
-    worker.tell({"do": "report", "number": 1})
+    worker.send({"do": "report", "number": 1})
     assert transport.orders == b'orders\n{"do":"report","number":1}\n'
     assert (worker.started, worker.pid, worker.ready, worker.silent) == (7, 100, False, False)
     assert worker.findings == [Finding("starting", "not ready yet")]
@@ -69,10 +69,10 @@ def test_a_process_that_is_ending_loses_orders_and_needs_no_signal() -> None:
     worker.kill()
     transport.ended = True
     transport.pid = None
-    worker.tell({"do": "report_health"})
+    worker.send({"do": "report_health"})
     worker.kill()
     assert (transport.orders, transport.signals) == (b"orders\n", ["KILL"])
-    assert worker.pid == 100, "logs name it"
+    assert worker.pid == 100, "the log names the pid"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_its_answers_go_to_the_pool(answer: dict[str, Any], call: tuple[Any, ...
     assert owner.calls == [tuple(worker if part is None and at == 1 else part for at, part in enumerate(call))]
 
 
-def test_its_answers_change_what_is_known_of_it() -> None:
+def test_its_answers_change_its_recorded_state() -> None:
     _, _, worker = started()
     for answer in (
         {"type": "ready"},
@@ -113,7 +113,7 @@ def test_its_answers_change_what_is_known_of_it() -> None:
     assert worker.stopped_accepting
 
 
-def test_a_line_may_come_in_parts() -> None:
+def test_a_line_may_arrive_in_parts() -> None:
     _, _, worker = started()
     line = line_of({"type": "ready"})
     worker.childDataReceived(ANSWERS_FD, line[:5])
@@ -133,13 +133,13 @@ def test_only_answers_end_its_silence() -> None:
     assert worker.silent
     assert owner.calls == [("output", "Traceback")]
     worker.busy = True
-    assert not worker.silent, "it hands over"
+    assert not worker.silent, "a worker that hands over may be silent"
     worker.busy = False
     worker.childDataReceived(ANSWERS_FD, line_of({"type": "health", "findings": []}))
     assert not worker.silent
 
 
-def test_its_end_is_that_of_the_process_and_not_of_a_pipe() -> None:
+def test_it_ends_with_the_process_and_not_with_a_pipe() -> None:
     owner, _, worker = started()
     worker.childConnectionLost(ANSWERS_FD)
     assert owner.calls == []
@@ -148,7 +148,7 @@ def test_its_end_is_that_of_the_process_and_not_of_a_pipe() -> None:
     assert owner.calls == [("ended", worker, reason)]
 
 
-def test_its_last_line_needs_no_end() -> None:
+def test_its_last_line_needs_no_newline() -> None:
     owner, _, worker = started()
     worker.childDataReceived(2, b"Segmentation fault")
     worker.processEnded(Failure(ProcessDone(0)))

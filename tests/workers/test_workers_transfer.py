@@ -1,4 +1,4 @@
-"""A supervisor that hands its workers over, one group after the other, and whatever may happen to one of them."""
+"""A supervisor that hands its workers over, one group after the other, and failures of each part."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         self.passage, self.process = Channel(ours), Channel(theirs)
 
-    def told(self) -> Any:
+    def received(self) -> Any:
         document, ends = self.process.receive(5.0)
         for end in ends:
             socket.socket(fileno=end).close()
@@ -37,7 +37,7 @@ class World:
     def __init__(self, groups: list[list[int]]) -> None:
         self.workers = {number: Worker(number) for number in range(3)}
         self.restarted: list[int] = []
-        self.told: list[Any] = []
+        self.sent: list[Any] = []
         self.kept: list[Any] = []
 
         def kept(but: Any) -> Any:
@@ -48,7 +48,7 @@ class World:
             workers=self.workers,
             handover=None,
             restart=self.restarted.append,
-            tell=self.told.append,
+            send=self.sent.append,
             metrics=SimpleNamespace(kept=kept),
             statuses=SimpleNamespace(kept=kept),
         )
@@ -81,17 +81,19 @@ class World:
     def detach(self) -> None:
         self.detached += 1
 
-    def hear(self) -> Any:
-        """What the successor hears, but for what it is told in advance."""
+    def receive(self) -> Any:
+        """Return what the successor receives, without what is sent in advance."""
         while (document := read_early(*self.other.receive(5.0))).keys() == {"overrides"}:
             self.in_advance.append(Overrides.from_json(document["overrides"]))
         return document
 
-    def says(self, number: int, **answer: Any) -> None:
+    def reports(self, number: int, **answer: Any) -> None:
         self.transfer.reported(self.workers[number], answer)  # type: ignore[arg-type]
 
     def hands_over(self, number: int, connections: int = 2) -> None:
-        self.says(number, type="handed_over", result={"connections": connections, "left": 1, "seconds": 0.1 * number})
+        self.reports(
+            number, type="handed_over", result={"connections": connections, "left": 1, "seconds": 0.1 * number}
+        )
 
     def dies(self, number: int) -> bool:
         return self.transfer.ended(self.workers.pop(number))  # type: ignore[arg-type]
@@ -114,19 +116,19 @@ def world() -> Iterator[World]:
     made.close()
 
 
-def test_group_after_group_hands_over(world: World) -> None:
+def test_groups_hand_over_one_after_the_other(world: World) -> None:
     for number in (0, 2):
-        assert world.workers[number].told() == ({"hand_over": True, "sockets": 1}, 1)
+        assert world.workers[number].received() == ({"hand_over": True, "sockets": 1}, 1)
     assert [world.workers[number].busy for number in range(3)] == [True, False, True]
     world.hands_over(0)
-    assert not world.workers[1].busy, "it serves until the first group is over"
+    assert not world.workers[1].busy, "it serves until the first group has handed over"
     world.hands_over(2, connections=3)
     assert world.workers[1].busy
     assert (world.done, world.detached) == ([], 0)
     world.hands_over(1)
     assert world.done == [{"connections": 7, "left": 3, "seconds": 0.2, "workers": 3}]
     assert (world.detached, world.supervisor.served_elsewhere) == (1, True)
-    document = world.hear()
+    document = world.receive()
     assert Overrides.from_json(document.pop("overrides")).denied == ("aaaaa-aa",)
     assert document == {"go": True, "pidfile": "/p", "metrics": {"kept": 1}, "status": {"kept": 1}}
     assert world.kept == [["0", "1", "2"], [0, 1, 2]], "their successors have their counts"
@@ -134,17 +136,17 @@ def test_group_after_group_hands_over(world: World) -> None:
     assert world.failed == []
 
 
-def test_overrides_are_told_in_advance_because_this_process_may_die(world: World) -> None:
+def test_overrides_are_sent_in_advance_because_this_process_may_die(world: World) -> None:
     world.supervisor.overrides = Overrides(maintenance=True)
     world.hands_over(0)
     world.hands_over(2)
     world.hands_over(1)
-    assert world.hear()["go"]
+    assert world.receive()["go"]
     assert world.in_advance == [Overrides(denied=("aaaaa-aa",)), Overrides(maintenance=True)]
 
 
-def test_overrides_that_do_not_fit_into_the_socket_are_told_in_advance_too(world: World) -> None:
-    """The other process may be one without workers, which reads nothing before it has the clients."""
+def test_overrides_that_do_not_fit_into_the_socket_are_sent_in_advance_too(world: World) -> None:
+    """The other process may be a gateway of one process, which reads nothing before it has the clients."""
     many = Overrides(denied=tuple(f"{number:>0100}" for number in range(30_000)))
     world.supervisor.overrides = many
     world.ours.socket.settimeout(0.0)
@@ -152,28 +154,28 @@ def test_overrides_that_do_not_fit_into_the_socket_are_told_in_advance_too(world
     world.hands_over(2)
     world.ours.close()
     with pytest.raises(ChannelClosed):
-        world.hear()
+        world.receive()
     assert world.in_advance[1:] == [many]
 
 
-def test_what_is_asked_for_meanwhile_is_passed_on_until_the_last_word(world: World) -> None:
+def test_requests_during_the_handover_are_passed_on_until_its_last_message(world: World) -> None:
     world.hands_over(0)
     world.hands_over(2)
     world.transfer.pass_on("reload")
-    assert world.hear() == {"reload": True}
+    assert world.receive() == {"reload": True}
     world.transfer.pass_on("rotate")
-    assert world.hear() == {"rotate": True}
+    assert world.receive() == {"rotate": True}
     world.hands_over(1)
-    assert world.hear()["go"]
+    assert world.receive()["go"]
     world.transfer.pass_on("reload")
     world.ours.close()
     with pytest.raises(ChannelClosed):
-        world.hear()
+        world.receive()
 
 
-def test_if_the_first_fails_all_go_on(world: World) -> None:
-    world.says(0, type="handover_failed", reason="silent")
-    world.says(2, type="handover_failed", reason="silent")
+def test_if_the_first_worker_fails_all_continue(world: World) -> None:
+    world.reports(0, type="handover_failed", reason="silent")
+    world.reports(2, type="handover_failed", reason="silent")
     assert (world.failed, world.done, world.detached) == (["worker 0: silent"], [], 0)
     assert (world.pool.handover, world.restarted) == (None, [])
     assert not any(worker.busy for worker in world.workers.values())
@@ -182,18 +184,18 @@ def test_if_the_first_fails_all_go_on(world: World) -> None:
 def test_a_worker_that_fails_later_is_drained(world: World) -> None:
     world.hands_over(0)
     world.hands_over(2)
-    world.says(1, type="handover_failed", reason="silent")
+    world.reports(1, type="handover_failed", reason="silent")
     assert (world.failed, world.done[0]["workers"], world.kept[1]) == ([], 2, [0, 2])
 
 
 def test_a_worker_that_is_killed_is_not_started_again_while_there_is_a_successor(world: World) -> None:
     assert world.dies(0)
     assert world.restarted == []
-    world.says(2, type="handover_failed", reason="the other one has ended")
+    world.reports(2, type="handover_failed", reason="the other one has ended")
     assert (world.failed, world.restarted) == (["worker 0 has died"], [0])
 
 
-def test_a_worker_that_has_died_before_its_turn_has_no_clients(world: World) -> None:
+def test_a_worker_that_dies_before_its_turn_has_no_clients(world: World) -> None:
     assert world.dies(1)
     world.hands_over(0)
     world.hands_over(2)
@@ -202,7 +204,7 @@ def test_a_worker_that_has_died_before_its_turn_has_no_clients(world: World) -> 
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_the_successor_is_killed(world: World, moved: bool) -> None:
-    """The supervisor goes on with the workers that it has, and starts those again that have handed over."""
+    """The supervisor continues with its present workers and restarts those that have handed over."""
     if moved:
         world.hands_over(0)
         # its process ends when it has handed over
@@ -219,28 +221,28 @@ def test_a_worker_that_has_handed_over_and_not_ended_yet_is_left_to_the_pool(wor
     assert (world.failed, world.restarted) == (["the new process has ended"], [])
 
 
-def test_a_stop_ends_it(world: World) -> None:
+def test_a_stop_ends_the_handover(world: World) -> None:
     world.supervisor.draining = True
-    world.says(0, type="handover_failed", reason="the gateway is shutting down")
-    world.says(2, type="handover_failed", reason="the gateway is shutting down")
+    world.reports(0, type="handover_failed", reason="the gateway is shutting down")
+    world.reports(2, type="handover_failed", reason="the gateway is shutting down")
     assert len(world.failed) == 1
 
 
-def test_what_canisters_accept_is_told_both_ways(world: World) -> None:
+def test_acceptances_are_sent_in_both_directions(world: World) -> None:
     order = {"do": "replaced", "canister": "00", "sender": "01", "at": 5, "left": False}
     world.transfer.accepted(order)
-    assert world.hear() == {"accepted": order}
+    assert world.receive() == {"accepted": order}
     world.transfer.received({"accepted": order})
-    assert world.told == [{**order, "own": False}]
+    assert world.sent == [{**order, "own": False}]
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_the_successor_says_that_it_has_failed(world: World, moved: bool) -> None:
+def test_the_successor_reports_that_it_has_failed(world: World, moved: bool) -> None:
     if moved:
         world.hands_over(0)
     world.transfer.received({"failed": "no memory"})
     assert (world.failed, world.done) == (["no memory"], [])
-    # what the other one says then comes to nothing
+    # later messages of the other one are ignored
     world.hands_over(2)
     assert world.done == []
 
@@ -255,7 +257,7 @@ def test_a_stop_between_two_groups_stops_the_successor_too(world: World) -> None
 
 
 def test_a_successor_that_has_ended_at_the_last_moment_changes_nothing(world: World) -> None:
-    """From the first worker on there is no way back."""
+    """After the first worker has handed over, the handover cannot be undone."""
     world.hands_over(0)
     world.hands_over(2)
     world.other.close()
@@ -264,16 +266,16 @@ def test_a_successor_that_has_ended_at_the_last_moment_changes_nothing(world: Wo
     world.transfer.accepted({"do": "replaced"})
 
 
-def test_nobody_hears_of_acceptances_when_the_successor_has_ended(world: World) -> None:
+def test_acceptances_are_dropped_when_the_successor_has_ended(world: World) -> None:
     world.other.close()
     world.transfer.accepted({"do": "replaced"})
-    assert (world.failed, world.done) == ([], []), "whoever reads the channel notices"
+    assert (world.failed, world.done) == ([], []), "the next read of the channel shows it"
 
 
 def test_a_worker_whose_socket_is_closed_or_that_does_not_serve_is_left_out() -> None:
     world = World([[0]])
     try:
-        # its process is about to end; and one that is only starting
+        # one whose process is about to end, and one that is starting
         world.workers[1].process.close()
         world.workers[2].ready = False
         world.transfer._groups = [[1, 2, 7]]
@@ -285,25 +287,25 @@ def test_a_worker_whose_socket_is_closed_or_that_does_not_serve_is_left_out() ->
         world.close()
 
 
-def test_a_worker_that_says_it_twice_counts_once(world: World) -> None:
+def test_a_worker_that_reports_twice_counts_once(world: World) -> None:
     world.hands_over(0)
     world.hands_over(0, connections=50)
-    assert world.dies(0), "after it has handed over its process ends"
+    assert world.dies(0), "after a handover the worker's process ends"
     world.hands_over(2)
     world.hands_over(1)
     assert (world.done[0]["connections"], world.restarted) == (6, [])
 
 
-def test_after_the_end_acceptances_are_not_told(world: World) -> None:
+def test_acceptances_are_not_sent_after_the_end(world: World) -> None:
     world.transfer.fail("the new process has ended")
     world.transfer.accepted({"do": "replaced"})
     world.ours.close()
     with pytest.raises(ChannelClosed, match="has ended"):
-        world.hear()
+        world.receive()
 
 
 @pytest.mark.parametrize("fault", ["metrics", "statuses", "go", "listener", "channel"])
-def test_what_fails_after_a_worker_has_handed_over_costs_nothing_else(world: World, fault: str) -> None:
+def test_a_failure_after_a_worker_has_handed_over_stops_no_other_step(world: World, fault: str) -> None:
     faults: list[str] = []
 
     def broken(*values: object, **named: object) -> None:
@@ -320,10 +322,10 @@ def test_what_fails_after_a_worker_has_handed_over_costs_nothing_else(world: Wor
         setattr(world.pool, fault, SimpleNamespace(kept=broken))
     for number in (0, 2, 1):
         world.hands_over(number)
-    # it says something before a group, too
+    # there are messages before the first group, too
     assert faults == [fault] * (2 if fault == "channel" else 1)
     assert (len(world.done), world.detached, world.failed) == (1, 1, [])
     if fault != "channel":
-        document = world.hear()
+        document = world.receive()
         left_out = {"metrics": "metrics", "statuses": "status", "go": "pidfile"}.get(fault)
         assert document.keys() == {"go", "pidfile", "metrics", "status", "overrides"} - {left_out}

@@ -1,16 +1,16 @@
 "use strict";
-// Asks for the page again every few seconds and takes over the parts that have changed (icwsgw/admin/page.py).
+// Fetches the page again every few seconds and replaces the parts that have changed (icwsgw/admin/page.py).
 (() => {
   const EVERY = 3000;
   const TIMEOUT = 8000;
   const silence = document.getElementById("silence");
-  let heard = new Date();
+  let lastAnswer = new Date();
   let timer = 0;
   let busy = false;
 
   const clock = (date) => date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
-  const take = (text) => {
+  const apply = (text) => {
     const fresh = new DOMParser().parseFromString(text, "text/html");
     if (fresh.documentElement.dataset.release !== document.documentElement.dataset.release) {
       location.reload();
@@ -20,7 +20,7 @@
     for (const part of document.querySelectorAll("[data-live]")) {
       const next = fresh.getElementById(part.id);
       if (next === null || (next.innerHTML === part.innerHTML && next.className === part.className)) continue;
-      // somebody is about to copy from it
+      // a person may be about to copy this selection
       if (!selection.isCollapsed && selection.containsNode(part, true)) continue;
       part.className = next.className;
       part.replaceChildren(...next.childNodes);
@@ -28,15 +28,15 @@
     document.title = fresh.title;
   };
 
-  const spoke = () => {
-    heard = new Date();
+  const answered = () => {
+    lastAnswer = new Date();
     silence.hidden = true;
     document.body.classList.remove("silent");
   };
 
-  const silent = () => {
-    const words = `No answer since ${clock(heard)}`;
-    if (silence.firstElementChild.textContent !== words) silence.firstElementChild.textContent = words;
+  const showNoAnswer = () => {
+    const text = `No answer since ${clock(lastAnswer)}`;
+    if (silence.firstElementChild.textContent !== text) silence.firstElementChild.textContent = text;
     silence.hidden = false;
     document.body.classList.add("silent");
     document.title = "No answer – IC WebSocket Gateway";
@@ -53,10 +53,10 @@
         signal: AbortSignal.timeout(TIMEOUT),
       });
       if (!answer.ok) throw new Error(answer.statusText);
-      take(await answer.text());
-      spoke();
+      apply(await answer.text());
+      answered();
     } catch {
-      silent();
+      showNoAnswer();
     }
     busy = false;
     timer = setTimeout(update, EVERY);
