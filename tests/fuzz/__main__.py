@@ -1,12 +1,11 @@
-"""Fuzz the readers of bytes from outside, guided by coverage (needs the extra ``fuzz``: atheris).
+"""Fuzz all parsers of foreign bytes, guided by coverage (needs the extra ``fuzz``: atheris).
 
     python -m tests.fuzz [TARGET ...] [--minutes 60] [--turn 120]
 
-The minutes are of CPU time and shared: the target that has been fuzzed least is next, a turn at a time, over all runs
-on this machine.
-So a run may be stopped (^C) and another begun at any time; what was found so far is in ``.fuzz``. At the end, what
-is worth keeping is put into ``tests/fuzz/corpus``. What breaks a target is put there at once, test_fuzz.py runs it from
-then on, and the target is not fuzzed any more until that is mended. Exits with 1 if anything is broken.
+The targets share the minutes of CPU time: the next turn goes to the target with the least time over all runs on this
+machine. A run may be stopped (^C) and continued at any time: ``.fuzz`` has the inputs found so far. At the end, the
+inputs that increase coverage are added to ``tests/fuzz/corpus``. An input that breaks a target is added at once,
+test_fuzz.py runs it from then on, and the target gets no more turns in this run. Exits with 1 if a target is broken.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from tests.fuzz.targets import MODULES, every
 NAMES = [name for names in MODULES.values() for name in names]
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / ".fuzz"
-#: CPU seconds in which a target is fuzzed before it is another's turn.
+#: CPU seconds of one turn of a target.
 TURN_SECONDS = 120
-#: Bytes of an input, seconds that one may take.
+#: Bytes of an input at most; seconds that one may take.
 LONGEST, SLOWEST = 8192, 10
 
 
@@ -38,7 +37,7 @@ LONGEST, SLOWEST = 8192, 10
 class Account:
     """How much a target has been fuzzed on this machine.
 
-    :ivar seconds: CPU time, without that of starts
+    :ivar seconds: CPU time, without the time of starts
     :ivar executions: inputs that were run
     """
 
@@ -47,22 +46,22 @@ class Account:
 
 
 class Ledger:
-    """The accounts of all targets, in a file.
+    """The accounts of all targets, in a JSON file.
 
-    :param path: of the file, JSON
+    :param path: the file
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        said = json.loads(path.read_text()) if path.exists() else {}
-        self.accounts = {name: Account(**said.get(name, {})) for name in NAMES}
+        stored = json.loads(path.read_text()) if path.exists() else {}
+        self.accounts = {name: Account(**stored.get(name, {})) for name in NAMES}
 
     def least(self, names: list[str]) -> str:
-        """The one of these targets that has been fuzzed least."""
+        """Return the target with the least time among these."""
         return min(names, key=lambda name: self.accounts[name].seconds)
 
     def add(self, name: str, seconds: float, executions: int) -> None:
-        """Enter a turn."""
+        """Record a turn."""
         account = self.accounts[name]
         account.seconds += seconds
         account.executions += executions
@@ -73,15 +72,15 @@ class Ledger:
 
 
 def executions_in(output: str) -> int:
-    """How many inputs libFuzzer says that it ran."""
-    said = re.findall(r"^stat::number_of_executed_units: (\d+)|^#(\d+)\t", output, re.MULTILINE)
-    return max((int(first or second) for first, second in said), default=0)
+    """Return the number of inputs that libFuzzer reports."""
+    counts = re.findall(r"^stat::number_of_executed_units: (\d+)|^#(\d+)\t", output, re.MULTILINE)
+    return max((int(first or second) for first, second in counts), default=0)
 
 
 def fuzz(name: str, target: Target, seconds: float, work: Path = WORK) -> tuple[int, bool, str]:
     """Fuzz a target for some seconds of CPU time.
 
-    :returns: inputs that were run, whether all is well, and what libFuzzer said
+    :returns: the number of inputs, whether all succeeded, and the output of libFuzzer
     """
     found = work / name
     kept = corpus.FOLDER / name
@@ -91,10 +90,10 @@ def fuzz(name: str, target: Target, seconds: float, work: Path = WORK) -> tuple[
         (found / f"sample-{number}").write_bytes(sample)
     options = [f"-max_len={LONGEST}", f"-timeout={SLOWEST}", "-print_final_stats=1"]
     options.append(f"-artifact_prefix={kept}/")
-    if target.words:
-        words = work / f"{name}.dict"
-        words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.words))
-        options.append(f"-dict={words}")
+    if target.dictionary:
+        dictionary = work / f"{name}.dict"
+        dictionary.write_text("".join(f'"{_escaped(token)}"\n' for token in target.dictionary))
+        options.append(f"-dict={dictionary}")
     done = subprocess.run(
         [
             sys.executable,
@@ -118,17 +117,17 @@ def fuzz(name: str, target: Target, seconds: float, work: Path = WORK) -> tuple[
     return executions_in(done.stdout), done.returncode == 0, done.stdout
 
 
-def _escaped(word: bytes) -> str:
-    return "".join(f"\\x{byte:02X}" for byte in word)
+def _escaped(token: bytes) -> str:
+    return "".join(f"\\x{byte:02X}" for byte in token)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser("python -m tests.fuzz", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}; default: all")
-    parser.add_argument("--minutes", type=float, default=60.0, help="for all of them together; default: 60")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of CPU time for all targets together; default: 60")
     parser.add_argument(
-        "--turn", type=float, default=TURN_SECONDS, help=f"seconds for one at a time; default: {TURN_SECONDS}"
+        "--turn", type=float, default=TURN_SECONDS, help=f"CPU seconds of a turn; default: {TURN_SECONDS}"
     )
     given = parser.parse_args(arguments)
     names = given.targets or NAMES
@@ -143,18 +142,18 @@ def main(arguments: list[str]) -> int:
             name = ledger.least([name for name in names if name not in broken])
             seconds = min(given.turn, left)
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            executions, well, said = fuzz(name, targets[name], seconds)
+            executions, succeeded, output = fuzz(name, targets[name], seconds)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            # what breaks at once has not used its time
+            # a target that breaks early has not used its turn
             seconds = min(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
             left -= max(seconds, 1)
             ledger.add(name, seconds, executions)
             print(f"{name}: {executions:,} inputs in {seconds:.0f} s", flush=True)
-            if not well:
+            if not succeeded:
                 broken.append(name)
-                print(said[-4000:], flush=True)
+                print(output[-4000:], flush=True)
     except KeyboardInterrupt:
-        print("stopped; what was found is kept all the same")
+        print("stopped; inputs found so far are kept")
     for name in names:
         found = [path.read_bytes() for path in (WORK / name).glob("*") if path.is_file()]
         if found:

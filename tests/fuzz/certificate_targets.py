@@ -1,6 +1,6 @@
-"""Targets of what is certified: hash trees, certificates, delegations, keys, signatures of passkeys and canisters.
+"""Targets of certified data: hash trees, certificates, delegations, keys, signatures of passkeys and canisters.
 
-``signed_tree`` certifies the tree that the fuzzer wrote: what lies behind the check of a signature is reached as well.
+``signed_tree`` certifies the tree of the fuzzer, so that it also reaches the code after the check of a signature.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NOW_NS = certificates.NOW
 
 
 def _tree(data: bytes) -> None:
-    """Digests are held to icp-py-core's."""
+    """Compares digests with those of icp-py-core."""
     try:
         tree = hashtree.decode(data)
     except FormatError:
@@ -44,7 +44,7 @@ def _tree(data: bytes) -> None:
         witness = hashtree.witness(tree, [path])
         assert hashtree.reconstruct(witness) == digest
         with contextlib.suppress(FormatError):
-            # where labels are out of order, a witness may leave out what shows it
+            # if labels are out of order, a witness may omit those that show it
             for depth in range(len(path) + 1):
                 hashtree.list_labels(tree, path[:depth])
             assert hashtree.lookup(witness, path) == hashtree.lookup(tree, path)
@@ -91,20 +91,20 @@ def _delegation(data: bytes) -> None:
 
 
 def _signed_tree(data: bytes) -> None:
-    """Certifies the tree that the fuzzer wrote: as the root subnet's, and as the word of the root on a subnet."""
+    """Certifies the fuzzer's tree: as the root subnet's state, and as a delegation of the root to a subnet."""
     try:
         tree = hashtree.decode(data, max_nodes=200)
     except FormatError:
         return
     _certificate(build_certificate(tree, certificates.sign_as_root))
-    word = Delegation(certificates.SUBNET.raw, build_certificate(tree, certificates.sign_as_root))
+    delegation = Delegation(certificates.SUBNET.raw, build_certificate(tree, certificates.sign_as_root))
     with contextlib.suppress(FormatError, CertificateInvalid):
-        verify_delegation(word, root_key_der=certificates.ROOT_KEY_DER, now_ns=NOW_NS)
-    _certificate(build_certificate(certificates.state(), certificates.sign_as_subnet, word))
+        verify_delegation(delegation, root_key_der=certificates.ROOT_KEY_DER, now_ns=NOW_NS)
+    _certificate(build_certificate(certificates.state(), certificates.sign_as_subnet, delegation))
 
 
 def _keys(data: bytes) -> None:
-    """The reader of DER is held to those of cryptography and ecdsa."""
+    """Compares the parser of DER with those of cryptography and ecdsa."""
     with contextlib.suppress(SignatureInvalid, FormatError):
         verify_signature(data, b"message", b"\x01" * 64)
     with contextlib.suppress(SignatureInvalid, FormatError):
@@ -119,7 +119,7 @@ def _keys(data: bytes) -> None:
     try:
         key = load_der_public_key(data)
     except Exception:
-        # keys of no use have many ways to be refused: ValueError, UnsupportedAlgorithm, OverflowError
+        # invalid keys raise various exceptions: ValueError, UnsupportedAlgorithm, OverflowError
         return
     assert ours is not None
     again = algorithm(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
@@ -127,7 +127,7 @@ def _keys(data: bytes) -> None:
 
 
 def _by_ecdsa(data: bytes) -> tuple[bytes, bytes] | None:
-    """Algorithm and key as the ecdsa package reads them."""
+    """Return algorithm and key as the ecdsa package reads them."""
     try:
         outer, rest = ecdsa_der.remove_sequence(data)
         named, behind = ecdsa_der.remove_sequence(outer)
@@ -138,7 +138,7 @@ def _by_ecdsa(data: bytes) -> tuple[bytes, bytes] | None:
         oid = named[1 + used : 1 + used + size]
     except (ecdsa_der.UnexpectedDER, IndexError, ValueError):
         return None
-    # it takes what is cut short
+    # ecdsa accepts truncated data
     whole = len(oid) == size and ecdsa_der.encode_bitstring(bits, 0) == behind
     return (oid, bits) if whole and bits else None
 
@@ -184,7 +184,7 @@ def certificate_samples() -> list[bytes]:
 
 
 def _tree_samples() -> list[bytes]:
-    """Trees of certificates: of canisters, of requests, and of a subnet's delegation."""
+    """Return trees of certificates: of canisters, of requests, and of a subnet's delegation."""
     word = decode_certificate(certificates.delegate().certificate).tree
     flat = decode_certificate(certificates.delegate(sharded=False).certificate).tree
     requests = {b"\x01" * 32: {b"status": b"rejected", b"reject_code": b"\x04", b"reject_message": b"no"}}

@@ -1,10 +1,9 @@
-"""Fuzzes one target with atheris, in a process of its own, since libFuzzer ends its process.
+"""Fuzzes one target with atheris, in a separate process, because libFuzzer ends its process.
 
     python -m tests.fuzz.child NAME SECONDS [libFuzzer's options and folders]
 
-``python -m tests.fuzz`` starts it. It ends after so many seconds of CPU time, those of its start not counted.
-Instrumented are the gateway and those second implementations that are written in Python: an input that leads one of the
-two elsewhere is as interesting as one that leads the other.
+``python -m tests.fuzz`` starts it. It ends after SECONDS of CPU time, not counting its start. The gateway and
+the second implementations in Python are instrumented: new coverage in either makes an input interesting.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def main() -> None:
         name, seconds, *options = sys.argv[1:]
         target = one(name)
     fuzzer.Setup([sys.argv[0], "-handle_usr1=1", *options], target.run)
-    # libFuzzer has its own limit of time, but that is of the clock on the wall
+    # libFuzzer's own time limit counts real time
     signal.signal(signal.SIGPROF, lambda number, frame: os.kill(os.getpid(), signal.SIGUSR1))
     signal.setitimer(signal.ITIMER_PROF, float(seconds))
     fuzzer.Fuzz()

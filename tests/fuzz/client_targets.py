@@ -1,4 +1,4 @@
-"""Targets of what clients, developers and canisters write for the client's side and the devnet.
+"""Targets of input that clients, developers and canisters write for the programs of the client and the devnet.
 
 Interfaces and values in Candid's text form, JSON lines and scripts of ``icws``, the gateway's messages as the Python
 client reads them, keys and delegations in files, modules in WebAssembly, project files and access lists.
@@ -55,7 +55,7 @@ _CANISTER = Principal(b"\x01\x02")
 
 
 def _did(data: bytes) -> None:
-    """An interface is read or refused; what is read has a type of messages or none."""
+    """An interface is read or refused; one that is read has a type of messages or none."""
     with contextlib.suppress(FormatError):
         message_type(parse_did(data))
 
@@ -73,7 +73,7 @@ def _json_line(data: bytes) -> None:
     with contextlib.suppress(FormatError):
         content = form.read(data.decode("utf-8", "replace"))
         shown = form.show(content)
-        # lone surrogates are no text of Candid, so what was read has none
+        # lone surrogates are not valid text in Candid, so the value has none
         assert form.read(shown) == content
         assert form.matches(shown, content)
     with contextlib.suppress(FormatError, ValueError, RecursionError):
@@ -91,7 +91,7 @@ def _script(data: bytes) -> None:
 
 
 def _gateway_message(data: bytes) -> None:
-    """What a gateway sends is taken or refused by the session, and a trace and the inspector describe anything."""
+    """The session accepts or refuses a gateway's message; a trace and the inspector describe any message."""
     verifier = MessageVerifier(_CANISTER, b"\0" * 133)
     session = CanisterSession(_CANISTER, _SIGNER, 7, verifier)
     for _ in range(2):
@@ -117,7 +117,7 @@ def _identity_file(data: bytes) -> None:
 
 
 def _wasm_module(data: bytes) -> None:
-    """A module is read or refused; what is read keeps the bytes of its sections."""
+    """A module is read or refused; one that is read keeps the bytes of its sections."""
     with contextlib.suppress(FormatError):
         read_module(data)
 
@@ -133,7 +133,7 @@ def _access_list(data: bytes) -> None:
 
 
 def _words(data: bytes) -> None:
-    """Words of others that end a session: each code has a reason that fits, and a hint or none."""
+    """Foreign text in the end of a session: each code has a reason that fits into a close frame, and a hint or none."""
     text = data.decode("utf-8", "replace")
     assert len(close_reason(text, "3f2a-1c").encode()) <= MAX_REASON_BYTES
     for info in CLOSE_CODES:
@@ -172,12 +172,12 @@ def make() -> dict[str, Target]:
     gateway = _SIGNER.principal
     message = b"\xa4\x63key\x61k\x67content\x41\x00\x64cert\x40\x64tree\x40"
     script = b'# talk\n> {"text": "hi"}\n< {"text": "hi"}\nwait 1.5\n'
-    words = (b"text", b"count", b"kind", b"more", b"opt ", b"vec {", b"record {", b"variant {", b'blob "')
+    tokens = (b"text", b"count", b"kind", b"more", b"opt ", b"vec {", b"record {", b"variant {", b'blob "')
     return {
         "did": Target(
-            _did, [_DID], (b"service", b"import", b"oneway", b"composite_query", b"principal", b"//", b"/*", *words)
+            _did, [_DID], (b"service", b"import", b"oneway", b"composite_query", b"principal", b"//", b"/*", *tokens)
         ),
-        "candid_text": Target(_candid_text, [_VALUE], (b"\\u{", b"0x", b"null", b" : nat8", b"1e5", *words)),
+        "candid_text": Target(_candid_text, [_VALUE], (b"\\u{", b"0x", b"null", b" : nat8", b"1e5", *tokens)),
         "json_line": Target(_json_line, [_LINE], (b'"text": ', b"null", b"1e400", b'"\\ud800"', b"true", b"{}")),
         "script": Target(_script, [script], (b"wait ", b"> ", b"< ", b"nan", b"1e9")),
         "gateway_message": Target(

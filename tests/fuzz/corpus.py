@@ -1,10 +1,10 @@
-"""The inputs that are kept below ``corpus``, a folder for each target, and which of many are worth keeping.
+"""The corpus: the inputs in ``corpus``, a folder for each target, and the choice among many inputs.
 
-Worth keeping is the smallest input that leads the gateway's code from one line to another as no smaller one does. What
-the fuzzer counts beyond that (how often, which comparison nearly held) is left in its own folder, hundreds of files for
-each target, of which the next run on the same machine makes use.
+The corpus has the smallest input for each step from one line of the gateway's code to another. Other coverage that the
+fuzzer counts (how often, which comparison nearly held) is only in its own folder, with hundreds of files for each
+target, which the next run on the same machine uses.
 
-Files that begin with ``crash-``, ``timeout-`` or ``oom-`` once broke something. They stay for ever.
+Files that begin with ``crash-``, ``timeout-`` or ``oom-`` once broke a target. They are never removed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 FOLDER = Path(__file__).parent / "corpus"
-#: For each target, files that are kept, and bytes of each.
+#: Files for each target at most, and bytes of each.
 MOST_FILES = 40
 MOST_BYTES = 4096
 BROKE = ("crash-", "timeout-", "oom-")
@@ -29,17 +29,17 @@ Step = tuple[str, int, int]
 
 
 def kept(name: str, folder: Path = FOLDER) -> list[Path]:
-    """The files kept for a target, in their order."""
+    """Return the corpus files of a target, sorted."""
     return sorted(path for path in (folder / name).glob("*") if path.is_file())
 
 
 def broke_something(path: Path) -> bool:
-    """Whether a file is of an input that once broke something."""
+    """Whether a file has an input that once broke a target."""
     return path.name.startswith(BROKE)
 
 
 def steps_of(run: Callable[[bytes], None], data: bytes) -> frozenset[Step] | None:
-    """The steps through the gateway's code that an input makes; None if it breaks something."""
+    """Return the steps through the gateway's code that an input covers; None if it breaks the target."""
     steps: set[Step] = set()
 
     def enter(frame: FrameType, event: str, argument: Any) -> Any:
@@ -69,9 +69,9 @@ def steps_of(run: Callable[[bytes], None], data: bytes) -> frozenset[Step] | Non
 
 
 def worth_keeping(run: Callable[[bytes], None], inputs: Iterable[bytes], most: int = MOST_FILES) -> list[bytes]:
-    """Choose inputs that between them make every step that any of them makes, the smallest first.
+    """Choose inputs that together cover every step that any of them covers, the smallest first.
 
-    :param most: how many; those that add most steps are chosen then
+    :param most: at most so many inputs; if there are more, those that add the most steps
     """
     chosen: list[tuple[bytes, frozenset[Step]]] = []
     seen: set[Step] = set()
@@ -80,7 +80,7 @@ def worth_keeping(run: Callable[[bytes], None], inputs: Iterable[bytes], most: i
         if steps is not None and not steps <= seen:
             seen |= steps
             chosen.append((data, steps))
-    # a later one may make all the steps of earlier ones
+    # a later input may cover all steps of earlier ones
     needed: list[tuple[int, bytes]] = []
     seen = set()
     for data, steps in reversed(chosen):
@@ -92,7 +92,7 @@ def worth_keeping(run: Callable[[bytes], None], inputs: Iterable[bytes], most: i
 
 
 def keep(name: str, run: Callable[[bytes], None], inputs: Iterable[bytes], folder: Path = FOLDER) -> int:
-    """Keep of the inputs, and of those kept already, what is worth it; returns how many files there are then."""
+    """Choose the corpus of a target from its present files and these inputs; return the number of files."""
     old = {path: path.read_bytes() for path in kept(name, folder) if not broke_something(path)}
     chosen = {sha1(data).hexdigest()[:12]: data for data in worth_keeping(run, [*old.values(), *inputs])}
     (folder / name).mkdir(parents=True, exist_ok=True)

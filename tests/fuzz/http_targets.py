@@ -1,4 +1,4 @@
-"""Targets of HTTP: clients' requests, the network's answers, and what stands in single headers of both."""
+"""Targets of HTTP: clients' requests, the network's answers, and values of single headers of both."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Wire(StringTransport):
 
 
 def _http(data: bytes) -> None:
-    """A connection to the network. The first byte says at which pieces the answer comes."""
+    """A connection to the network. The first byte is the length of the pieces of the answer."""
     if not data:
         return
     clock = Clock()
@@ -68,9 +68,9 @@ def _http(data: bytes) -> None:
 
 
 def _answer(data: bytes) -> None:
-    """The reader of answers, held to h11 and llhttp, and to itself at other cuts of the stream.
+    """Compares the parser of responses with h11 and llhttp, and with itself for other pieces of the stream.
 
-    The first byte says where the cuts are, and whether the connection ends.
+    The first byte says where the stream is cut, and whether the connection ends.
     """
     if not data:
         return
@@ -82,7 +82,7 @@ def _answer(data: bytes) -> None:
 
 
 def _request_head(data: bytes) -> None:
-    """Heads are read as h11 reads them, and Autobahn finds no header in ours that is not there."""
+    """Heads are read as h11 reads them, and Autobahn finds no additional header in ours."""
     heads.agrees_with_h11(data)
     try:
         cut = cut_head(data)
@@ -105,14 +105,14 @@ _NETWORKS = ("10.0.0.0/8", "2001:db8:ffff::/48")
 
 
 def _forwarded(data: bytes) -> None:
-    """Whoever is found is an address or the proxy, and the first that is no proxy from the right."""
+    """The client is a valid address or the proxy: the rightmost address that is not a proxy."""
     text = data.decode("latin-1")
     for header in ("x-forwarded-for", "forwarded"):
         proxies = TrustedProxies(_NETWORKS, header)
         client = proxies.client("10.0.0.1", {header: text})
         assert str(ip_address(client)) == client
         assert proxies.client("192.0.2.1", {header: text}) == "192.0.2.1"
-        # what a client writes itself stands on the left of what the proxy adds, and changes nothing
+        # a header of the client itself is left of the proxy's addition and has no effect
         for honest in ("198.51.100.7", "2001:db8::9"):
             added = f'for="[{honest}]"' if ":" in honest else f"for={honest}"
             own = honest if header == "x-forwarded-for" else added
@@ -133,14 +133,14 @@ _PATTERN = Origins(["https://*.app.example", "https://app.example", "http://127.
 
 
 def _origin(data: bytes) -> None:
-    """What is let in is an origin of the allowed host to hyperlink too."""
+    """An admitted origin has the allowed host according to hyperlink, too."""
     text = data.decode("latin-1")
     is_page_of(text, text)
     if not _PATTERN.admits(text):
         return
     origin = parse_origin(text.strip(" \t"))
     assert origin is not None
-    # a scheme and a host may be written in any case
+    # scheme and host are case-insensitive
     url = URL.from_text(text.strip(" \t").lower())
     assert (url.scheme, url.userinfo, tuple(filter(None, url.path)), url.query, url.fragment) == (
         origin.scheme,
@@ -158,7 +158,7 @@ def _origin(data: bytes) -> None:
 
 
 def _host(data: bytes) -> None:
-    """A Host that means this machine is a loopback address or localhost to hyperlink too."""
+    """A Host of this machine is a loopback address or localhost according to hyperlink, too."""
     text = data.decode("latin-1")
     if not is_this_machine(text):
         return
@@ -167,7 +167,7 @@ def _host(data: bytes) -> None:
 
 
 class _Inner:
-    """What speaks through a tunnel."""
+    """The protocol inside of a tunnel."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -188,7 +188,7 @@ class _Inners:
 
 
 def _tunnel(data: bytes) -> None:
-    """The answer of a proxy to CONNECT; the first byte says at which pieces it comes."""
+    """The answer of a proxy to CONNECT; the first byte is the length of its pieces."""
     if not data:
         return
     clock: Any = Clock()
@@ -209,7 +209,7 @@ def _tunnel(data: bytes) -> None:
         return
     head, _, rest = data[1:].partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.")
-    assert result.data == rest, "what comes behind the head is the network's"
+    assert result.data == rest, "bytes after the head belong to the network"
 
 
 def make() -> dict[str, Target]:
@@ -220,7 +220,7 @@ def make() -> dict[str, Target]:
         b"\x01HTTP/1.1 429 Slow\r\nRetry-After: 5\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\nContent-Length: 0\r\n\r\n",
         b"\x20HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 503 No\r\nx-ic-error-cause: no_healthy_nodes\r\n\r\nbody",
     ]
-    words = (b"Content-Length: ", b"Transfer-Encoding: chunked", b"Connection: close", b"HTTP/1.0 ", b"\r\n\r\n")
+    tokens = (b"Content-Length: ", b"Transfer-Encoding: chunked", b"Connection: close", b"HTTP/1.0 ", b"\r\n\r\n")
     head = b"GET /a?b HTTP/1.1\r\nHost: gateway:8080\r\nOrigin: https://app.example\r\n"
     upgrade = (
         b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -229,8 +229,8 @@ def make() -> dict[str, Target]:
     )
     hops = [b"1.2.3.4, 198.51.100.7:5555,[2001:db8:ffff::1]:80", b'for="[2001:db8::9]:4711";by=_x, For=10.2.2.2']
     return {
-        "http": Target(_http, http, words),
-        "answer": Target(_answer, [*http, *(b"\x03" + data for data, _, _ in answers.TAKEN.values())], words),
+        "http": Target(_http, http, tokens),
+        "answer": Target(_answer, [*http, *(b"\x03" + data for data, _, _ in answers.TAKEN.values())], tokens),
         "request_head": Target(
             _request_head, [head + upgrade, head + b"\r\n"], (b"Sec-WebSocket-Extensions: ", b"\r\n", b"\x85", b"\r\n ")
         ),

@@ -1,7 +1,7 @@
 """Targets of the IC's formats: CBOR, Candid, envelopes, answers (:mod:`icwsgw.ic`, :mod:`icwsgw.core.messages`).
 
-Damaged bytes rarely have a signature that holds, so ``signed_call`` signs what the fuzzer wrote: what lies behind the
-check of a signature is reached as well.
+Mutated bytes rarely have a valid signature, so ``signed_call`` signs the content of the fuzzer. So it also reaches the
+code after the check of a signature.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.fuzz.certificate_targets import certificate_samples, tree_sample
 from tests.fuzz.target import Target
 from tests.support import certificates
 
-#: Bytes up to which the second reader of CBOR is asked: it recurses.
+#: Bytes of an input for the second parser of CBOR at most: it recurses.
 MOST_NESTED = 512
 
 ALICE = Ed25519Identity(b"\x01" * 32)
@@ -45,15 +45,15 @@ NOW_NS = certificates.NOW
 
 
 def _cbor(data: bytes) -> None:
-    """Held to cbor_diag, a reader in Rust."""
+    """Compares with cbor_diag, a parser in Rust."""
     value: Any = None
     decoded_whole = False
     with contextlib.suppress(FormatError):
         value = cbor.loads(data)
         decoded_whole = True
-        assert cbor.item_end(data) == len(data), "what is decoded has an end"
+        assert cbor.item_end(data) == len(data), "a decoded item has an end"
         with contextlib.suppress(FormatError):
-            # a simple value without a name has no shortest form that is known
+            # the shortest form of an unassigned simple value is not known
             assert repr(cbor.loads(cbor.dumps(value))) == repr(value)
     end = -1
     with contextlib.suppress(FormatError):
@@ -66,16 +66,16 @@ def _cbor(data: bytes) -> None:
     except ValueError as error:
         wrong = str(error)
     except BaseException as error:
-        # Rust's panic, where it has something left to implement: it says nothing
+        # a panic in Rust for an unimplemented case: no result
         if type(error).__name__ != "PanicException":
             raise
         return
     assert not (decoded_whole and wrong), wrong
-    # text that is no UTF-8 is well-formed, though not valid; what follows it was not looked at
+    # text that is not UTF-8 is well-formed, though not valid; cbor_diag has not read what follows
     if wrong and "UTF-8" not in wrong:
         assert end != len(data), wrong
     elif not wrong and end != len(data):
-        # it takes some breaks that stand where an item should
+        # cbor_diag accepts some breaks in the place of an item
         with pytest.raises(cbor2.CBORError):
             cbor2.loads(data)
 
@@ -86,7 +86,7 @@ def _candid(data: bytes) -> None:
 
 
 def _batch(data: bytes) -> None:
-    """The short way of reading is held to the general one."""
+    """Compares the fast parser with the general one."""
     try:
         general: Any = _parse_other(data)
     except (FormatError, CanisterRefused) as error:
@@ -100,7 +100,7 @@ def _batch(data: bytes) -> None:
         assert type(general) is type(batch), (general, batch)
         return
     if not isinstance(general, FormatError):
-        # the general way counts what it decodes, and refuses what the short way may still read
+        # the general parser has limits that the fast parser does not have
         assert (batch.messages, batch.cert, batch.tree, batch.end_of_queue) == (
             general.messages,
             general.cert,
@@ -135,7 +135,7 @@ def _arguments(data: bytes) -> None:
 
 
 def _client_frame(data: bytes) -> None:
-    """What is read of an envelope is held to cbor2, which decodes the whole."""
+    """Compares the fields that are read of an envelope with cbor2, which decodes all of it."""
     try:
         envelope = parse_client_frame(data)
     except FormatError:
@@ -172,7 +172,7 @@ def _envelope(data: bytes) -> None:
 
 
 def _proof(body: bytes) -> None:
-    """What is proved without the network is held to the whole verification, as replicas do it."""
+    """Compares the check without the network with the whole verification, as replicas do it."""
     try:
         verify_envelope(body, NOW_NS, max_ttl_ns=1 << 64)
         wrong: Exception | None = None
@@ -187,7 +187,7 @@ def _proof(body: bytes) -> None:
 
 
 def _signed_call(data: bytes) -> None:
-    """Signs the content that the fuzzer wrote."""
+    """Signs the content of the fuzzer."""
     try:
         content = cbor.loads(data)
     except FormatError:
@@ -256,7 +256,7 @@ def _argument_samples() -> list[bytes]:
 
 
 def _content_samples() -> list[bytes]:
-    """Contents of calls, one with every field that there is."""
+    """Return contents of calls, one of them with every field."""
     arg = ws.encode_open_args(7, ALICE.principal.raw)
     content: Mapping[str, Any] = call_content(
         ALICE.principal, certificates.CANISTER, "ws_open", arg, NOW_NS + 10**11, b"nonce"

@@ -1,4 +1,4 @@
-"""Damages valid samples: as bytes, at their lengths and numbers, and, for CBOR, at any node of the decoded value."""
+"""Mutates valid samples: their bytes, their lengths and numbers, and, for CBOR, any node of the decoded value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from icwsgw.errors import FormatError
 from icwsgw.ic import cbor
 
-#: Bytes that mean something: ends of LEB128 groups, CBOR heads of great lengths, breaks, tags, signs.
+#: Bytes with a meaning: ends of LEB128 groups, CBOR heads of great lengths, breaks, tags, signs.
 # fmt: off
 NOTABLE = [
     0x00, 0x01, 0x18, 0x1B, 0x3B, 0x5B, 0x5F, 0x7B, 0x7F, 0x80, 0x9B, 0x9F, 0xBB, 0xBF, 0xC0, 0xD9, 0xF7, 0xFB, 0xFF,
@@ -30,8 +30,8 @@ ODD_VALUES: list[Any] = [None, True, 0, -1, 2**64 - 1, -(2**64), 1.5, "", "x", b
 
 
 @st.composite
-def damaged_bytes(draw: st.DrawFn, samples: list[bytes]) -> bytes:
-    """A sample after a few accidents."""
+def mutated_bytes(draw: st.DrawFn, samples: list[bytes]) -> bytes:
+    """Return a sample after a few random changes."""
     out = bytearray(draw(st.sampled_from(samples)))
     for _ in range(draw(st.integers(1, 5))):
         at = draw(st.integers(0, len(out)))
@@ -55,14 +55,14 @@ def damaged_bytes(draw: st.DrawFn, samples: list[bytes]) -> bytes:
             other = draw(st.sampled_from(samples))
             out[at:] = other[draw(st.integers(0, len(other))) :]
         elif at < len(out):
-            # lengths and small numbers, one more or less
+            # lengths and small numbers plus or minus one or two
             out[at] = (out[at] + draw(st.sampled_from([1, -1, 2, -2]))) & 255
     return bytes(out)
 
 
 @st.composite
-def damaged_cbor(draw: st.DrawFn, samples: list[bytes]) -> bytes:
-    """A sample that is still CBOR, of another shape."""
+def mutated_cbor(draw: st.DrawFn, samples: list[bytes]) -> bytes:
+    """Return a sample that is still CBOR, with another structure."""
     value = cbor.loads(draw(st.sampled_from(samples)))
     for _ in range(draw(st.integers(1, 3))):
         value = _changed(draw, value)
@@ -92,7 +92,7 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
         inner = _inner(value)
         if inner is not None:
             return cbor.dumps_tagged(_changed(draw, inner))
-        return draw(damaged_bytes([value]))
+        return draw(mutated_bytes([value]))
     if type(value) is int and draw(st.booleans()):
         return draw(st.sampled_from([value + 1, max(value - 1, 0), 0, 2**63, 2**64 - 1]))
     wrapped = [[value], {"x": value}, _deep(value)]
@@ -100,7 +100,7 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
 
 
 def _inner(value: bytes) -> Any:
-    """What is CBOR inside a byte string, such as a delegation's certificate."""
+    """Decode CBOR inside a byte string, such as a delegation's certificate."""
     try:
         inner = cbor.loads(value)
     except FormatError:
@@ -119,9 +119,9 @@ def is_cbor(samples: list[bytes]) -> bool:
 
 
 def inputs(samples: list[bytes]) -> st.SearchStrategy[bytes]:
-    """Damaged samples, and bytes of no origin."""
+    """Mutated samples, and random bytes."""
     maps = [sample for sample in samples if _inner(sample) is not None]
-    strategies = [damaged_bytes(samples), st.binary(max_size=60)]
+    strategies = [mutated_bytes(samples), st.binary(max_size=60)]
     if maps:
-        strategies.append(damaged_cbor(maps))
+        strategies.append(mutated_cbor(maps))
     return st.one_of(strategies)

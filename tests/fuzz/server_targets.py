@@ -23,7 +23,7 @@ from tests.support.ws_wire import close_frame, masked
 
 
 def _frame(data: bytes) -> None:
-    """The short way of reading frames is held to wsproto."""
+    """Compares the fast parser of frames with wsproto."""
     at = 0
     while (read := read_binary_frame(data, at)) is not None:
         payload, end = read
@@ -38,7 +38,7 @@ def _frame(data: bytes) -> None:
 
 
 def _by_wsproto(data: bytes) -> bytes | None:
-    """The payload of the whole, final binary frame that bytes begin with; None where there is none."""
+    """Return the payload of the complete, final binary frame at the beginning of the bytes; None if there is none."""
     decoder = FrameDecoder(client=False)
     decoder.receive_bytes(data)
     payload = b""
@@ -55,9 +55,9 @@ def _by_wsproto(data: bytes) -> bytes | None:
 
 
 def _connection(data: bytes) -> None:
-    """What a client sends behind its handshake, in pieces, is held to wsproto.
+    """Compares the messages of a client after its handshake with wsproto.
 
-    The first byte says how long the pieces are.
+    The first byte is the length of the pieces in which they arrive.
     """
     if not data:
         return
@@ -69,7 +69,7 @@ def _connection(data: bytes) -> None:
         protocol.dataReceived(piece)
     messages, broken = _messages_by_wsproto(data[1:])
     ours = [(payload, is_binary) for payload, is_binary in session.received_messages]
-    # what comes behind a break, a close frame or more than may come at a time is not read
+    # bytes after an error, after a close frame or above the limit of one read are not read
     assert ours == messages[: len(ours)]
     if not broken and transport.producerState == "producing" and not transport.disconnecting and not session.ended:
         assert ours == messages
@@ -81,7 +81,7 @@ def _connection(data: bytes) -> None:
 
 
 def _messages_by_wsproto(data: bytes) -> tuple[list[tuple[bytes, bool]], bool]:
-    """The messages that a server would take, and whether the connection ends with an error or a close frame."""
+    """Return the messages that a server gets, and whether the connection ends with an error or a close frame."""
     connection = Connection(ConnectionType.SERVER)
     connection.receive_data(data)
     messages: list[tuple[bytes, bool]] = []
@@ -103,7 +103,7 @@ def _messages_by_wsproto(data: bytes) -> tuple[list[tuple[bytes, bool]], bool]:
 
 
 def _proxy_header(data: bytes) -> None:
-    """Held to the proxyprotocol package, and to itself as it comes byte by byte."""
+    """Compares with the proxyprotocol package, and with itself if the bytes arrive one by one."""
     try:
         header = read_header(data)
     except ValueError:
@@ -112,15 +112,15 @@ def _proxy_header(data: bytes) -> None:
         return
     assert 0 < header.length <= len(data)
     for end in range(header.length):
-        assert read_header(data[:end]) is None, "a beginning is neither a header nor wrong"
+        assert read_header(data[:end]) is None, "the beginning of a header is incomplete, not invalid"
     theirs = _by_proxyprotocol(data[: header.length])
-    # addresses beside a protocol that is not specified are not to be looked at, though theirs does
+    # addresses with an unspecified protocol must be ignored, but proxyprotocol reads them
     if theirs is not None and (data[:1] == b"P" or data[13] & 0x0F in (1, 2)):
         assert theirs == (_plain(header.source), _plain(header.destination))
 
 
 def _by_proxyprotocol(data: bytes) -> tuple[Any, Any] | None:
-    """Source and destination as another implementation reads them; None where it refuses the header."""
+    """Return source and destination as proxyprotocol reads them; None if it refuses the header."""
     reader: ProxyProtocol = ProxyProtocolV1() if data.startswith(b"PROXY") else ProxyProtocolV2()
     try:
         result = reader.unpack(data)
@@ -129,13 +129,13 @@ def _by_proxyprotocol(data: bytes) -> tuple[Any, Any] | None:
     if not result.proxied or result.source is None:
         return None, None
     if isinstance(result.source, str):
-        # a path ends where the first zero is, as everywhere; theirs strips the last ones
+        # a path ends at its first zero byte; proxyprotocol strips only trailing ones
         return result.source.partition("\0")[0], result.dest.partition("\0")[0]
     return result.source, result.dest
 
 
 def _plain(address: IPv4Address | IPv6Address | UNIXAddress | None) -> Any:
-    """An address in the form of the other implementation."""
+    """Return an address in the form of proxyprotocol."""
     if address is None:
         return None
     if isinstance(address, UNIXAddress):

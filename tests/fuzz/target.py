@@ -1,4 +1,4 @@
-"""What a fuzz target is."""
+"""The type of fuzz targets."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """A reader of bytes from outside, under attack.
+    """A parser of foreign bytes that is fuzzed.
 
-    :ivar run: reads any bytes. It swallows the errors that the reader documents; whatever else comes out is a bug, a
-        disagreement with a second implementation too
-    :ivar samples: valid inputs, which damaged ones are made of
-    :ivar words: byte strings that mean something to the reader, for the fuzzer's dictionary
+    :ivar run: parses any bytes. It ignores the errors that the parser documents; any other exception is a bug, and so
+        is a difference from a second implementation
+    :ivar samples: valid inputs, from which mutations are made
+    :ivar dictionary: byte strings that are tokens of the format, for the fuzzer's dictionary
     """
 
     run: Callable[[bytes], None]
     samples: list[bytes]
-    words: tuple[bytes, ...] = ()
+    dictionary: tuple[bytes, ...] = ()
 
 
 def in_pieces(data: bytes, size: int) -> list[bytes]:

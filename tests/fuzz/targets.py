@@ -1,8 +1,8 @@
-"""All fuzz targets by name: each reader of bytes that somebody else has written.
+"""All fuzz targets by name: each parser of foreign bytes.
 
-A target takes any bytes. It may raise the errors that its reader documents, which the target swallows; anything else
-that comes out is a bug. Beyond reading it does with the result what the gateway does, and compares it with a second
-implementation where there is one (decision 0047).
+A target accepts any bytes. It ignores the errors that its parser documents; any other exception is a bug. A target also
+does with the result what the gateway does, and compares it with a second implementation if there is one (decision
+0047).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from importlib import import_module
 
 from tests.fuzz.target import Target
 
-#: CPU seconds that an input of some kilobytes may cost: far above what any takes, far below what a bomb would.
+#: CPU seconds that an input of some kilobytes may take: far more than any needs, far less than a bomb would need.
 MOST_SECONDS = 5.0
 
-#: Which module makes which targets.
+#: The targets of each module.
 MODULES: dict[str, tuple[str, ...]] = {
     "ic_targets": ("cbor", "candid", "batch", "arguments", "client_frame", "envelope", "signed_call", "call_answer",
                    "query_answer", "principal"),
@@ -35,7 +35,7 @@ def _made(module: str) -> dict[str, Target]:
 
 
 def one(name: str) -> Target:
-    """Make a target without importing what the others need."""
+    """Make a target without importing the modules of the others."""
     (module,) = (module for module, names in MODULES.items() if name in names)
     return _made(module)[name]
 

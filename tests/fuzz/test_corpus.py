@@ -1,4 +1,4 @@
-"""Which inputs are kept, and what the command keeps account of; the fuzzer itself is not needed here."""
+"""The choice of inputs for the corpus, and the accounts of the command; the fuzzer itself is not needed."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def read(data: bytes) -> None:
 GOOD = b"2vxsx-fae"
 
 
-def test_steps_are_those_of_the_gateways_code() -> None:
+def test_only_steps_of_the_gateways_code_count() -> None:
     steps = corpus.steps_of(read, GOOD)
     assert steps
     assert {Path(file).name for file, _, _ in steps} == {"principal.py", "rate_limit.py"}
     assert corpus.steps_of(read, b"broken") is None
 
 
-def test_the_smallest_inputs_that_make_every_step_are_kept() -> None:
+def test_the_smallest_inputs_that_cover_every_step_are_kept() -> None:
     short, same, checksum = b"aa", b"bb", b"2vxsx-fab"
     chosen = corpus.worth_keeping(read, [b"x" * 64, GOOD, same, short, checksum, b"broken", b"y" * 5000])
     assert GOOD in chosen
-    assert same not in chosen, "it makes the steps of another as short as it"
+    assert same not in chosen, "another input of the same length covers the same steps"
     assert b"broken" not in chosen
     every = frozenset().union(*(corpus.steps_of(read, data) or () for data in (b"x" * 64, GOOD, short, checksum)))
     assert frozenset().union(*(corpus.steps_of(read, data) or () for data in chosen)) == every
     assert corpus.worth_keeping(read, [GOOD, short, b"x" * 64], most=1) == [GOOD]
 
 
-def test_what_broke_something_stays_and_what_is_worth_nothing_goes(tmp_path: Path) -> None:
+def test_crashes_are_kept_and_redundant_inputs_removed(tmp_path: Path) -> None:
     folder = tmp_path / "reader"
     folder.mkdir()
     (folder / "crash-1").write_bytes(b"long ago")
@@ -59,7 +59,7 @@ def test_what_broke_something_stays_and_what_is_worth_nothing_goes(tmp_path: Pat
     assert {path.name for path in corpus.kept("reader", tmp_path)} == {*left, "crash-1"}
 
 
-def test_the_target_that_was_fuzzed_least_is_next_in_another_run_too(tmp_path: Path) -> None:
+def test_the_target_with_the_least_time_is_next_in_another_run_too(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "work" / "ledger.json")
     ledger.add("cbor", 120, 5000)
     ledger.add("frame", 60, 10)
@@ -71,18 +71,18 @@ def test_the_target_that_was_fuzzed_least_is_next_in_another_run_too(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("said", "count"),
+    ("output", "count"),
     [
         ("#2\tINITED\n#8192\tpulse\nDone 9000 runs\nstat::number_of_executed_units: 9000\n", 9000),
         ("#2\tINITED\n#77\tNEW cov: 3\n== ERROR: libFuzzer: deadly signal\n", 77),
         ("ModuleNotFoundError\n", 0),
     ],
 )
-def test_how_many_inputs_the_fuzzer_says_that_it_ran(said: str, count: int) -> None:
-    assert executions_in(said) == count
+def test_the_number_of_inputs_is_read_from_the_fuzzers_output(output: str, count: int) -> None:
+    assert executions_in(output) == count
 
 
-def test_a_target_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["cbor", "nothing"])
     assert "no such target: nothing" in capsys.readouterr().err

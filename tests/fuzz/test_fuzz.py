@@ -1,7 +1,7 @@
-"""No bytes from outside bring anything out of a decoder but the errors that it documents; see targets.py.
+"""Parsers of foreign bytes raise nothing but the errors that they document; see targets.py.
 
-``ICWS_FUZZ_EXAMPLES`` says how many inputs each target gets. Inputs that found something, or that go far, are kept in
-``corpus/<target>`` and run again each time; ``python -m tests.fuzz`` adds to them.
+``ICWS_FUZZ_EXAMPLES`` is the number of inputs for each target. ``corpus/<target>`` has inputs that once broke something
+or that increase coverage, which run each time; ``python -m tests.fuzz`` adds to them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EXAMPLES = int(os.environ.get("ICWS_FUZZ_EXAMPLES", "150"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_damaged_samples(name: str) -> None:
+def test_mutated_samples(name: str) -> None:
     target = every()[name]
 
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))

@@ -33,20 +33,20 @@ class _File:
 
 
 def _config_file(data: bytes) -> None:
-    """Any file is a configuration or refused in words."""
+    """Any file is a configuration or is refused with a reason."""
     file: Any = _File(data)
     with contextlib.suppress(ConfigError):
         load({}, {}, file)
 
 
 def _address(data: bytes) -> None:
-    """Endpoint strings are taken apart as Twisted does."""
+    """Endpoint strings are parsed as Twisted parses them."""
     text = data.decode("utf-8", "replace")
     with contextlib.suppress(ConfigError):
         address = normalise(text)
         description = parse_description(address)
         with contextlib.suppress(UnicodeEncodeError):
-            # names that are not ASCII, which no endpoint knows
+            # no endpoint has a name that is not ASCII
             args, options = _parse(address)
             assert (args[0], tuple(args[1:]), options) == (description.kind, description.args, description.options)
         assert parse_description(str(description)) == description

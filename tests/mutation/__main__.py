@@ -20,12 +20,12 @@ from tests.mutation.runner import Seen, Session, collect
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".mutation"
-# What is noted of a survivor that mypy has nothing against.
+# Recorded for a survivor that mypy accepts.
 TYPED = "mypy takes it"
 
 
 def sources(name: str) -> tuple[str, list[Path]]:
-    """A package and the files of it that are meant: ``core``, ``core/fair_queue`` or ``icwsgw/core/fair_queue.py``."""
+    """Return the package and the files of a name: ``core``, ``core/fair_queue`` or ``icwsgw/core/fair_queue.py``."""
     name = name.removeprefix("icwsgw").strip("/.").removesuffix(".py").replace(".", "/")
     package = name.partition("/")[0]
     if package not in PACKAGES:
@@ -38,12 +38,12 @@ def sources(name: str) -> tuple[str, list[Path]]:
 
 
 def dotted(file: Path) -> str:
-    """The module of a file."""
+    """Return the name of a file's module."""
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def state(paths: Iterable[str]) -> str:
-    """A digest of all files below these paths."""
+    """Return a digest of all files below these paths."""
     whole = hashlib.sha256()
     for path in paths:
         for file in sorted((ROOT / path).rglob("*.py")):
@@ -52,7 +52,7 @@ def state(paths: Iterable[str]) -> str:
 
 
 class Run:
-    """Mutants of one package, and the tests that judge them."""
+    """The mutants of one package, and the tests that judge them."""
 
     def __init__(self, package: str, files: list[Path], chosen: argparse.Namespace) -> None:
         self.package = package
@@ -68,7 +68,7 @@ class Run:
         self._state = state([*self.tests, "tests/support"])
 
     def due(self) -> list[Mutant]:
-        """What is to be found out."""
+        """Return the mutants that have to be judged."""
         if self._chosen.again:
             return [mutant for mutant in self.mutants if self._is_open(mutant)]
         return [mutant for mutant in self.mutants if self._results.is_due(mutant, self._state)]
@@ -78,26 +78,26 @@ class Run:
         return result is None or not result.noticed
 
     def run(self) -> None:
-        """Judge what is due."""
+        """Judge the mutants that are due."""
         due = self.due()
         print(f"{self.package}: {len(self._all)} mutants, {len(self.mutants)} chosen, {len(due)} to judge", flush=True)
         if due:
             collect(self.tests, lambda session: self._judge(session, due))
-        self._ask_mypy()
+        self._check_with_mypy()
 
     def _judge(self, session: Session, due: list[Mutant]) -> None:
         seen = self._seen(session)
         failed = set(seen.failed)
         if failed:
-            print(f"left out, for they fail without an error: {sorted(failed)}")
+            print(f"left out, because they fail on the original: {sorted(failed)}")
         start = shown = time.monotonic()
         for done, mutant in enumerate(due, 1):
             file = self._files[mutant.module]
             tests = [test for test in session.tests_for(mutant, file, seen) if test not in failed]
-            verdict = session.judge(mutant, tests, seen, self._chosen.patience)
+            verdict = session.judge(mutant, tests, seen, self._chosen.time_limit)
             if verdict.status == "broken":
-                # as Python would: it cannot be run, so that nothing has to notice it
-                print(f"cannot be made: {mutant.module} {mutant.function}: {mutant.change}: {verdict.by}", flush=True)
+                # it does not compile, so no test has to notice it
+                print(f"does not compile: {mutant.module} {mutant.function}: {mutant.change}: {verdict.by}", flush=True)
                 continue
             seconds = round(verdict.seconds, 3)
             self._results.add(Result(*mutant.key, mutant.digest, self._state, verdict.status, verdict.by, seconds))
@@ -109,8 +109,8 @@ class Run:
                     f"  {done} of {len(due)}, {pace:.2f} s each, {left / 60:.0f} min left: {self.figures()}", flush=True
                 )
 
-    def _ask_mypy(self) -> None:
-        """Take those for noticed that mypy refuses, which a change has to pass as well."""
+    def _check_with_mypy(self) -> None:
+        """Count survivors that mypy refuses as noticed, because every change has to pass mypy as well."""
         survivors: dict[str, list[Mutant]] = {}
         for mutant, result in self.survivors():
             if result.by != TYPED:
@@ -126,8 +126,8 @@ class Run:
                     )
 
     def _seen(self, session: Session) -> Seen:
-        """What the tests execute: from the last run, where nothing has changed."""
-        # beside the results: the lines that these tests execute
+        """Return the lines that each test executes; from the last run, if nothing has changed."""
+        # a file next to the results has the lines that these tests execute
         kept = KEPT / "-".join([self.package, *(test.replace("/", ".") for test in self.tests), "lines.pickle"])
         now = state([f"icwsgw/{self.package}", *self.tests, "tests/support", "tests/mutation"])
         if kept.exists():
@@ -141,23 +141,23 @@ class Run:
         return seen
 
     def figures(self) -> str:
-        """Its figures in a line."""
-        return words(figures(self.mutants, self._results, equivalents()), self._chosen.sample is not None)
+        """Return the figures of the run in one line."""
+        return summary(figures(self.mutants, self._results, equivalents()), self._chosen.sample is not None)
 
     def survivors(self) -> list[tuple[Mutant, Result]]:
-        """What no test notices and nobody has judged equivalent."""
+        """Return the mutants that no test notices and that are not listed as equivalent."""
         judged = equivalents()
         found = [(mutant, self._results.of(mutant)) for mutant in self.mutants if mutant.key not in judged]
         return [(mutant, result) for mutant, result in found if result is not None and not result.noticed]
 
     def misjudged(self) -> list[tuple[Mutant, Result]]:
-        """What was judged equivalent, and yet a test notices it."""
+        """Return the mutants that are listed as equivalent although a test notices them."""
         judged = equivalents()
         found = [(mutant, self._results.of(mutant)) for mutant in self.mutants if mutant.key in judged]
         return [(mutant, result) for mutant, result in found if result is not None and result.noticed]
 
     def modules(self) -> dict[str, Figures]:
-        """The figures of each module."""
+        """Return the figures of each module."""
         judged = equivalents()
         return {
             module: figures([each for each in self.mutants if each.module == module], self._results, judged)
@@ -165,25 +165,25 @@ class Run:
         }
 
 
-def words(count: Figures, sampled: bool) -> str:
-    """Figures in words."""
+def summary(count: Figures, sampled: bool) -> str:
+    """Return figures as text."""
     low, high = count.interval()
     interval = f" (95 % confidence: {low:.1%} to {high:.1%})" if sampled else ""
     return f"{count.killed} of {count.counted} killed, {count.share:.1%}{interval}, {count.equivalent} equivalent"
 
 
 def main() -> None:
-    """Make mutants, judge them, and say which survived."""
+    """Make mutants, judge them, and print the survivors."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=main.__doc__)
     parser.add_argument("names", nargs="*", default=list(PACKAGES), help="packages or modules: core, core/fair_queue")
-    parser.add_argument("--sample", type=int, help="so many mutants of each, taken at random")
+    parser.add_argument("--sample", type=int, help="number of mutants of each, chosen at random")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--again", action="store_true", help="judge all survivors again")
-    help = "seconds of tests for a mutant, the fastest first (default 30); few find most, and --again tries the rest"
     help = "tests that judge instead of the mirrored ones, to try survivors with others: tests/memory"
     parser.add_argument("--tests", action="append", metavar="PATH", help=help)
-    parser.add_argument("--patience", type=float, default=30.0, help=help)
-    parser.add_argument("--report", action="store_true", help="run nothing: tell what is known")
+    help = "seconds of tests for a mutant, the fastest first (default 30); a few find most, --again tries the others"
+    parser.add_argument("--time-limit", type=float, default=30.0, help=help)
+    parser.add_argument("--report", action="store_true", help="run nothing: print the results so far")
     chosen = parser.parse_args()
     for name in chosen.names:
         run = Run(*sources(name), chosen)
@@ -192,9 +192,9 @@ def main() -> None:
         print(f"\n{name}, {date.today()}: {run.figures()}")
         for module, count in run.modules().items():
             if count.counted:
-                print(f"  {module}: {words(count, False)}")
+                print(f"  {module}: {summary(count, False)}")
         for mutant, result in run.misjudged():
-            print(f"not equivalent, for {result.by} notices it: {mutant.module} {mutant.function}: {mutant.change}")
+            print(f"not equivalent, {result.by} notices it: {mutant.module} {mutant.function}: {mutant.change}")
         for mutant, result in run.survivors():
             print(f"{mutant.module}:{mutant.lines.start} {mutant.function}: {mutant.change}  [{result.status}]")
 

@@ -1,4 +1,4 @@
-"""Asks mypy about mutants that no test notices: what a type checker refuses never gets as far as a test."""
+"""Checks mutants that no test notices with mypy: a change that mypy refuses never reaches the tests."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tempfile import TemporaryDirectory
 
 from tests.mutation.mutants import Mutant
 
-_ERROR = re.compile(r"(?P<file>[^:]+):(?P<line>\d+): error: (?P<words>.*)")
+_ERROR = re.compile(r"(?P<file>[^:]+):(?P<line>\d+): error: (?P<text>.*)")
 
 
 def refused(root: Path, file: Path, mutants: Sequence[Mutant], cache: Path) -> list[Mutant]:
-    """Which of a module's mutants have an error of types that their original does not have.
+    """Return those of a module's mutants that have a type error that their original does not have.
 
-    Each is put beside its original under another name, all of them into one copy of the module.
+    Each is inserted next to its original under another name, all of them into one copy of the module.
 
-    :param root: where mypy's configuration is
+    :param root: the directory of mypy's configuration
     :param file: the module
     :param mutants: of this module
-    :param cache: a directory for mypy's own
+    :param cache: the directory of mypy's cache
     """
     source = file.read_text()
     copies = [(_original(source, mutant), mutant) for mutant in mutants]
@@ -46,12 +46,12 @@ def refused(root: Path, file: Path, mutants: Sequence[Mutant], cache: Path) -> l
     for line in run.stdout.splitlines():
         found = _ERROR.fullmatch(line)
         if found is not None and Path(found["file"]).name == file.name:
-            errors.setdefault(int(found["line"]), set()).add(re.sub(r"__copy_\d+", "", found["words"]))
+            errors.setdefault(int(found["line"]), set()).add(re.sub(r"__copy_\d+", "", found["text"]))
     if set(errors) - {line for place in places for line in place}:
-        raise RuntimeError(f"mypy finds errors outside of what was changed:\n{run.stdout}")
+        raise RuntimeError(f"mypy finds errors outside of the changed functions:\n{run.stdout}")
 
     def of(place: range) -> set[str]:
-        return {words for line in place for words in errors.get(line, ())}
+        return {text for line in place for text in errors.get(line, ())}
 
     return [
         mutant
@@ -61,7 +61,7 @@ def refused(root: Path, file: Path, mutants: Sequence[Mutant], cache: Path) -> l
 
 
 def _original(source: str, mutant: Mutant) -> str:
-    """The function without the error, in the form that the mutant has."""
+    """Return the original function in the form that the mutant has."""
     owner, _, name = mutant.function.rpartition(".")
     lines = source.splitlines()
     body: Sequence[ast.stmt] = ast.parse(source).body
@@ -75,7 +75,7 @@ def _original(source: str, mutant: Mutant) -> str:
 
 
 def _beside(source: str, copies: Sequence[str], mutants: Sequence[Mutant]) -> tuple[str, list[range]]:
-    """The source with the copies behind what they belong to, and where each of them is."""
+    """Return the source with each copy inserted after its function, and the lines of each copy."""
     lines = source.splitlines()
     ends = {node.name: node.end_lineno for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
     behind: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Exchanges the code of one function in the running process: whoever holds the function has the mutant."""
+"""Exchanges the code of one function in the running process: every reference to the function calls the mutant."""
 
 from __future__ import annotations
 import __future__
@@ -11,9 +11,9 @@ from tests.mutation.mutants import Mutant
 
 
 def exchange(mutant: Mutant) -> None:
-    """Put the mutant in the place of its original, for the rest of this process.
+    """Replace the original by the mutant for the rest of this process.
 
-    The function object stays the same, so that what has imported or bound it, as a callback too, calls the mutant.
+    The function object stays the same, so every import, bound method and callback calls the mutant.
 
     :raises LookupError: there is no such function
     :raises SyntaxError: the mutant does not compile
@@ -38,7 +38,7 @@ def exchange(mutant: Mutant) -> None:
 
 
 def _plain(found: Any) -> FunctionType:
-    """The function behind a property, a class method or a cache, which is emptied."""
+    """Return the function of a property, a class method or a cached function, whose cache is emptied."""
     if isinstance(found, property):
         return _plain(found.fget)
     if isinstance(found, (classmethod, staticmethod)):
@@ -56,7 +56,7 @@ def _set_code(holder: Any, name: str, function: FunctionType, code: CodeType) ->
     if code.co_freevars == function.__code__.co_freevars:
         function.__code__ = code
         return
-    # the mutant has lost (or found) its super(): only __class__ can be meant, as functions are of the top level
+    # the mutant has no super() any more, or a new one: the free variable is __class__, as functions are top-level
     cells = tuple(CellType(holder) for _ in code.co_freevars)
     made = FunctionType(code, function.__globals__, name, function.__defaults__, cells)
     made.__kwdefaults__ = function.__kwdefaults__

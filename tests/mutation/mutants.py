@@ -1,4 +1,4 @@
-"""Makes mutants of a source, with mutmut's operators and three of our own."""
+"""Makes mutants of a source, with the operators of mutmut and three of our own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from mutmut.mutation.file_mutation import (
 from mutmut.mutation.mutators import mutation_operators, operator_arg_removal, operator_string
 from mutmut.mutation.pragma_handling import IgnoredCode
 
-# What may decorate a function whose code can be exchanged all the same.
+# Decorators of functions whose code can be exchanged nevertheless.
 DECORATORS = {"property", "classmethod", "staticmethod", "cache", "lru_cache", "cached_property", "override"}
-# A change shorter than this says too little alone: its line is named with it.
+# A change shorter than this is shown with its whole line.
 SHORT = 20
 LEVELS = {"debug", "info", "warn", "warning", "error", "failure", "critical", "exception"}
 
@@ -35,30 +35,30 @@ class Mutant:
 
     module: str
     function: str  # its qualified name: Class.method
-    change: str  # the source before and after, on one line: what names it, whatever moves around it
-    digest: str  # of the whole function, so that a result is forgotten when the function changes
-    lines: range  # those of which a test has to execute one, to be able to notice it
+    change: str  # the source before and after, on one line: it identifies the mutant, also when lines have moved
+    digest: str  # of the whole function, so that a result becomes invalid when the function changes
+    lines: range  # a test has to execute one of these to be able to notice the mutant
     _make: Callable[[], str] = field(compare=False, repr=False)
 
     @property
     def source(self) -> str:
-        """The function with the error, in its class if it has one; made when it is needed."""
+        """The function with the error, in its class if it has one."""
         return self._make()
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What it is known by, also when lines have moved."""
+        """The identity of the mutant, which does not depend on line numbers."""
         return self.module, self.function, self.change
 
 
 def without_statement(node: cst.SimpleStatementLine) -> Iterator[cst.SimpleStatementLine]:
-    """``self.timer.cancel()`` becomes ``pass``: mutmut leaves out arguments, but no statements."""
+    """``self.timer.cancel()`` becomes ``pass``: mutmut removes arguments, but no statements."""
     if m.matches(node, m.SimpleStatementLine(body=[m.Expr(value=m.Call() | m.Await())])):
         yield node.with_changes(body=[cst.Pass()])
 
 
 def negated_condition(node: cst.If | cst.While) -> Iterator[cst.CSTNode]:
-    """``if waiting:`` becomes ``if not (waiting):``, where no operator stands that mutmut exchanges."""
+    """``if waiting:`` becomes ``if not (waiting):``, if it has no operator that mutmut exchanges."""
     if isinstance(node.test, cst.Name | cst.Attribute | cst.Call | cst.Subscript | cst.NamedExpr):
         test = node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
         space = cst.SimpleWhitespace(" ")
@@ -78,7 +78,7 @@ def none_returned(node: cst.Return) -> Iterator[cst.Return]:
 
 
 def arguments_changed(node: cst.Call) -> Iterator[cst.Call]:
-    """mutmut's: each argument becomes None, or is left out; but for words for people."""
+    """mutmut's operator, without texts for people: each argument becomes None, or is removed."""
     words = [_is_prose(arg.value) for arg in node.args]
     for mutated in operator_arg_removal(node):
         if len(mutated.args) < len(node.args):
@@ -90,7 +90,7 @@ def arguments_changed(node: cst.Call) -> Iterator[cst.Call]:
 
 
 def damaged_string(node: cst.BaseString) -> Iterable[cst.BaseString]:
-    """The first of mutmut's damages, to strings that a program reads: words for people hold a space."""
+    """mutmut's first operator on strings, for strings that a program reads: texts for people contain a space."""
     if isinstance(node, cst.SimpleString) and not _is_prose(node):
         yield from list(operator_string(node))[:1]
 
@@ -116,7 +116,7 @@ OPERATORS = [*((kind, made) for kind, made in mutation_operators if made not in 
 
 
 class _Visitor(MutationVisitor):
-    """mutmut's visitor, which also goes into properties and cached functions, and leaves the log alone."""
+    """mutmut's visitor, which also visits properties and cached functions, and skips the log."""
 
     METADATA_DEPENDENCIES = (PositionProvider, OuterFunctionProvider)
 
@@ -152,7 +152,7 @@ def _is_log(call: cst.Call) -> bool:
 
 
 def mutants_of(module: str, source: str) -> list[Mutant]:
-    """All mutants of a module, in the order of its lines.
+    """Return all mutants of a module, in the order of its lines.
 
     :param module: its dotted name
     :param source: its text
@@ -206,7 +206,7 @@ def _lines(
     positions: Mapping[cst.CSTNode, CodeRange],
     parents: Mapping[cst.CSTNode, cst.CSTNode],
 ) -> range:
-    """The lines of the statement that a node is part of; of the whole function where it is a parameter's default."""
+    """Return the lines of the statement that contains a node; of the whole function for a parameter's default."""
     while node is not function and not isinstance(node, cst.SimpleStatementLine | cst.BaseCompoundStatement):
         if isinstance(node, cst.SimpleStatementSuite):
             break
@@ -214,7 +214,7 @@ def _lines(
     place = positions[node]
     first, last = place.start.line, place.end.line
     if node is not function and isinstance(node, cst.BaseCompoundStatement):
-        # what it governs does not count
+        # the body of the statement does not count
         last = max(first, positions[node.body].start.line - 1)
     return range(first, last + 1)
 
@@ -230,7 +230,7 @@ def _owners(module: cst.Module) -> dict[cst.FunctionDef, str]:
 
 
 def _head(node: cst.CSTNode) -> cst.CSTNode:
-    """A compound statement without what it governs: its condition is what was changed."""
+    """Return a compound statement without its body: the changed part is its condition."""
     if isinstance(node, cst.If):
         return node.with_changes(body=cst.SimpleStatementSuite([cst.Pass()]), orelse=None, leading_lines=[])
     if isinstance(node, cst.While):
@@ -245,7 +245,7 @@ def _one_line(code: str) -> str:
 
 
 def _alone(tree: cst.Module, owner: str, function: cst.FunctionDef, mutation: Mutation) -> str:
-    """The function as a source of its own: undecorated, and in a class of the same name, for names it mangles."""
+    """Return the function as a separate source: undecorated, in a class of the same name for mangled names."""
     changed = deep_replace(function, mutation.original_node, mutation.mutated_node)
     bare = cst.ensure_type(changed, cst.FunctionDef).with_changes(
         decorators=[], leading_lines=[], lines_after_decorators=[]
@@ -256,9 +256,9 @@ def _alone(tree: cst.Module, owner: str, function: cst.FunctionDef, mutation: Mu
 
 
 def selected(mutants: Sequence[Mutant], sample: int | None, seed: int) -> list[Mutant]:
-    """A random sample of so many, or all of them.
+    """Return a random sample of ``sample`` mutants; None: all of them.
 
-    Drawn by digests of their names, so that a change of the sources leaves the others of a sample in it.
+    Digests of their keys choose them, so a change of the sources changes only a small part of a sample.
     """
 
     def drawn(mutant: Mutant) -> bytes:

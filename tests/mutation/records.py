@@ -1,4 +1,4 @@
-"""What is known of each mutant: results from run to run, and the survivors that were judged equivalent."""
+"""Records about mutants: the results of all runs, and the survivors that are equivalent to the original."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 @dataclass(frozen=True)
 class Result:
-    """How one mutant fared."""
+    """The result of one mutant."""
 
     module: str
     function: str
     change: str
     digest: str
-    tests: str  # the state of the tests; a survivor is tried again when they have changed
+    tests: str  # a digest of the tests; a survivor is judged again when they have changed
     status: str  # killed, timeout, types, survived, uncovered
     by: str  # the test that noticed it
     seconds: float
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """As the mutant's."""
+        """The key of the mutant."""
         return self.module, self.function, self.change
 
     @property
     def noticed(self) -> bool:
-        """Whether a test failed because of it, or did not end, or mypy refuses it."""
+        """Whether a test failed because of the mutant, or did not end, or mypy refuses it."""
         return self.status in ("killed", "timeout", "types")
 
 
 class Results:
-    """The results of a package, in a file to which each one is added as it comes."""
+    """The results of a package, in a file to which each one is appended."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,32 +55,32 @@ class Results:
                 try:
                     result = Result(**json.loads(line))
                 except (ValueError, TypeError):
-                    # the last line of a run that was cut off
+                    # the last line of an interrupted run
                     continue
                 self._by_key[result.key] = result
 
     def add(self, result: Result) -> None:
-        """Keep a result, on disk too."""
+        """Store a result, on disk too."""
         self._by_key[result.key] = result
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as file:
             file.write(json.dumps(asdict(result)) + "\n")
 
     def of(self, mutant: Mutant) -> Result | None:
-        """What is known of a mutant of this very function, if anything."""
+        """Return the result of a mutant, if there is one for the present source of its function."""
         result = self._by_key.get(mutant.key)
         return result if result is not None and result.digest == mutant.digest else None
 
     def is_due(self, mutant: Mutant, tests: str) -> bool:
-        """Whether a run has something to find out: what was killed stays killed while its function stays as it is."""
+        """Whether a mutant has to be judged: a killed one stays killed while its function is unchanged."""
         result = self.of(mutant)
         return result is None or (not result.noticed and result.tests != tests)
 
 
 def equivalents(path: Path = EQUIVALENT) -> dict[tuple[str, str, str], str]:
-    """The mutants that were judged to mean the same as the original, each with the reason.
+    """Return the mutants that are listed as equivalent to the original, each with the reason.
 
-    The file has a table for each module, in it one for each function, in it changes with reasons.
+    The file has a table for each module, in it a table for each function, in it the changes with their reasons.
 
     :raises ValueError: a mutant without a reason
     """
@@ -96,7 +96,7 @@ def equivalents(path: Path = EQUIVALENT) -> dict[tuple[str, str, str], str]:
 
 @dataclass(frozen=True)
 class Figures:
-    """The count of a package or a module."""
+    """The figures of a package or a module."""
 
     killed: int
     survived: int
@@ -104,16 +104,16 @@ class Figures:
 
     @property
     def counted(self) -> int:
-        """All that tests could notice."""
+        """The number of mutants that tests could notice."""
         return self.killed + self.survived
 
     @property
     def share(self) -> float:
-        """The part of them that tests noticed, 0 to 1."""
+        """The share of them that tests noticed, 0 to 1."""
         return self.killed / self.counted if self.counted else 1.0
 
     def interval(self) -> tuple[float, float]:
-        """Where the share of all mutants lies, with 95 % confidence, if these are a sample (Wilson's interval)."""
+        """Return the 95 % confidence interval of the share, if these mutants are a sample (Wilson's interval)."""
         n, z = self.counted, 1.959964
         if not n:
             return 0.0, 1.0
@@ -123,7 +123,7 @@ class Figures:
 
 
 def figures(mutants: Iterable[Mutant], results: Results, judged: dict[tuple[str, str, str], str]) -> Figures:
-    """Count what is known of these mutants; what has not been run is left out."""
+    """Return the figures of these mutants; mutants without a result do not count."""
     count: Counter[str] = Counter()
     for mutant in mutants:
         result = results.of(mutant)

@@ -1,8 +1,8 @@
 """Runs the tests against each mutant, in a process forked from one that has imported and collected everything.
 
-A run of pytest collects the tests once. A first child runs them all on the original and notes which test executes which
-line, and how long it takes. Then, for each mutant, a child exchanges the function and runs the tests that execute the
-changed line, the fastest first, until one fails.
+A run of pytest collects the tests once. A first child runs all of them on the original and records which lines each
+test executes, and how long it takes. Then, for each mutant, a child exchanges the function and runs the tests that
+execute the changed line, the fastest first, until one fails.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from hypothesis import Phase, settings
 from tests.mutation.exchange import exchange
 from tests.mutation.mutants import Mutant
 
-# Seconds of the processor that a test may take, and ten times what it takes for the original.
+# CPU seconds that a test may take, plus ten times its CPU time on the original.
 GRACE = 0.5
-# Seconds that it may wait, and three times what it takes for the original.
+# Seconds that a test may last, plus three times its duration on the original.
 WAIT = 5.0
-# Bytes that a mutant's process may hold: an error may allocate without end.
+# Bytes of memory that a mutant's process may use: a mutant may allocate endlessly.
 MEMORY = 4 << 30
 _KILLED, _SURVIVED, _BROKEN = 10, 11, 12
 
 
 @dataclass
 class Seen:
-    """What a run of all tests on the original has shown."""
+    """The result of a run of all tests on the original."""
 
     tests_of: dict[tuple[str, int], set[str]] = field(default_factory=dict)  # by file and line
-    seconds: dict[str, float] = field(default_factory=dict)  # of the processor
+    seconds: dict[str, float] = field(default_factory=dict)  # CPU seconds
     elapsed: dict[str, float] = field(default_factory=dict)  # seconds
     failed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a mutant fared: killed, timeout, survived, uncovered or broken, and by which test."""
+    """The result of a mutant: killed, timeout, survived, uncovered or broken, and by which test."""
 
     status: str
     by: str
-    seconds: float  # of the processor
+    seconds: float  # CPU seconds
 
 
 class Session:
-    """A plugin of pytest that collects, and hands the collected tests to a function instead of running them."""
+    """A plugin of pytest that passes the collected tests to a function instead of running them."""
 
     def __init__(self, work: Callable[[Session], None]) -> None:
         self._work = work
@@ -66,7 +66,7 @@ class Session:
         self.error: BaseException | None = None
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Do the work, in the place of the tests' run."""
+        """Do the work instead of running the tests."""
         if session.testsfailed:
             raise session.Interrupted("tests cannot be collected")
         self.items = {item.nodeid: item for item in session.items}
@@ -80,14 +80,14 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
-        """End a mutant's process at the first failure, which nobody wants to see described: that costs most."""
+        """End a mutant's process at the first failure, without a report: formatting that takes most of the time."""
         if not self._judging or call.excinfo is None or item.get_closest_marker("xfail") is not None:
             return
         if not isinstance(call.excinfo.value, (pytest.skip.Exception, pytest.xfail.Exception, unittest.SkipTest)):
             os._exit(_KILLED)
 
     def learn(self, root: Path, files: Iterable[Path]) -> Seen:
-        """Run all tests on the original, in a child, and see which lines of these files each executes."""
+        """Run all tests on the original, in a child, and record which lines of these files each executes."""
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
@@ -127,16 +127,16 @@ class Session:
         return seen
 
     def tests_for(self, mutant: Mutant, file: str, seen: Seen) -> list[str]:
-        """The tests that execute a changed line, the fastest first."""
+        """Return the tests that execute a changed line, the fastest first."""
         tests: set[str] = set()
         for line in mutant.lines:
             tests |= seen.tests_of.get((file, line), set())
         return sorted((test for test in tests if test in self.items), key=lambda test: (seen.seconds[test], test))
 
-    def judge(self, mutant: Mutant, tests: list[str], seen: Seen, patience: float) -> Verdict:
+    def judge(self, mutant: Mutant, tests: list[str], seen: Seen, time_limit: float) -> Verdict:
         """Run tests against a mutant, in a child.
 
-        :param patience: seconds of the processor, as the original takes them, after which no further test is begun
+        :param time_limit: CPU seconds of the tests on the original; no test beyond them is run
         """
         if not tests:
             return Verdict("uncovered", "", 0.0)
@@ -144,17 +144,17 @@ class Session:
         child = os.fork()
         if child == 0:
             os.close(reading)
-            # what the tests start, and no test stops where a mutant is noticed, ends with the group
+            # processes that the tests have started end with the group: a noticed mutant skips their cleanup
             os.setpgid(0, 0)
             try:
-                code = self._judged(mutant, _within(tests, seen.seconds, patience), seen, writing)
+                code = self._judged(mutant, _within(tests, seen.seconds, time_limit), seen, writing)
             except BaseException:
                 code = _KILLED
             os._exit(code)
         os.close(writing)
         with os.fdopen(reading) as into:
             by = into.read().splitlines()
-        # the group's number is free for others once the child has been waited for
+        # the group's number may be used again after the child has been waited for
         os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
         os.killpg(child, signal.SIGKILL)
         _, status, used = os.wait4(child, 0)
@@ -179,7 +179,7 @@ class Session:
         self._judging = True
         for test, after in zip(tests, [*tests[1:], None], strict=True):
             os.write(out, f"{test}\n".encode())
-            # processor time, which does not depend on what else the machine does; and real time, for waits
+            # CPU time, which does not depend on the load of the machine; and real time, for waits
             signal.setitimer(signal.ITIMER_VIRTUAL, GRACE + 10 * seen.seconds[test])
             signal.setitimer(signal.ITIMER_REAL, WAIT + 3 * seen.elapsed[test])
             if not _passes(self.items[test], self.items[after] if after else None):
@@ -187,9 +187,9 @@ class Session:
         return _SURVIVED
 
 
-def _within(tests: list[str], seconds: dict[str, float], patience: float) -> list[str]:
+def _within(tests: list[str], seconds: dict[str, float], time_limit: float) -> list[str]:
     begun = list(accumulate((seconds[test] for test in tests), initial=0.0))
-    return [test for test, start in zip(tests, begun, strict=False) if start <= patience]
+    return [test for test, start in zip(tests, begun, strict=False) if start <= time_limit]
 
 
 def _passes(item: pytest.Item, after: pytest.Item | None) -> bool:
@@ -205,7 +205,7 @@ def _quiet() -> None:
 
 
 def collect(tests: list[str], work: Callable[[Session], None]) -> None:
-    """Collect these tests with pytest and do the work with them.
+    """Collect these tests with pytest and call ``work`` with them.
 
     :raises RuntimeError: they cannot be collected
     """
@@ -224,7 +224,7 @@ def collect(tests: list[str], work: Callable[[Session], None]) -> None:
 
 
 class _Profile:
-    """Few examples, the same each time: the conftest of the tests has loaded its own profile."""
+    """Few examples, the same each time: replaces the profile that the conftest of the tests has loaded."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:

@@ -1,4 +1,4 @@
-"""The command for mutation testing: the mutants it makes, how they get into the process, what is remembered of them."""
+"""The command for mutation testing: the mutants that it makes, their exchange in the process, the records."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_operators_of_mutmut_and_our_own() -> None:
     assert any(change.endswith("return self.__count -> return None") for change in made)
 
 
-def test_what_is_said_to_people_is_left_alone() -> None:
+def test_messages_for_people_are_not_mutated() -> None:
     assert not [change for change in changes("Counter.add") if "_log" in change]
     assert not [change for change in changes("refuse") if "ValueError" in change]
     assert any('"key" -> "XXkeyXX"' in change for change in changes("refuse"))
@@ -118,7 +118,7 @@ def test_properties_class_methods_and_cached_functions_have_mutants() -> None:
     assert changes("twice")
 
 
-def test_a_name_survives_moved_lines() -> None:
+def test_a_mutants_key_does_not_depend_on_line_numbers() -> None:
     before = {each.key for each in mutants_of("planted", SOURCE)}
     after = mutants_of("planted", SOURCE.replace("LIMIT = 3", "# more\n\nLIMIT = 3"))
     assert {each.key for each in after} == before
@@ -139,7 +139,7 @@ def test_lines_are_those_of_the_statement() -> None:
     assert "self.__count += step" in [lines[number - 1].strip() for number in default.lines]
 
 
-def test_who_holds_the_function_has_the_mutant(planted: ModuleType) -> None:
+def test_references_to_the_function_call_the_mutant(planted: ModuleType) -> None:
     counter = planted.Counter(_Log())
     held = counter.add
     exchange(mutant("Counter.add", "| 2 -> 3"))
@@ -158,13 +158,13 @@ def test_mangled_names_properties_and_super(planted: ModuleType) -> None:
     assert planted.Counter(_Log()).name() is None
 
 
-def test_what_a_cached_function_remembers_is_forgotten(planted: ModuleType) -> None:
+def test_the_cache_of_a_cached_function_is_emptied(planted: ModuleType) -> None:
     assert planted.twice(3) == 6
     exchange(mutant("twice", "| 2 -> 3"))
     assert planted.twice(3) == 9
 
 
-def test_every_mutant_of_it_can_be_made(planted: ModuleType) -> None:
+def test_every_mutant_of_the_source_can_be_made(planted: ModuleType) -> None:
     for each in mutants_of("planted", SOURCE):
         exchange(each)
 
@@ -175,7 +175,7 @@ def test_a_sample_is_the_same_for_the_same_seed() -> None:
     assert selected(made, 5, 1) != selected(made, 5, 2)
     assert len(set(selected(made, 5, 1))) == 5
     assert selected(made, 500, 1) == selected(made, None, 1) == made
-    # what is added or has changed takes the place of few
+    # new and changed mutants replace only a few
     changed = mutants_of("planted", SOURCE.replace("return number * 2", "return number * 2 + 0"))
     before, after = ({each.key for each in selected(of, 20, 1)} for of in (made, changed))
     assert len(before & after) >= 15
@@ -185,7 +185,7 @@ def result(of: Mutant, status: str, tests: str = "t") -> Result:
     return Result(*of.key, of.digest, tests, status, "", 0.1)
 
 
-def test_what_was_killed_is_not_judged_again_while_its_function_stays(tmp_path: Path) -> None:
+def test_a_killed_mutant_is_not_judged_again_while_its_function_is_unchanged(tmp_path: Path) -> None:
     killed, survived, unknown, *_ = mutants_of("planted", SOURCE)
     results = Results(tmp_path / "results")
     results.add(result(killed, "killed"))
@@ -199,7 +199,7 @@ def test_what_was_killed_is_not_judged_again_while_its_function_stays(tmp_path: 
     assert again.is_due(next(each for each in changed if each.key[1] == killed.function), "t")
 
 
-def test_a_run_that_was_cut_off_costs_one_result(tmp_path: Path) -> None:
+def test_an_interrupted_run_loses_one_result(tmp_path: Path) -> None:
     first, second, *_ = mutants_of("planted", SOURCE)
     results = Results(tmp_path / "results")
     results.add(result(first, "killed"))
@@ -211,7 +211,7 @@ def test_a_run_that_was_cut_off_costs_one_result(tmp_path: Path) -> None:
     assert again.is_due(second, "t")
 
 
-def test_figures_leave_out_what_is_equivalent(tmp_path: Path) -> None:
+def test_figures_do_not_count_equivalent_mutants(tmp_path: Path) -> None:
     made = mutants_of("planted", SOURCE)
     results = Results(tmp_path / "results")
     for each, status in zip(made, ["killed", "timeout", "survived", "uncovered", "survived"], strict=False):
@@ -228,7 +228,7 @@ def test_the_interval_is_wilsons() -> None:
     assert high == pytest.approx(0.9448, abs=1e-4)
 
 
-def test_each_judged_mutant_has_a_reason_and_still_exists() -> None:
+def test_each_equivalent_mutant_has_a_reason_and_still_exists() -> None:
     judged = equivalents()
     gone = []
     for module in sorted({key[0] for key in judged}):
@@ -238,13 +238,13 @@ def test_each_judged_mutant_has_a_reason_and_still_exists() -> None:
     assert gone == []
 
 
-def test_a_judgement_without_a_reason_is_refused(tmp_path: Path) -> None:
+def test_an_equivalent_mutant_without_a_reason_is_refused(tmp_path: Path) -> None:
     (tmp_path / "e.toml").write_text('["icwsgw.core.x"."f"]\n"1 -> 2" = ""\n')
     with pytest.raises(ValueError, match="no reason"):
         equivalents(tmp_path / "e.toml")
 
 
-def test_mypy_refuses_what_is_of_another_type(tmp_path: Path) -> None:
+def test_mypy_refuses_mutants_of_another_type(tmp_path: Path) -> None:
     file = tmp_path / "typed.py"
     file.write_text(
         "class Held:\n"
@@ -283,7 +283,7 @@ def test_names_of_packages_and_modules() -> None:
         sources("core/nothing")
 
 
-def test_the_command_finds_what_is_tested_and_what_is_not(tmp_path: Path) -> None:
+def test_the_command_finds_tested_and_untested_mutants(tmp_path: Path) -> None:
     (tmp_path / "icwsgw" / "core").mkdir(parents=True)
     (tmp_path / "tests" / "core").mkdir(parents=True)
     (tmp_path / "icwsgw" / "__init__.py").touch()
