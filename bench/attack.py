@@ -5,8 +5,8 @@
     python -m bench.attack --together --check --seconds 300 --honest 100 --option=--max-pending=1500
     python -m bench.attack --together --check --stepped --seconds 20 --honest 100       # on a busy machine
 
-Replica, gateway, attackers (:mod:`bench.attackers`) and honest clients are processes of their own. Honest clients come
-from addresses of their own (127.0.1.*), attackers from others; they keep sessions open on which they echo, and open and
+Replica, gateway, attackers (:mod:`bench.attackers`) and honest clients are separate processes. Honest clients come
+from their own addresses (127.0.1.*), attackers from others; they keep sessions open on which they echo, and open and
 close further ones. The replica is the bench's, with canisters that misbehave by the first byte of their id
 (:class:`HostileReplica`).
 """
@@ -57,8 +57,8 @@ class HostileReplica(Replica):
         super()._handle(connection, request, body)
 
     def _query(self, connection: Connection, canister: bytes, body: bytes) -> None:
-        mood = canister[:1]
-        if mood == HANGING:
+        behaviour = canister[:1]
+        if behaviour == HANGING:
             self.stats.queries += 1
             return
         super()._query(connection, canister, body)
@@ -67,9 +67,9 @@ class HostileReplica(Replica):
         sender, nonce = asked
         queue = self.canister(canister).queues.get(sender) if canister[:1] == ENDLESS else None
         if queue is not None and queue.next < nonce + 2 * self.settings.max_messages:
-            nobody = Client((bytes(28) + b"\x02", 1), queue)
+            absent = Client((bytes(28) + b"\x02", 1), queue)
             for _ in range(4 * self.settings.max_messages):
-                queue.send(nobody, b"nothing")
+                queue.send(absent, b"nothing")
         super()._look(connection, canister, asked)
 
     def _call(self, connection: Connection, version: str, canister: bytes, body: bytes) -> None:
@@ -221,7 +221,7 @@ class Apart:
         # On a busy machine it may take long until they begin.
         await asyncio.to_thread(self._attackers.stdout.readline)
 
-    async def relent(self) -> dict[str, int]:
+    async def end_attack(self) -> dict[str, int]:
         """End the attacks; return the number of steps of each."""
         attackers, self._attackers = self._attackers, None
         if attackers is None:
@@ -267,7 +267,7 @@ class Stepped:
         """Start the attacks."""
         self._attack = Attack(names, port)
 
-    async def relent(self) -> dict[str, int]:
+    async def end_attack(self) -> dict[str, int]:
         """End the attacks; return the number of steps of each."""
         attack, self._attack = self._attack, None
         return {} if attack is None else attack.stop()
@@ -320,7 +320,7 @@ async def run(options: argparse.Namespace, others: Apart | Stepped, gateway: Gat
         await others.attack(names, port)
         await asyncio.sleep(3)
         result = await measured("+".join(names), options.seconds)
-        print(json.dumps({**result, "steps": await others.relent()}), flush=True)
+        print(json.dumps({**result, "steps": await others.end_attack()}), flush=True)
         attacked.append(result)
         await asyncio.sleep(3)
     after = await measured("after", min(10.0, options.seconds))

@@ -32,9 +32,9 @@ _HALF = b"\x02\xff" + (2_090_000).to_bytes(8, "big") + bytes(4)
 _HALF_BYTES = 2_000_000
 
 
-def named(mood: bytes, number: int) -> Principal:
+def named(behaviour: bytes, number: int) -> Principal:
     """The id of a misbehaving canister."""
-    return Principal(mood + number.to_bytes(7, "big") + b"\x01\x01")
+    return Principal(behaviour + number.to_bytes(7, "big") + b"\x01\x01")
 
 
 class Closed(Exception):
@@ -65,7 +65,7 @@ class Session:
         head = await self._reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 101"):
             raise Closed(head.split(b"\r\n")[0].decode())
-        self.gateway = cbor.loads(await self.hear())["gateway_principal"]
+        self.gateway = cbor.loads(await self.receive())["gateway_principal"]
         return self
 
     def write(self, data: bytes) -> None:
@@ -76,7 +76,7 @@ class Session:
         """Wait until the written bytes are sent."""
         await self._writer.drain()
 
-    async def hear(self) -> bytes:
+    async def receive(self) -> bytes:
         """Read the next message and return its payload."""
         while True:
             first, second = await self._reader.readexactly(2)
@@ -92,14 +92,14 @@ class Session:
     async def open(self) -> Session:
         """Open the session and wait for the canister's first message."""
         self.write(self.envelopes.open(self.gateway))
-        await self.hear()
+        await self.receive()
         return self
 
     async def echo(self) -> None:
         """Send a message and wait for its echo."""
         stamp = time.time_ns()
         self.write(self.envelopes.message(stamp, 20))
-        while stamp.to_bytes(8, "big") not in await self.hear():
+        while stamp.to_bytes(8, "big") not in await self.receive():
             pass
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class Attacker:
             try:
                 session = await step(lane)
                 while True:
-                    await session.hear()
+                    await session.receive()
             finally:
                 if session is not None:
                     session.close()
@@ -183,7 +183,7 @@ async def addresses(attacker: Attacker) -> None:
         session = await attacker.session(canister_id(number % 5), headers if number % 2 else b"X-A: b\x0bB: c\r\n")
         session.write(b"\x88\x83\0\0\0\0\x03\xe8\x9b")
         try:
-            await asyncio.wait_for(session.hear(), 5)
+            await asyncio.wait_for(session.receive(), 5)
         finally:
             session.close()
 
@@ -229,7 +229,7 @@ async def forged(attacker: Attacker) -> None:
         envelope[-8] ^= 1  # a masked byte within the signature or the key
         session.write(bytes(envelope))
         try:
-            await asyncio.wait_for(session.hear(), 5)
+            await asyncio.wait_for(session.receive(), 5)
         finally:
             session.close()
 
@@ -258,7 +258,7 @@ async def messages(attacker: Attacker) -> None:
             await session.open()
             while True:
                 session.write(session.envelopes.message(time.time_ns(), 20))
-                await session.hear()
+                await session.receive()
                 attacker.steps += 1
         finally:
             session.close()
@@ -266,9 +266,9 @@ async def messages(attacker: Attacker) -> None:
     await attacker.forever(20, step)
 
 
-async def _name(attacker: Attacker, mood: bytes, count: int) -> None:
+async def _name(attacker: Attacker, behaviour: bytes, count: int) -> None:
     async def step(lane: int) -> Session:
-        session = await attacker.session(named(mood, lane))
+        session = await attacker.session(named(behaviour, lane))
         session.write(session.envelopes.open(session.gateway))
         return session
 
@@ -303,7 +303,7 @@ async def replays(attacker: Attacker) -> None:
         session = await attacker.session(canister_id(0))
         session.write(sent)
         try:
-            await asyncio.wait_for(session.hear(), 5)
+            await asyncio.wait_for(session.receive(), 5)
         finally:
             session.close()
 

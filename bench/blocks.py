@@ -3,10 +3,10 @@
     python -m bench.blocks                                   # blocks of 0.4 and 1 s; 1 and 100 clients
     python -m bench.blocks --block 400 --clients 20 --seconds 60
 
-The replica is ``twistd icws-devnet``: 13 nodes take calls into their pools, tell the others, and make blocks in turns.
-A client sends its next messages, ``burst`` of them back to back, as soon as the last ones are back. The shortest echo
-is the wait for a block, one more block that certifies it, and a query. With ``accepted``, the canister ends
-sessions whose messages the maker of a block came to know in another order.
+The replica is ``twistd icws-devnet``: 13 nodes have pools of calls, which they exchange, and take turns in making
+blocks. A client sends its next messages, ``burst`` of them back to back, as soon as the last ones are back. The
+shortest echo is the wait for a block, one more block that certifies it, and a query. With ``accepted``, the canister
+ends sessions whose messages the maker of a block received in another order.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Devnet:
     def __init__(self, folder: Path, block_ms: float, gossip_ms: float, query_ms: float) -> None:
         self.port = free_port()
         twistd = Path(sys.executable).with_name("twistd")
-        words = [
+        args = [
             f"--listen=tcp:{self.port}:interface=127.0.0.1",
             "--nodes=13",
             f"--block-interval={block_ms}",
@@ -51,7 +51,7 @@ class Devnet:
         ]
         self._log = (folder / "devnet.log").open("wb")
         self._process = subprocess.Popen(
-            [str(twistd), "-n", "--pidfile=", "icws-devnet", *words], stdout=self._log, stderr=self._log
+            [str(twistd), "-n", "--pidfile=", "icws-devnet", *args], stdout=self._log, stderr=self._log
         )
         self.echo = Principal.from_text(self._wait()["canisters"]["echo"])
 
@@ -114,7 +114,7 @@ class Crowd:
         for stamp in stamps:
             session.write(session.envelopes.message(stamp, 20))
         for stamp in stamps:
-            while stamp.to_bytes(8, "big") not in await session.hear():
+            while stamp.to_bytes(8, "big") not in await session.receive():
                 pass
 
 

@@ -115,7 +115,9 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
             kind = float if each.type in ("float", float) else int
             group.add_argument("--" + each.name.replace("_", "-"), type=kind, help=_HELP[each.name])
     group.add_argument("--calls", choices=("200", "202"), help="calls are answered when executed, or when accepted")
-    group.add_argument("--certificates", choices=("real", "fake"), help="fake: fixed bytes where nobody should look")
+    group.add_argument(
+        "--certificates", choices=("real", "fake"), help="fake: fixed bytes instead of certificates and trees"
+    )
     group.add_argument("--pin", action="store_true", help="the gateway on the first CPU, all else on the last")
 
 

@@ -308,7 +308,7 @@ class LoadClient(Stream):
             raise WrongMessage("the content is not the one certified")
         self._crowd.verified += 1
 
-    def say(self, stamp_ns: int, size: int) -> None:
+    def send_message(self, stamp_ns: int, size: int) -> None:
         """Send an application message."""
         self.send(self.envelopes.message(stamp_ns, size))
 

@@ -163,12 +163,12 @@ class GatewayProcess:
 
     def complaints(self) -> list[str]:
         """Lines of its log that report errors, at most twenty."""
-        words = ("error", "Traceback", "CRITICAL", "panicked")
+        marks = ("error", "Traceback", "CRITICAL", "panicked")
         try:
             lines = self._log.read_text(errors="replace").splitlines()
         except OSError:
             return []
-        return [line for line in lines if any(word in line for word in words)][:20]
+        return [line for line in lines if any(mark in line for mark in marks)][:20]
 
     def stop(self) -> int | None:
         """Stop it by SIGTERM, or SIGKILL if necessary. Return the exit status; None if the bench did not start it."""

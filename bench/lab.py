@@ -50,7 +50,7 @@ class Worker:
         self._data = b""
 
     def send(self, command: dict[str, Any]) -> None:
-        """Tell it something."""
+        """Send it a command."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
         self._process.stdin.flush()

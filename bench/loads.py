@@ -190,17 +190,17 @@ def echo(crowd: Crowd, done: Done, *, base_ns: int, seconds: float, size: int, w
     outstanding = 0
     timer: list[Timer] = []
 
-    def say(client: LoadClient) -> None:
+    def send_next(client: LoadClient) -> None:
         nonlocal outstanding
         outstanding += 1
         crowd.sent += 1
-        client.say(time.monotonic_ns() - base_ns, size)
+        client.send_message(time.monotonic_ns() - base_ns, size)
 
     def reply(client: LoadClient) -> None:
         nonlocal outstanding
         outstanding -= 1
         if time.monotonic_ns() < end:
-            say(client)
+            send_next(client)
         elif not outstanding:
             finish()
 
@@ -213,7 +213,7 @@ def echo(crowd: Crowd, done: Done, *, base_ns: int, seconds: float, size: int, w
     def begin() -> None:
         for client in list(crowd.clients.values()):
             for _ in range(window if client.state is State.OPEN else 0):
-                say(client)
+                send_next(client)
 
     crowd.on_message = reply
     timer.append(crowd.loop.call_at(end / 1e9 + _ECHO_SECONDS, finish))

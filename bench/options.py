@@ -74,12 +74,12 @@ class RunOptions:
     def name(self) -> str:
         """A name that contains the differences from the scenario's defaults."""
         usual = DEFAULTS[self.scenario]
-        words = [self.scenario]
+        parts = [self.scenario]
         for each in fields(self):
             value = getattr(self, each.name)
             if each.name not in _NOT_NAMED and value != getattr(usual, each.name):
-                words.append(f"{each.name}={_short(value)}")
-        return ",".join(words)
+                parts.append(f"{each.name}={_short(value)}")
+        return ",".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the options for the result file."""

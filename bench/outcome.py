@@ -71,16 +71,16 @@ def end(lab: Lab, options: RunOptions, outcome: Outcome) -> None:
     started = time.monotonic_ns()
     count = sum(each["closed"] for each in lab.load("close"))
 
-    def told() -> tuple[int, int]:
+    def closed() -> tuple[int, int]:
         return lab.event("ws_close_ok") + lab.event("ws_close_err") - before, count
 
-    lab.wait_until(told, options.stall)
+    lab.wait_until(closed, options.stall)
     shot = lab.snapshot()
     outcome.measures["closing"] = {
         "clients": count,
         "not_answered": shot["not_answered"],
         "seconds_until_told": round(max(0, lab.control("stats")["last_close_ns"] - started) / 1e9, 3),
-        "canister_told": told()[0],
+        "canister_told": closed()[0],
     }
     outcome.watch(shot)
 

@@ -83,10 +83,10 @@ def _sweep(sets: Sets, axis: Axis, folder: Path, pyplot: Any) -> list[Path]:
                 and at >= chart.least
                 and (value := middle(results, chart.figure.path)) is not None
             ]
-            words = [name] if len(names) > 1 else []
-            words += [f"{workers} worker{'s' * (workers > 1)}"] if len(lines) > len(names) else []
+            parts = [name] if len(names) > 1 else []
+            parts += [f"{workers} worker{'s' * (workers > 1)}"] if len(lines) > len(names) else []
             xs, ys = [at for at, _ in points], [value for _, value in points]
-            axes.plot(xs, ys, marker="o", markersize=3, label=", ".join(words))
+            axes.plot(xs, ys, marker="o", markersize=3, label=", ".join(parts))
         if axis.field != "query_ms":
             axes.set_xscale("log")
             axes.minorticks_off()

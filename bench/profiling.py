@@ -59,7 +59,7 @@ def _run_sampled(options: RunOptions, gateway: GatewayOptions, raw: Path) -> Non
     tool = shutil.which("py-spy") or str(Path(gateway.python).with_name("py-spy"))
     if not os.path.exists(tool):
         raise BenchError("py-spy is not installed")
-    said: list[str] = []
+    output: list[str] = []
     with Lab(gateway, config=options.config, load_processes=options.load_processes) as lab:
         assert lab.gateway is not None
         sampler = subprocess.Popen(
@@ -68,14 +68,14 @@ def _run_sampled(options: RunOptions, gateway: GatewayOptions, raw: Path) -> Non
             stderr=subprocess.STDOUT,
             text=True,
         )
-        reader = threading.Thread(target=lambda: said.append(sampler.communicate()[0]))
+        reader = threading.Thread(target=lambda: output.append(sampler.communicate()[0]))
         reader.start()
         SCENARIOS[options.scenario](lab, options)
         # py-spy writes its output when the watched process ends.
         lab.gateway.stop()
         reader.join(30.0)
     if not raw.exists():
-        raise BenchError("py-spy gave no profile: " + "".join(said)[-500:])
+        raise BenchError("py-spy gave no profile: " + "".join(output)[-500:])
 
 
 def cprofile_tables(raw: Path, top: int) -> str:

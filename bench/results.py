@@ -121,7 +121,7 @@ def read(where: Path) -> list[Result]:
 def line(result: Result) -> str:
     """Return a one-line summary of a result."""
     latency, cpu = result["latency_ms"], result["cpu"]
-    words = [f"{result['name']}:"]
+    parts = [f"{result['name']}:"]
     for name in (
         *("messages_per_second", "calls_per_second", "opens_per_second", "polls_per_second"),
         *("gateway_us_per_message", "gateway_us_per_open", "gateway_us_per_cycle", "gateway_us_per_client"),
@@ -129,13 +129,13 @@ def line(result: Result) -> str:
     ):
         value = result["measures"].get(name)
         if value is not None:
-            words.append(f"{name.replace('_', ' ')} {value:g},")
-    words.append(f"p50 {latency['p50']:g} p99 {latency['p99']:g} max {latency['max']:g} ms,")
-    words.append(f"gateway {cpu['gateway_percent']:g} % of a core")
+            parts.append(f"{name.replace('_', ' ')} {value:g},")
+    parts.append(f"p50 {latency['p50']:g} p99 {latency['p99']:g} max {latency['max']:g} ms,")
+    parts.append(f"gateway {cpu['gateway_percent']:g} % of a core")
     if result["replica"]:
-        words.append(f", {result['replica']['queries_per_second']:g} queries/s")
-    words += [f", {name.replace('_', ' ')} {result[name]}!" for name in FAULTS if result[name]]
-    return " ".join(words).replace(" ,", ",")
+        parts.append(f", {result['replica']['queries_per_second']:g} queries/s")
+    parts += [f", {name.replace('_', ' ')} {result[name]}!" for name in FAULTS if result[name]]
+    return " ".join(parts).replace(" ,", ",")
 
 
 def run_all(
@@ -146,12 +146,12 @@ def run_all(
     for options, gateway in runs:
         result = run(options, gateway, replica_port=replica_port, label=label)
         write(result, folder)
-        tell(result)
+        print_line(result)
         results.append(result)
     return results
 
 
-def tell(result: Result) -> None:
+def print_line(result: Result) -> None:
     """Print the summary of a result on standard error."""
     print(line(result), file=sys.stderr)
     for reason in [*result["reasons"][:3], *result["gateway"]["complaints"][:3]]:

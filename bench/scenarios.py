@@ -192,15 +192,15 @@ def churn(lab: Lab, options: RunOptions) -> Outcome:
 
         lab.wait_until(closed, options.stall)
     stats = lab.control("stats")
-    told = stats["events"].get("ws_close_ok", 0)
+    noticed = stats["events"].get("ws_close_ok", 0)
     outcome.latency = shot["opening"]
-    outcome.losses = opened - told
+    outcome.losses = opened - noticed
     outcome.watch(shot)
     outcome.measures = {
         "opened": opened,
         "opens_per_second": round(opened / options.seconds, 1),
         "gateway_us_per_cycle": outcome.cpu.gateway_per(opened),
-        "canister_told": told,
+        "canister_told": noticed,
         "not_answered": shot["not_answered"],
     }
     outcome.saw(stats)

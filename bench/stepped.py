@@ -30,7 +30,7 @@ from bench.loop import Loop
 
 T = TypeVar("T")
 
-_TOLD = struct.Struct("<dd?")
+_REPORT = struct.Struct("<dd?")
 _ANSWER = struct.Struct("<d")
 _ENDS = float("inf")
 #: The environment variable with the descriptor of the socket to the driver.
@@ -84,7 +84,7 @@ class GatewayTime(Now):
         self.stopped = True
         return self.seconds
 
-    def go_on(self, seconds: float) -> None:
+    def resume(self, seconds: float) -> None:
         """Start the clock at a time in seconds."""
         self.seconds = seconds
         self._began = self._spent()
@@ -107,12 +107,12 @@ class _Poller:
         due = _ENDS if timeout is None or timeout < 0 else now + timeout
         idle = False
         while True:
-            self._driver.sendall(_TOLD.pack(now, due, idle))
+            self._driver.sendall(_REPORT.pack(now, due, idle))
             answer = self._driver.recv(_ANSWER.size)
             if len(answer) < _ANSWER.size:
                 sys.exit(0)
             (now,) = _ANSWER.unpack(answer)
-            self._now.go_on(now)
+            self._now.resume(now)
             ready: list[tuple[int, int]] = self._poller.poll(0, most)
             if ready or self._now.monotonic() >= due:
                 return ready
@@ -120,7 +120,7 @@ class _Poller:
             idle = True
 
 
-def be_gateway(words: list[str]) -> None:
+def be_gateway(args: list[str]) -> None:
     """Run twistd with these arguments in stepped mode."""
     now = GatewayTime()
     now.replace_clocks()
@@ -133,7 +133,7 @@ def be_gateway(words: list[str]) -> None:
     changed: Any = reactor
     use_monotonic_time(reactor, time.monotonic)
     changed._poller = _Poller(changed._poller, now, driver)
-    sys.argv = ["twistd", *words]
+    sys.argv = ["twistd", *args]
     run()
 
 
@@ -211,10 +211,10 @@ class Driver:
         return task.result()
 
     def _step(self) -> None:
-        told = self._gateway.recv(_TOLD.size, socket.MSG_WAITALL)
-        if len(told) < _TOLD.size:
+        report = self._gateway.recv(_REPORT.size, socket.MSG_WAITALL)
+        if len(report) < _REPORT.size:
             raise EOFError("the gateway has ended")
-        now, due, idle = _TOLD.unpack(told)
+        now, due, idle = _REPORT.unpack(report)
         if not idle:
             self.turns.append(now - self.now.seconds)
         self.now.seconds = now

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from bench.axes import AXES, BY_KEY, Axis
 from bench.gateway import GatewayOptions
 from bench.options import RunOptions
-from bench.results import Result, run, tell, write
+from bench.results import Result, print_line, run, write
 
 #: The number of descriptors that a process needs besides the clients' connections.
 _SPARE_DESCRIPTORS = 600
@@ -100,7 +100,7 @@ def sweep(
         at = options.clients if step.axis.field == "clients" else step.at
         result["sweep"] = {"axis": step.axis.key, "at": at, "workers": step.workers}
         write(result, folder)
-        tell(result)
+        print_line(result)
         done.append(result)
     return done
 

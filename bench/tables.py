@@ -91,14 +91,14 @@ def _sweep(sets: Sets, axis: Axis) -> str:
     lines = [f"**{axis.title[0].upper()}{axis.title[1:]}**", "", _row(titles), _rule(titles)]
     for place, results in found.items():
         at, name, count = place
-        words = [f"{at:,g}" if at < 1e6 else str(at)]
-        words += [name] if several else []
-        words += [str(count)] if workers else []
+        cells = [f"{at:,g}" if at < 1e6 else str(at)]
+        cells += [name] if several else []
+        cells += [str(count)] if workers else []
         for each in axis.figures:
             value = middle(results, each.path)
-            words.append(_number(None if value is None else value * each.factor))
-        words += [faults[place]] if any(faults.values()) else []
-        lines.append(_row(words))
+            cells.append(_number(None if value is None else value * each.factor))
+        cells += [faults[place]] if any(faults.values()) else []
+        lines.append(_row(cells))
     return "\n".join(lines)
 
 
@@ -120,11 +120,11 @@ def _runs(sets: Sets) -> str:
             values = [middle(by_set.get(name, ()), path) for name in names]
             if not any(values):
                 continue
-            words = [shown, title, *map(_number, values)]
+            cells = [shown, title, *map(_number, values)]
             if len(names) == 2:
                 first, second = values
-                words.append(f"{second / first:.2f}" if first and second is not None else "-")
-            lines.append(_row(words))
+                cells.append(f"{second / first:.2f}" if first and second is not None else "-")
+            lines.append(_row(cells))
             shown = ""
         faults = [_faults(by_set.get(name, ())) for name in names]
         if any(faults):
@@ -132,9 +132,9 @@ def _runs(sets: Sets) -> str:
     return "\n".join(lines)
 
 
-def _row(words: Sequence[str]) -> str:
-    return f"| {' | '.join(words)} |"
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
-def _rule(titles: Sequence[str], words: int = 0) -> str:
-    return "|" + "".join("---|" if at < words else "---:|" for at in range(len(titles)))
+def _rule(titles: Sequence[str], text_columns: int = 0) -> str:
+    return "|" + "".join("---|" if at < text_columns else "---:|" for at in range(len(titles)))

@@ -12,7 +12,7 @@ started from a link that leads to one installation and then to the other one, so
 
 The gateway shares the machine with its clients and the replica. To leave it as much as possible, messages are signed
 before the first upgrade, calls are executed in blocks, and timers have a resolution of a millisecond. If the clients or
-the replica are late all the same, it counts as silence; ``late_ms`` tells by how much.
+the replica are late all the same, it counts as silence; ``late_ms`` is by how much.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Upgrades:
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a process has ended, though nobody may have waited for it."""
+    """Whether a process has ended, although it may still be a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -239,7 +239,7 @@ def _measure(lab: Lab, upgrades: Upgrades, arguments: argparse.Namespace) -> dic
     }
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and measure; 1 if a client has noticed more than a pause."""
     parser = argparse.ArgumentParser("python -m bench.upgrade", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--clients", type=int, default=1_000)
@@ -249,20 +249,20 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--upgrades", type=int, default=5)
     parser.add_argument("--pause", type=float, default=3.0, help="seconds between two upgrades")
     parser.add_argument("--other", type=Path, help="the interpreter of another installation, to change between the two")
-    parser.add_argument("--option", action="append", default=[], type=_word, help="an option for the gateway")
+    parser.add_argument("--option", action="append", default=[], type=_option, help="an option for the gateway")
     parser.add_argument("--query-ms", type=float, default=20.0)
     parser.add_argument("--call-ms", type=float, default=100.0)
     parser.add_argument(
         "--block-ms", type=float, default=10.0, help="time between two blocks, in which calls are executed"
     )
     parser.add_argument("--load-processes", type=int, default=1)
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(argv)
     result = measure(arguments)
     print(json.dumps(result), flush=True)
     return int(any(result[name] for name in ("closed", "lost", "out_of_order_or_doubled")))
 
 
-def _word(text: str) -> str:
+def _option(text: str) -> str:
     return shlex.split(text)[0]
 
 

@@ -45,7 +45,7 @@ class Lines:
         """Never called."""
 
 
-def tell(message: dict[str, Any]) -> None:
+def answer(message: dict[str, Any]) -> None:
     """Write a JSON line on stdout for the coordinator."""
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
@@ -72,58 +72,58 @@ class LoadProcess:
     def _do_begin(self, url: str, seed: str, root_key: str, verify_every: int, linger: float) -> None:
         self._crowd = Crowd(self._loop, url, seed, bytes.fromhex(root_key), verify_every, linger)
         self._messages = Messages(self._crowd)
-        tell({"pid": os.getpid()})
+        answer({"pid": os.getpid()})
 
     def _do_open(self, **options: Any) -> None:
-        self.crowd.open(options.pop("clients"), tell, **options)
+        self.crowd.open(options.pop("clients"), answer, **options)
 
     def _do_churn(self, **options: Any) -> None:
-        churn(self.crowd, tell, **options)
+        churn(self.crowd, answer, **options)
 
     def _do_close(self, **options: Any) -> None:
-        self.crowd.close(tell, **options)
+        self.crowd.close(answer, **options)
 
     def _do_prepare(self, **options: Any) -> None:
-        self._messages.prepare(tell, **options)
+        self._messages.prepare(answer, **options)
 
     def _do_send(self, **options: Any) -> None:
-        self._messages.send(tell, **options)
+        self._messages.send(answer, **options)
 
     def _do_echo(self, **options: Any) -> None:
-        echo(self.crowd, tell, **options)
+        echo(self.crowd, answer, **options)
 
     def _do_sign(self, rate: float, size: int, ahead: int) -> None:
         """Prepare a flow."""
         self._flow = Flow(self.crowd, rate, size)
-        self._flow.sign(tell, ahead)
+        self._flow.sign(answer, ahead)
 
     def _do_flow(self, base_ns: int, fine: bool = True) -> None:
         self._loop.fine = fine
         self._flow.begin(base_ns)
-        tell({})
+        answer({})
 
     def _do_stop_flow(self) -> None:
-        tell({"sent": self._flow.stop()})
+        answer({"sent": self._flow.stop()})
 
     def _do_longest(self) -> None:
-        """Tell the longest latency of each client (by index) since the last time, and how late this process was."""
+        """Return the longest latency of each client (by index) since the last time, and how late this process was."""
         longest, self.crowd.longest = self.crowd.longest, {}
-        tell({"longest": longest, "latest_ms": self._loop.take_latest() * 1000})
+        answer({"longest": longest, "latest_ms": self._loop.take_latest() * 1000})
 
     def _do_read(self, indexes: list[int], reading: bool) -> None:
         self.crowd.read(indexes, reading)
-        tell({})
+        answer({})
 
     def _do_base(self, base_ns: int) -> None:
         self.crowd.base_ns = base_ns
-        tell({})
+        answer({})
 
     def _do_clear(self) -> None:
         self.crowd.clear()
-        tell({})
+        answer({})
 
     def _do_snapshot(self) -> None:
-        tell(self.crowd.snapshot())
+        answer(self.crowd.snapshot())
 
 
 def raise_file_limit() -> None:
@@ -142,7 +142,7 @@ def main(arguments: list[str]) -> None:
         options = json.loads(arguments[1])
         settings = Settings(**options.get("settings", {}))
         replica = Replica(loop, (options.get("host", "127.0.0.1"), options.get("port", 0)), settings)
-        tell({"port": replica.port, "pid": os.getpid(), "root_key": replica.authority.root_key_der.hex()})
+        answer({"port": replica.port, "pid": os.getpid(), "root_key": replica.authority.root_key_der.hex()})
         if not options.get("alone"):
             Lines(loop, lambda _: None)
     # A garbage collection over tens of thousands of live objects would interrupt the load.
