@@ -231,7 +231,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "the canister or the network refused ws_open",
         "the canister or the network refused to open",
         "The network or the canister refused `ws_open`, or its signature is wrong; the reason says which. If the call "
-        "may have been executed all the same, the code comes five seconds later and the canister gets `ws_close`.",
+        "may have been executed nevertheless, the code comes five seconds later and the canister gets `ws_close`.",
         Reconnect.IF_OPENED,
     ),
     CloseCodeInfo(

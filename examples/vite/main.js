@@ -9,7 +9,7 @@ const socket = new CanisterSocket({
 const the = (id) => document.getElementById(id);
 socket.onstatechange = ({ state }) => (the("state").textContent = state);
 socket.onmessage = ({ data }) => {
-  the("heard").append(Object.assign(document.createElement("li"), { textContent: data.text }));
+  the("received").append(Object.assign(document.createElement("li"), { textContent: data.text }));
 };
 socket.onerror = ({ error }) => console.warn(error.message, error.hint);
 the("say").onsubmit = (event) => {

@@ -67,7 +67,7 @@ class Overrides:
     :ivar bans: who may not open a session for a while: canister id or None, principal or None, and the end in seconds
         of the system's monotonic clock
     :ivar options: texts of the values of options, by name
-    :ivar maintenance: the gateway is not ready, because an operator has said so; it serves clients all the same
+    :ivar maintenance: the gateway is not ready, because an operator has set it; it still serves clients
     """
 
     denied: tuple[str, ...] = ()

@@ -113,7 +113,7 @@ class UpgradingFactory(Protocol):
     server_name: bytes
 
     def refusal(self, headers: Mapping[str, str]) -> str | None:
-        """Why a sound request is refused all the same, a label of the metric; None when it is welcome."""
+        """Why a valid request is refused, a label of the metric; None: it is not refused."""
 
     def answer(self, refusal: str) -> tuple[int, str]:
         """The HTTP status and words of a refusal."""

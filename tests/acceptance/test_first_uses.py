@@ -157,7 +157,7 @@ def test_vite(use: FirstUse) -> None:
         finally:
             late.cancel()
             server.terminate()
-    assert result == {"event": "result", "heard": "hello", "state": "open"}
+    assert result == {"event": "result", "received": "hello", "state": "open"}
 
 
 def test_the_page_has_what_the_tests_run() -> None:

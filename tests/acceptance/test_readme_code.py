@@ -60,7 +60,7 @@ def test_the_page_with_a_script_tag_is_answered(stack: Stack, tmp_path: Path) ->
     page = page.replace("ws://127.0.0.1:8080", stack.gateway).replace("http://127.0.0.1:4943", stack.network)
     (tmp_path / "echo.html").write_text(page)
     parameters = {"url": (tmp_path / "echo.html").as_uri(), "executable": shutil.which("chromium")}
-    assert run_node("example_page.mjs", parameters)[-1] == {"event": "result", "heard": "hello", "state": "open"}
+    assert run_node("example_page.mjs", parameters)[-1] == {"event": "result", "received": "hello", "state": "open"}
 
 
 def test_the_replicas_control_does_what_the_document_says(stack: Stack, tmp_path: Path) -> None:

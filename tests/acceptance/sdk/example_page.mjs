@@ -9,7 +9,7 @@ await main(async ({ url, executable }) =>
     await page.waitForFunction(() => document.getElementById("state").textContent === "open");
     await page.fill("#text", "hello");
     await page.press("#text", "Enter");
-    await page.waitForSelector("#heard li");
-    return { heard: await page.textContent("#heard li"), state: await page.textContent("#state") };
+    await page.waitForSelector("#received li");
+    return { received: await page.textContent("#received li"), state: await page.textContent("#state") };
   }),
 );

@@ -36,8 +36,8 @@ const chat = async (open, url) => {
   const [one, other] = [await open(url), await open(url)];
   await one.fill("#text", "hello everybody");
   await one.press("#text", "Enter");
-  await until(other, "heard", "hello everybody");
-  return text(other, "heard");
+  await until(other, "received", "hello everybody");
+  return text(other, "received");
 };
 
 // what esbuild made of the programs of the page on identities
