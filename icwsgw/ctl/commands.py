@@ -68,15 +68,15 @@ def _top(gateway: AdminClient, parsed: _Parsed) -> int:
     out, as_json = sys.stdout, getattr(parsed, "json", False)
     only = {name: getattr(parsed, name) for name in ("canister", "principal")}
 
-    def ask(sort: str) -> _Document:
+    def fetch(sort: str) -> _Document:
         return gateway.get("top", sort=sort, limit=parsed.limit, **only)
 
     if as_json or parsed.once or not out.isatty():
-        live_view.print_views(ask, parsed.sort, parsed.interval, as_json=as_json, once=parsed.once, out=out)
+        live_view.print_views(fetch, parsed.sort, parsed.interval, as_json=as_json, once=parsed.once, out=out)
         return 0
-    # an endpoint that is wrong is told before the screen is taken
-    ask(parsed.sort)
-    view = live_view.LiveView(ask, parsed.sort, parsed.interval, key=live_view.key_from(sys.stdin), out=out)
+    # an invalid endpoint is reported before the screen is cleared
+    fetch(parsed.sort)
+    view = live_view.LiveView(fetch, parsed.sort, parsed.interval, key=live_view.key_from(sys.stdin), out=out)
     with live_view.whole_screen(out, sys.stdin, view.draw):
         view.run()
     return 0
@@ -206,7 +206,7 @@ class _Command(NamedTuple):
     :ivar run: in place of request and output, what does everything and returns the exit status
     """
 
-    ask: Callable[[AdminClient, _Parsed], _Document]
+    request: Callable[[AdminClient, _Parsed], _Document]
     show: Callable[[Mapping[str, Any]], str]
     help: str
     more: str = ""
@@ -450,7 +450,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         gateway = AdminClient(endpoint, None if file is None else Path(file), command.seconds)
         if command.run is not None:
             return command.run(gateway, parsed)
-        document = command.ask(gateway, parsed)
+        document = command.request(gateway, parsed)
     except (Failed, ConfigError) as error:
         print(f"{PROGRAM}: {tables.clean(error)}", file=sys.stderr)
         return 1

@@ -43,8 +43,8 @@ _HELP = "q quit, sort by: " + " ".join(f"{key} {name}" for key, name in SORT_KEY
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
-#: Asks the gateway for the rows of a sort key.
-Ask = Callable[[str], Mapping[str, Any]]
+#: Fetches the rows of a sort key from the gateway.
+Fetch = Callable[[str], Mapping[str, Any]]
 
 
 def wait_for(seconds: float) -> None:
@@ -148,7 +148,7 @@ def _sessions(rows: list[Mapping[str, Any]]) -> str:
 
 
 def print_views(
-    ask: Ask,
+    fetch: Fetch,
     sort: str,
     interval: float,
     *,
@@ -163,10 +163,10 @@ def print_views(
 
     :raises Failed: the gateway cannot be reached, or has refused
     """
-    ask(sort)
+    fetch(sort)
     while True:
         pause(interval)
-        document = ask(sort)
+        document = fetch(sort)
         if as_json:
             print(json.dumps(document), file=out, flush=True)
         else:
@@ -185,7 +185,7 @@ def screen_size() -> tuple[int, int]:
 class LiveView:
     """The view on a terminal.
 
-    :param ask: asks the gateway
+    :param fetch: fetches rows from the gateway
     :param key: waits for a key for some seconds at most; None: none was pressed
     :param out: the terminal
     :param size: columns and lines of the terminal
@@ -193,7 +193,7 @@ class LiveView:
 
     def __init__(
         self,
-        ask: Ask,
+        fetch: Fetch,
         sort: str,
         interval: float,
         *,
@@ -202,7 +202,7 @@ class LiveView:
         size: Callable[[], tuple[int, int]] = screen_size,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fetch = ask
+        self._fetch = fetch
         self._sort = sort
         self._interval = interval
         self._key = key
@@ -213,7 +213,7 @@ class LiveView:
         self._error = ""
 
     def run(self) -> None:
-        """Show views until q is pressed. A gateway that does not answer is asked again."""
+        """Show views until q is pressed. A gateway that does not answer gets another request."""
         while True:
             self._refresh()
             due = self._now() + self._interval

@@ -180,5 +180,5 @@ class Consensus:
         for call in self._awaited:
             for number in call.awaited_at:
                 if self.is_known(call, self._nodes[number]):
-                    call.tell(number)
+                    call.notify(number)
         self._awaited = {call: None for call in self._awaited if call.awaited_at}

@@ -318,26 +318,26 @@ class Endpoints:
         return SubmittedCall(target.state, request.request_id, sender, canister, content["ingress_expiry"], run)
 
     def _inspected(self, call: bytes, execute: Execute) -> Execute:
-        """Return a call's execution that tells the inspector its outcome."""
+        """Return a call's execution that reports its outcome to the inspector."""
 
-        def tell(outcome: bytes | BaseException) -> None:
+        def report(outcome: bytes | BaseException) -> None:
             inspector = self._replica.inspector
             if inspector is not None:
                 inspector.ended(call, outcome, self._replica.now_ns())
 
-        def heard(outcome: Any) -> Any:
-            tell(cast(BaseException, outcome.value) if isinstance(outcome, Failure) else outcome)
+        def reported(outcome: Any) -> Any:
+            report(cast(BaseException, outcome.value) if isinstance(outcome, Failure) else outcome)
             return outcome
 
         def run() -> bytes | Deferred[bytes]:
             try:
                 outcome = execute()
             except Rejected as reject:
-                tell(reject)
+                report(reject)
                 raise
             if isinstance(outcome, Deferred):
-                return outcome.addBoth(heard)
-            tell(outcome)
+                return outcome.addBoth(reported)
+            report(outcome)
             return outcome
 
         return run

@@ -142,7 +142,7 @@ class Ingress:
     @staticmethod
     def _report(call: SubmittedCall) -> None:
         for node in call.awaited_at:
-            call.tell(node)
+            call.notify(node)
 
     def _finished_later(self, call: SubmittedCall) -> None:
         subnet = self._subnets[call.state.subnet.id]

@@ -103,7 +103,7 @@ class SubmittedCall:
         """The numbers of the nodes at which requests wait for the outcome."""
         return list(self._waiters)
 
-    def tell(self, node: int) -> None:
+    def notify(self, node: int) -> None:
         """Notify the requests that wait at a node: its certified state now contains the outcome."""
         for waiter in self._waiters.pop(node, []):
             waiter.callback(None)

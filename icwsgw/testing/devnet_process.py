@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from icwsgw.testing.program_process import ask, loopback_endpoint, started
+from icwsgw.testing.program_process import loopback_endpoint, request_json, started
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,7 +50,7 @@ class DevnetProcess:
         self.root_key = bytes.fromhex(info["root_key"])
 
     def _request(self, what: str, value: object = None) -> Any:
-        return ask(f"{self.url}/_/{what}", value)
+        return request_json(f"{self.url}/_/{what}", value)
 
     @property
     def lines(self) -> list[str]:

@@ -32,7 +32,7 @@ class StartFailed(IcwsError):
 
 
 class ControlRefused(IcwsError):
-    """A program refused what it was asked for; the text says why."""
+    """A program refused a request; the text has the reason."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -50,7 +50,7 @@ def loopback_endpoint(port: int) -> str:
     return f"tcp:{port}:interface=127.0.0.1"
 
 
-def ask(url: str, value: object = None, timeout: float = 30.0) -> Any:
+def request_json(url: str, value: object = None, timeout: float = 30.0) -> Any:
     """Return the JSON that a URL of this machine answers, without proxies.
 
     :param value: is sent as JSON; None: a GET

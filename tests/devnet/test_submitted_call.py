@@ -55,7 +55,7 @@ def test_those_who_wait_are_told_by_node() -> None:
     assert sorted(call.awaited_at) == [0, 1]
     clock.advance(1)
     assert result_of(late) is False
-    call.tell(0)
+    call.notify(0)
     assert result_of(here) is True
     assert pending(there)
     assert call.awaited_at == [1]
@@ -71,4 +71,4 @@ def test_who_goes_away_is_not_told() -> None:
     waiting.addErrback(lambda _: None)
     waiting.cancel()
     assert call.awaited_at == []
-    call.tell(0)
+    call.notify(0)

@@ -29,7 +29,7 @@ class InMemory:
         assert url == "http://127.0.0.1:7/api/v2/status"
         return self, [7]
 
-    def ask(self, url: str, value: object = None) -> Any:
+    def request_json(self, url: str, value: object = None) -> Any:
         what = url.removeprefix("http://127.0.0.1:7/_/")
         return get(self.net, what) if value is None else done(self.net, what, value)
 
@@ -41,7 +41,7 @@ class InMemory:
 def memory(monkeypatch: pytest.MonkeyPatch) -> InMemory:
     memory = InMemory()
     monkeypatch.setattr(devnet_process, "started", memory.started)
-    monkeypatch.setattr(devnet_process, "ask", memory.ask)
+    monkeypatch.setattr(devnet_process, "request_json", memory.request_json)
     return memory
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from icwsgw.testing import program_process
-from icwsgw.testing.program_process import ControlRefused, ProgramProcess, StartFailed, ask, free_ports, started
+from icwsgw.testing.program_process import (
+    ControlRefused,
+    ProgramProcess,
+    StartFailed,
+    free_ports,
+    request_json,
+    started,
+)
 
 
 def test_ports_are_free_and_different() -> None:
@@ -57,11 +64,11 @@ def url() -> Iterator[str]:
 def test_answers_are_json_and_refusals_are_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # the proxy of the environment is not used for this machine's own ports
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert ask(f"{url}/x") == {"path": "/x"}
-    assert ask(f"{url}/x", {"a": [1]}) == {"a": [1]}
+    assert request_json(f"{url}/x") == {"path": "/x"}
+    assert request_json(f"{url}/x", {"a": [1]}) == {"a": [1]}
     for path, words in (("words", "no such thing"), ("bytes", "not found"), ("list", "[]")):
         with pytest.raises(ControlRefused) as refused:
-            ask(f"{url}/{path}")
+            request_json(f"{url}/{path}")
         assert str(refused.value) == f"{url}/{path}: {words}"
 
 
