@@ -92,6 +92,7 @@ WORDS = {
         "rate",
         "increase",
         "changes",
+        "resets",
         "histogram_quantile",
         "time",
         "and",
