@@ -162,6 +162,11 @@ def devnets(tmp_path: Path) -> Iterator[Callable[..., Devnet]]:
 
 #: Twenty clients in one Node verify signatures for minutes on a busy machine, and answer no ping meanwhile.
 SLOW_CLIENTS = ("--ping-interval=300", "--pong-timeout=300")
+#: For the same reason they may not answer an acknowledgement in time. The canisters of a replica with these options
+#: begin a round only when a test moves their clock (sdk/replica.mjs), and wait for as long as a test takes.
+ROUNDS_BY_CLOCK = ("--ack-interval=3600000", "--keep-alive-timeout=3500000")
+#: What the SDK has to know about such canisters.
+ROUNDS_BY_CLOCK_SDK = {"ackMs": 3_600_000}
 
 
 @pytest.fixture(scope="session")

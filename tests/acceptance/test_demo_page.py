@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Devnet, Stack
+from tests.acceptance.conftest import ROUNDS_BY_CLOCK, Devnet, Stack
 from tests.acceptance.processes import free_port, run_node
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
@@ -24,7 +24,7 @@ def chromium() -> str:
 def test_a_person_sees_messages_flow(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack], tmp_path: Path
 ) -> None:
-    stack = stacks(network=devnets("--ack-interval=4000", "--keep-alive-timeout=3500").network)
+    stack = stacks(network=devnets(*ROUNDS_BY_CLOCK).network)
     result = run_node(
         "page.mjs",
         {

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
-from tests.acceptance.conftest import Devnet, Stack
+from tests.acceptance.conftest import ROUNDS_BY_CLOCK, Devnet, Stack
 from tests.acceptance.crowd import stats
 from tests.acceptance.processes import CLIENT, free_port, run_node
 from tests.support import pem
@@ -65,7 +65,7 @@ def test_a_canister_with_the_cdk_of_crates_io_answers_it(stacks: Callable[..., S
 
 
 def test_it_lives_through_acknowledgements(devnets: Callable[..., Devnet], stacks: Callable[..., Stack]) -> None:
-    stack = stacks(network=devnets("--ack-interval=3000", "--keep-alive-timeout=2500").network)
+    stack = stacks(network=devnets(*ROUNDS_BY_CLOCK).network)
     result = scenario("acknowledgements", stack, rounds=2)
     assert result["keepAlives"] >= 2
     assert_undisturbed(result)
@@ -141,7 +141,7 @@ def devnet_places(devnet: Devnet) -> dict[str, object]:
 def test_it_notices_a_line_that_breaks_and_one_that_goes_silent(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
 ) -> None:
-    stack = stacks(network=devnets("--ack-interval=1000", "--keep-alive-timeout=900").network)
+    stack = stacks(network=devnets().network)
     result = scenario("cuts", stack)
     assert result["first"].endswith("after the cut")
     assert result["second"].endswith("after the silence")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
-from tests.acceptance.conftest import SLOW_CLIENTS, Devnet, Stack
+from tests.acceptance.conftest import ROUNDS_BY_CLOCK, ROUNDS_BY_CLOCK_SDK, SLOW_CLIENTS, Devnet, Stack
 from tests.acceptance.processes import NodeFailed, http_get, run_node
 from tests.support import pem
 
@@ -57,8 +57,14 @@ def test_a_message_is_echoed(stack: Stack, key: str) -> None:
     assert result["errors"] == []
 
 
-def test_200_messages_each_way_in_bursts_of_30_arrive_verified_and_in_order(stack: Stack) -> None:
-    result = scenario("bursts", stack, count=200, burst=30)
+@pytest.fixture
+def patient(devnets: Callable[..., Devnet], stacks: Callable[..., Stack]) -> Stack:
+    """A gateway and canisters that wait for clients in a busy Node."""
+    return stacks(*SLOW_CLIENTS, network=devnets(*ROUNDS_BY_CLOCK).network)
+
+
+def test_200_messages_each_way_in_bursts_of_30_arrive_verified_and_in_order(patient: Stack) -> None:
+    result = scenario("bursts", patient, count=200, burst=30, **ROUNDS_BY_CLOCK_SDK)
     answers = result["answers"]
     assert isinstance(answers, list)
     assert [answer.rsplit(" ", 1)[1] for answer in answers] == [str(number) for number in range(200)]
@@ -69,9 +75,8 @@ def test_200_messages_each_way_in_bursts_of_30_arrive_verified_and_in_order(stac
 def test_a_connection_lives_through_acknowledgement_rounds(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
 ) -> None:
-    # the SDK answers at once, but on a busy machine "at once" may take some seconds
-    stack = stacks(network=devnets("--ack-interval=6000", "--keep-alive-timeout=5500").network)
-    result = scenario("acknowledgements", stack, ackMs=6000, rounds=3)
+    stack = stacks(network=devnets(*ROUNDS_BY_CLOCK).network)
+    result = scenario("acknowledgements", stack, rounds=3, **ROUNDS_BY_CLOCK_SDK)
     assert result["keepAlives"] >= 3  # type: ignore[operator]
     assert str(result["answers"][-1]).endswith("still here")  # type: ignore[index]
     assert without_reason(result["close"]) == NORMAL
@@ -84,8 +89,8 @@ def test_a_close_by_the_canister_reaches_the_client_as_4001(stack: Stack) -> Non
     assert result["errors"] == []
 
 
-def test_20_clients_at_once(stack: Stack) -> None:
-    result = scenario("many", stack, clients=20, messages=5)
+def test_20_clients_at_once(patient: Stack) -> None:
+    result = scenario("many", patient, clients=20, messages=5, **ROUNDS_BY_CLOCK_SDK)
     assert result["ordered"] == [True] * 20
     assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []
@@ -95,15 +100,15 @@ def test_20_clients_live_through_bursts_where_calls_are_ordered_as_on_the_public
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
 ) -> None:
     """Blocks of changing makers take calls in the order of arrival there; nodes lag. Relaying waits for execution."""
-    network = devnets("--nodes=13", "--block-interval=300", "--gossip=150", "--lag=5").network
-    result = scenario("many", stacks(*SLOW_CLIENTS, network=network), clients=20, messages=10)
+    network = devnets("--nodes=13", "--block-interval=300", "--gossip=150", "--lag=5", *ROUNDS_BY_CLOCK).network
+    result = scenario("many", stacks(*SLOW_CLIENTS, network=network), clients=20, messages=10, **ROUNDS_BY_CLOCK_SDK)
     assert result["ordered"] == [True] * 20
     assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []
 
 
-def test_20_clients_in_the_chat_room_hear_each_other_in_one_order(stack: Stack) -> None:
-    result = scenario("chat", stack, canister=stack.chat, clients=20)
+def test_20_clients_in_the_chat_room_hear_each_other_in_one_order(patient: Stack) -> None:
+    result = scenario("chat", patient, canister=patient.chat, clients=20, **ROUNDS_BY_CLOCK_SDK)
     heard = result["heard"]
     assert isinstance(heard, list)
     assert all(said == heard[0] for said in heard)
@@ -173,8 +178,10 @@ def test_bursts_on_a_network_that_has_no_v2_queries_and_reads_any_more(
 def test_20_clients_with_all_checks_on(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack], network: tuple[str, ...]
 ) -> None:
-    stack = stacks("--verify-queries=on", "--verify-batches", *SLOW_CLIENTS, network=devnets(*network).network)
-    result = scenario("many", stack, clients=20, messages=10)
+    stack = stacks(
+        "--verify-queries=on", "--verify-batches", *SLOW_CLIENTS, network=devnets(*network, *ROUNDS_BY_CLOCK).network
+    )
+    result = scenario("many", stack, clients=20, messages=10, **ROUNDS_BY_CLOCK_SDK)
     assert result["ordered"] == [True] * 20
     assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []

@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.acceptance.conftest import SLOW_CLIENTS, Devnet, Stack, start_devnet, start_stack
+from tests.acceptance.conftest import (
+    ROUNDS_BY_CLOCK,
+    ROUNDS_BY_CLOCK_SDK,
+    SLOW_CLIENTS,
+    Devnet,
+    Stack,
+    start_devnet,
+    start_stack,
+)
 from tests.acceptance.processes import SDK, node_modules, run_node
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
@@ -29,7 +37,7 @@ NETWORKS = {
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A gateway that verifies all it can, with a replica of one form behind it."""
-    devnet: Devnet = start_devnet(tmp_path_factory.mktemp("devnet"), *NETWORKS[request.param])
+    devnet: Devnet = start_devnet(tmp_path_factory.mktemp("devnet"), *NETWORKS[request.param], *ROUNDS_BY_CLOCK)
     try:
         options = ("--verify-queries=on", "--verify-batches")
         stack = start_stack(tmp_path_factory.mktemp("gateway"), *SLOW_CLIENTS, *options, network=devnet.network)
@@ -44,7 +52,14 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize("version", VERSIONS)
 def test_it_opens_and_exchanges_100_messages_each_way(network: Stack, version: str) -> None:
     node_modules(SDK / "versions" / version)
-    options = {"scenario": "identities", "sdk": version, "keys": ["ed25519", "webcrypto"], "count": 100, "burst": 30}
+    options = {
+        "scenario": "identities",
+        "sdk": version,
+        "keys": ["ed25519", "webcrypto"],
+        "count": 100,
+        "burst": 30,
+        **ROUNDS_BY_CLOCK_SDK,
+    }
     results = run_node("sdk.mjs", {**options, **network.places})[-1]["results"]
     assert set(results) == {"ed25519", "webcrypto"}
     for key, result in results.items():
@@ -56,9 +71,9 @@ def test_it_opens_and_exchanges_100_messages_each_way(network: Stack, version: s
 def test_20_clients_live_through_bursts_of_30_where_blocks_decide_the_order(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
 ) -> None:
-    blocks = ("--nodes=13", "--block-interval=1000", "--gossip=300")
+    blocks = ("--nodes=13", "--block-interval=1000", "--gossip=300", *ROUNDS_BY_CLOCK)
     stack = stacks("--verify-queries=on", "--verify-batches", *SLOW_CLIENTS, network=devnets(*blocks).network)
-    options = {"scenario": "many", "clients": 20, "messages": 30, **stack.places}
+    options = {"scenario": "many", "clients": 20, "messages": 30, **ROUNDS_BY_CLOCK_SDK, **stack.places}
     result = run_node("sdk.mjs", options, timeout=900)[-1]
     assert result["ordered"] == [True] * 20
     assert [close["code"] for close in result["closes"]] == [1000] * 20

@@ -18,7 +18,7 @@ import pytest
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
-from tests.acceptance.conftest import Devnet, Stack
+from tests.acceptance.conftest import ROUNDS_BY_CLOCK, ROUNDS_BY_CLOCK_SDK, Devnet, Stack
 from tests.acceptance.crowd import clients_of, connect, echoes, ends, eventually, leave, sample
 from tests.acceptance.processes import ROOT, free_port, http_get, run_node
 from tests.deploy.test_systemd import Manager, connect_when_there, settings
@@ -220,8 +220,7 @@ def test_unix_sockets_and_addresses_behind_proxies_hand_over(
 def test_the_sdks_sessions_live_through_five_upgrades_and_acknowledgements(
     devnets: Callable[..., Devnet], started: Callable[..., Stack]
 ) -> None:
-    # the SDK answers at once, but on a busy machine "at once" may take some seconds
-    stack = started(network=devnets("--ack-interval=12000", "--keep-alive-timeout=11500").network)
+    stack = started(network=devnets(*ROUNDS_BY_CLOCK).network)
     process = stack.server.process.pid
 
     def replace(event: dict[str, object]) -> None:
@@ -229,7 +228,7 @@ def test_the_sdks_sessions_live_through_five_upgrades_and_acknowledgements(
         if event["event"] == "upgrade":
             process = upgrade(stack, process)
 
-    options = {"scenario": "upgrades", "clients": 3, "upgrades": 5, "ackMs": 12000, "admin": stack.admin}
+    options = {"scenario": "upgrades", "clients": 3, "upgrades": 5, **ROUNDS_BY_CLOCK_SDK, "admin": stack.admin}
     result = run_node("sdk.mjs", {**options, **stack.places}, on_event=replace)[-1]
     assert len(set(result["processes"])) == 6
     for answers in result["answers"]:

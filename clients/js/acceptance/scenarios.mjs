@@ -3,6 +3,7 @@ import { createServer, connect } from "node:net";
 import { DelegationChain, DelegationIdentity, ECDSAKeyIdentity, Ed25519KeyIdentity } from "@icp-sdk/core/identity";
 import { Secp256k1KeyIdentity } from "@icp-sdk/core/identity/secp256k1";
 import { CanisterSocket, IDL } from "icws-client";
+import { acknowledge, control } from "../../../tests/acceptance/sdk/replica.mjs";
 import { Inbox, emit, main, within } from "../../../tests/acceptance/sdk/report.mjs";
 
 const messageType = IDL.Record({ text: IDL.Text });
@@ -63,15 +64,6 @@ const state = (socket, wanted) =>
 
 const texts = (from, count) => Array.from({ length: count }, (_, i) => `message ${from + i}`);
 
-const post = async (network, path, body) => {
-  const answer = await fetch(`${network}/_/${path}`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
-};
-
 /** A line between client and gateway that can be cut: `cut()` breaks it, `freeze()` lets nothing through any more. */
 const line = async (gateway) => {
   const { hostname, port } = new URL(gateway);
@@ -129,10 +121,16 @@ const scenarios = {
     await socket.opened;
     const keepAlives = () => socket.frames.filter(({ what }) => what === "KeepAliveMessage").length;
     const answers = [];
-    while (keepAlives() < rounds) {
-      socket.send({ text: `after ${keepAlives()}` });
+    for (let round = 1; round <= rounds; round++) {
+      await acknowledge(options.network);
+      while (keepAlives() < round) {
+        socket.send({ text: `after ${keepAlives()}` });
+        answers.push(await socket.inbox.next());
+        await new Promise((done) => setTimeout(done, 200));
+      }
+      // the keep-alive is executed when what was sent after it is
+      socket.send({ text: "after a keep-alive" });
       answers.push(await socket.inbox.next());
-      await new Promise((done) => setTimeout(done, 200));
     }
     return { answers: answers.length, keepAlives: keepAlives(), ...(await end(socket)) };
   },
@@ -160,7 +158,7 @@ const scenarios = {
     };
     for (let round = 1; round <= times; round++) await disturbed(round, () => emit({ event: "ready", round }));
     await disturbed("reset", async () => {
-      await post(options.network, "reset", { canister: options.canister });
+      await control(options.network, "reset", { canister: options.canister });
       socket.send({ text: "into the void" });
     });
     return { answers, hooks, ...(await end(socket)) };
@@ -187,7 +185,7 @@ const scenarios = {
 
   async cuts({ gateway, ...options }) {
     const cable = await line(gateway);
-    const socket = make({ ...options, gateway: cable.url, silenceMs: 1_500, resynchronize: () => {} });
+    const socket = make({ ...options, gateway: cable.url, silenceMs: 15_000, resynchronize: () => {} });
     await socket.opened;
     cable.cut();
     await state(socket, "waiting");
@@ -205,7 +203,7 @@ const scenarios = {
   async closedByCanister(options) {
     const socket = make(options);
     await socket.opened;
-    await post(options.network, "close", { canister: options.canister, client: socket.principal.toText() });
+    await control(options.network, "close", { canister: options.canister, client: socket.principal.toText() });
     const { code, reason } = await within(15_000, "close", socket.closed);
     return { code, reason, ...summary(socket) };
   },

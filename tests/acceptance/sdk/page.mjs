@@ -14,8 +14,13 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) =>
       await page.click("#open");
       await page.waitForSelector("#state[data-state=open]");
     };
-    const count = (page, selector, least) =>
-      page.waitForFunction(([what, n]) => document.querySelectorAll(what).length >= n, [selector, least]);
+    const count = async (page, selector, least) => {
+      try {
+        await page.waitForFunction(([what, n]) => document.querySelectorAll(what).length >= n, [selector, least]);
+      } catch (error) {
+        throw new Error(`${error.message} ${selector}, ${least}: ${await page.innerText("#chat")}`);
+      }
+    };
     const told = `${url}/?gateway=${encodeURIComponent(gateway)}`;
 
     // On a desk: open, one message, a burst of 30, close.
@@ -34,7 +39,10 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) =>
         ["me", "key", "gateway-principal", "client-nonce", "sent", "received", "latency", "checks", "root"].map(async (id) => [id, await page.textContent(`#${id}`)]),
       ),
     );
-    // Through an acknowledgement, and on.
+    // Through an acknowledgement, and on: the canister's clock reaches its next round.
+    await page.evaluate(() =>
+      fetch("_/clock", { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"advance": 3600}' }),
+    );
     await page.waitForFunction(() => Number(document.getElementById("acknowledged").textContent) > 0);
     await page.fill("#text", "still here");
     await page.click("#send");

@@ -1,5 +1,6 @@
 // Scenarios of the real SDK: `node sdk.mjs '{"scenario": NAME, "gateway": ..., "network": ..., ...}'`.
 import { Client } from "./client.mjs";
+import { acknowledge, control } from "./replica.mjs";
 import { emit, main, within } from "./report.mjs";
 
 const numbered = (from, count, mark) => Array.from({ length: count }, (_, i) => `${mark} ${from + i}`);
@@ -47,8 +48,9 @@ const scenarios = {
     const answers = [];
     for (let round = 0; round < rounds; round++) {
       answers.push(...(await client.echo([`round ${round}`])));
+      await acknowledge(options.network);
       if (keepAlives.length <= round) {
-        await within(10 * options.ackMs + 10_000, `acknowledgement ${round}`, new Promise((done) => (roundDone = done)));
+        await within(30_000, `acknowledgement ${round}`, new Promise((done) => (roundDone = done)));
       }
     }
     answers.push(...(await client.echo(["still here"])));
@@ -56,7 +58,10 @@ const scenarios = {
     return { answers, keepAlives: keepAlives.length, close, errors: client.errors };
   },
 
-  /** `clients` talk all the time while the gateway is replaced by new processes, each of them for an acknowledgement. */
+  /**
+   * `clients` talk all the time while the gateway is replaced by new processes. An acknowledgement round begins with each
+   * upgrade, or when the new process serves, in turn.
+   */
   async upgrades({ clients, upgrades, admin, ...options }) {
     // connections of the admin port are not handed over: one of them may end
     const running = async () => {
@@ -75,18 +80,27 @@ const scenarios = {
       };
     });
     const answers = all.map(() => []);
+    const talk = () =>
+      Promise.all(
+        all.map(async (client, number) => answers[number].push(...(await client.echo([`message ${answers[number].length}`])))),
+      );
     const processes = [await running()];
     while (processes.length <= upgrades) {
+      const early = processes.length % 2 === 1;
+      if (early) await acknowledge(options.network);
       emit({ event: "upgrade", number: processes.length });
       const goals = keepAlives.map((count) => count + 1);
       const round = async () => {
-        for (;;) {
-          await Promise.all(
-            all.map(async (client, number) => answers[number].push(...(await client.echo([`message ${answers[number].length}`])))),
-          );
-          const process = await running();
-          if (process !== processes.at(-1) && keepAlives.every((count, number) => count >= goals[number])) return process;
-        }
+        let process;
+        do {
+          await talk();
+          process = await running();
+        } while (process === processes.at(-1));
+        if (!early) await acknowledge(options.network);
+        while (keepAlives.some((count, number) => count < goals[number])) await talk();
+        // the keep-alives are executed when what was sent after them is
+        await talk();
+        return process;
       };
       processes.push(await within(120_000, `upgrade ${processes.length}`, round()));
     }
@@ -97,12 +111,7 @@ const scenarios = {
   /** The canister closes, told so by the replica's control interface: the SDK answers with 4001. */
   async closedByCanister(options) {
     const client = await Client.open(options);
-    const told = await fetch(`${options.network}/_/close`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ canister: options.canister, client: client.identity.getPrincipal().toText() }),
-    });
-    if (!told.ok) throw new Error(`/_/close: ${told.status} ${await told.text()}`);
+    await control(options.network, "close", { canister: options.canister, client: client.identity.getPrincipal().toText() });
     const close = await within(15_000, "close by the canister", client.closed);
     return { close, errors: client.errors };
   },
