@@ -20,6 +20,7 @@ from icwsgw.config.sources import Sourced, likely_typos, load, suspicious_variab
 from icwsgw.config.usage_rows import add_repeatable, flag_rows, given_values, parameter_rows
 from icwsgw.core.written_state import Document
 from icwsgw.errors import ConfigError
+from icwsgw.gateway.identities import require_key_file
 from icwsgw.handover.preparation import prepare_handover, reported_to_predecessor
 from icwsgw.handover.successor import Successor
 from icwsgw.observe.levels import parse_levels
@@ -244,7 +245,7 @@ def _make_gateway(options: Options, reactor: Any, recent: RecentWarnings, succes
     """
     config = options.config
     if successor is not None:
-        successor.keep_identity(config.key_path)
+        require_key_file(config.key_path)
     endpoints = None if successor is None else successor.endpoints()
     inheritances = [] if successor is None else successor.inherit(config.workers, config.identities)
     if config.workers > 1:

@@ -86,6 +86,15 @@ def check_key_file(path: Path, warn: Callable[[str], None] = lambda text: None) 
     return None if data is None else _parse(path, data)
 
 
+def require_key_file(path: Path) -> None:
+    """Check that a process of a gateway that serves has the gateway's key. A new one would be another gateway's.
+
+    :raises ConfigError: there is no key file, or it is invalid
+    """
+    if check_key_file(path) is None:
+        raise ConfigError(f"there is no key file {path}: a running gateway keeps its key, put the file back")
+
+
 def _parse(path: Path, data: bytes) -> Ed25519Identity:
     try:
         if data.lstrip().startswith(b"-----BEGIN"):

@@ -12,15 +12,13 @@ import os
 import socket
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.task import LoopingCall
 
 from icwsgw._version import __version__
 from icwsgw.core.written_state import Document
-from icwsgw.errors import ConfigError, FormatError
-from icwsgw.gateway.identities import check_key_file
+from icwsgw.errors import FormatError
 from icwsgw.handover.carried_overrides import take_overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.early_messages import read_early
@@ -74,15 +72,6 @@ class Successor:
         if channel is None:
             return None
         return cls(Channel(socket.socket(fileno=int(channel))), json.loads(sockets), reactor, json.loads(facts))
-
-    @staticmethod
-    def keep_identity(key_path: Path) -> None:
-        """Refuse to start with a new key: canisters know the clients under the principal of the old one.
-
-        :raises ConfigError: there is no key file, or it is invalid
-        """
-        if check_key_file(key_path) is None:
-            raise ConfigError(f"there is no key file {key_path}: an upgrade keeps the key, put the file back")
 
     def endpoints(self) -> dict[str, GivenEndpoint]:
         """The listening sockets of the other process, by address."""

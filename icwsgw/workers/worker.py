@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from icwsgw.admin.control import Overrides
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.errors import ConfigError
+from icwsgw.gateway.identities import require_key_file
 from icwsgw.observe.levels import parse_levels
 from icwsgw.observe.log_file import FileBounds
 from icwsgw.observe.logs import change_levels, get_logger, hide_clients, make_observer, mark, rotate_files
@@ -203,6 +204,8 @@ def run(orders: Orders, rest: bytes = b"") -> None:
     use_monotonic_time(reactor)
     config = orders.config
     recent = _begin_log(orders)
+    # the supervisor has made it
+    require_key_file(config.key_path)
     endpoints = {given.address: GivenEndpoint(reactor, given.descriptor, given.family) for given in orders.sockets}
     service: Any = GatewayService(
         config,

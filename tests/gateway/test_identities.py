@@ -8,7 +8,7 @@ import pytest
 
 from icwsgw.errors import ConfigError
 from icwsgw.gateway import identities
-from icwsgw.gateway.identities import IdentityPool, check_key_file, load_or_create_key_file
+from icwsgw.gateway.identities import IdentityPool, check_key_file, load_or_create_key_file, require_key_file
 from icwsgw.ic.identity import Ed25519Identity
 
 VECTOR = Path(__file__).parents[1] / "vectors" / "identity" / "test_key_pair"
@@ -154,3 +154,15 @@ def test_pools_of_several_processes_share_no_identity() -> None:
     principals = [identity.principal for pool in pools for identity in pool]
     assert len(set(principals)) == 9
     assert pools[1].primary.principal == key.derive(3).principal
+
+
+def test_a_process_of_a_running_gateway_makes_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "key_pair"
+    with pytest.raises(ConfigError, match=f"^there is no key file {path}: a running gateway keeps its key"):
+        require_key_file(path)
+    assert list(tmp_path.iterdir()) == []
+    load_or_create_key_file(path)
+    require_key_file(path)
+    path.write_bytes(b"no key")
+    with pytest.raises(ConfigError, match="is not an Ed25519 key"):
+        require_key_file(path)

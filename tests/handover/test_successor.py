@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +13,7 @@ from twisted.internet.task import Clock
 
 from icwsgw.admin.control import Overrides
 from icwsgw.config.schema import GatewayConfig
-from icwsgw.errors import ConfigError, FormatError
-from icwsgw.gateway.identities import load_or_create_key_file
+from icwsgw.errors import FormatError
 from icwsgw.handover import receiving
 from icwsgw.handover import successor as successor_module
 from icwsgw.handover.channel import Channel, ChannelClosed
@@ -101,15 +99,6 @@ def test_a_state_that_it_cannot_read_ends_it_and_it_says_why(document: dict[str,
     assert words in channel.receive(5.0)[0]["failed"]
     assert (reactor.stopped, service.accepted, began) == (True, 0, [])
     channel.close()
-
-
-def test_it_starts_with_the_key_of_the_other_process_only(tmp_path: Path) -> None:
-    path = tmp_path / "data" / "key_pair"
-    with pytest.raises(ConfigError, match=f"^there is no key file {path}: an upgrade keeps the key"):
-        Successor.keep_identity(path)
-    assert list(tmp_path.iterdir()) == []
-    load_or_create_key_file(path)
-    Successor.keep_identity(path)
 
 
 def test_the_environment_says_that_there_is_a_predecessor() -> None:

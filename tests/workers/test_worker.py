@@ -26,6 +26,7 @@ from icwsgw.config.client_limits import ClientLimits
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import ConfigError
+from icwsgw.gateway.identities import load_or_create_key_file
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.observe.health import Health
 from icwsgw.observe.levels import parse_levels
@@ -521,11 +522,13 @@ def test_a_worker_runs_a_gateway_with_its_start_parameters(monkeypatch: pytest.M
     monkeypatch.setattr(process, "_begin_log", lambda orders: "recent")
     for name in ("use_monotonic_time", "freeze_startup_objects", "trim_heap"):
         monkeypatch.setattr(process, name, lambda given, name=name: done.append((name, given is reactor)))
+    monkeypatch.setattr(process, "require_key_file", lambda path: made.append(path))
     monkeypatch.setattr(process, "_handle_signals", lambda *given: done.append(("signals", given[0] is reactor)))
     sockets = (GivenSocket("tcp:8080", socket.AF_INET, 77),)
     orders = Orders(1, CONFIG, sockets, inherited=(9,), waits=waits)
     process.run(orders, b"rest")
-    (given, named), linked = made
+    key, (given, named), linked = made
+    assert key == CONFIG.key_path, "before the service would make one"
     endpoints = named.pop("endpoints")
     assert given == (CONFIG, reactor)
     assert named == {
@@ -681,6 +684,7 @@ def test_a_worker_from_its_start_to_its_end(tmp_path: Path) -> None:
         drain_window=0.0,
     )
     sockets = (GivenSocket("tcp:8080", socket.AF_INET, ORDERS_FD + 3),)
+    load_or_create_key_file(config.key_path)
     worker = Started(tmp_path, Orders(3, config, sockets, reactor="poll", inherited=(9,), waits=True), listening)
     try:
         worker.receive("ready")
