@@ -28,7 +28,7 @@ from icwsgw.gateway.interfaces import Client, Context
 from icwsgw.gateway.principal_limit import PrincipalLimit
 from icwsgw.gateway.reasons import REPLACED
 from icwsgw.gateway.registry import Registry
-from icwsgw.gateway.replacements import Announce, Replacements
+from icwsgw.gateway.replacements import Announce, Replacements, announce_to_none
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.timer_wheel import TimerWheel
 from icwsgw.ic.principal import Principal
@@ -74,7 +74,7 @@ class Gateway:
         self._others: dict[ClientSession, Others[ClientSession]] = {}
         self._drain = Drain(self)
         self.identity_assignment = identity_assignment or IdentityAssignment(len(context.identities))
-        self.announce: Announce | None = None
+        self.announce: Announce = announce_to_none
         self._allowed: frozenset[bytes] = frozenset()
         self._denied: frozenset[bytes] = frozenset()
         self._denied_at_run_time: frozenset[bytes] = frozenset()
@@ -241,7 +241,7 @@ class Gateway:
             older.end(*REPLACED)
         if news:
             self.replacements.accepted(session)
-            self._announce(canister, sender, session.opened_at_ns, False)
+            self.announce(canister, sender, session.opened_at_ns, False)
         if session in self.registry.sessions and not self.principals.add(sender, session):
             session.end(*self._one_too_many())
 
@@ -254,8 +254,7 @@ class Gateway:
         self.replacements.left_elsewhere(canister, sender, at_ns, later)
 
     def _announce(self, canister: bytes, sender: bytes, at_ns: int, left: bool) -> None:
-        if self.announce is not None:
-            self.announce(canister, sender, at_ns, left)
+        self.announce(canister, sender, at_ns, left)
 
     def send_close_notice(self, session: ClientSession) -> None:
         """Send the close notice of a client that has left, unless its ``ws_open`` cannot have arrived."""

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 Announce = Callable[[bytes, bytes, int, bool], None]
 
 
+def announce_to_none(canister: bytes, principal: bytes, at_ns: int, left: bool) -> None:
+    """There is no other process to notify."""
+
+
 class Replacements:
     """Finds the connections of a principal and performs what is decided about them.
 
