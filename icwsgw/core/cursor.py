@@ -179,6 +179,9 @@ class Cursor(Written):
         :raises FormatError: a value is of the wrong kind
         """
         super().read(document)
+        if "_fresh_until" not in document:
+            # a version before revision 3 has written it
+            self._fresh_until = self._former_until - FORMER_SECONDS + FRESH_SECONDS
         last, former = document.get("last"), document.get("former")
         self.last = None if last is None else LastMessage.from_document(last)
         self._former = None if former is None else LastMessage.from_document(former)

@@ -214,6 +214,16 @@ def test_a_queue_that_has_ended_for_certain_is_not_read_again() -> None:
     assert nonces(take(cursor, dated(2, 0), last - 0.01).deliver) == [0]
 
 
+def test_a_position_that_an_earlier_version_has_written_is_that_after_an_unproven_reset() -> None:
+    document = after_a_reset(proven=True).written()
+    del document["_fresh_until"]
+    cursor = Cursor()
+    cursor.read(document)
+    last = 100.0 + FRESH_SECONDS
+    assert take(cursor, dated(1, 0, 1), last - 0.01).former
+    assert nonces(take(cursor, dated(1, 0, 1), last).deliver) == [0, 1]
+
+
 def test_a_position_of_which_nothing_was_known_gives_nothing_to_compare_with() -> None:
     cursor = Cursor()
     take(cursor, dated(1, *range(30)), 99.0)
