@@ -145,7 +145,7 @@ def test_warnings_do_not_stop_the_check(tmp_path: Path) -> None:
             f"TLS certificate {certificate} has no certificate of its issuer",
             f"TLS key {key} is open to others",
         ),
-        f"address unix:{tmp_path}/run/admin.sock: there is no directory {tmp_path}/run",
+        f"--admin-endpoint unix:{tmp_path}/run/admin.sock: there is no directory {tmp_path}/run",
     ]
     warnings = check_files(config)
     assert [warning[: len(begin)] for warning, begin in zip(warnings, begins, strict=True)] == begins
