@@ -107,13 +107,13 @@ def test_20_clients_live_through_bursts_where_calls_are_ordered_as_on_the_public
     assert result["errors"] == []
 
 
-def test_20_clients_in_the_chat_room_hear_each_other_in_one_order(patient: Stack) -> None:
-    result = scenario("chat", patient, canister=patient.chat, clients=20, **ROUNDS_BY_CLOCK_SDK)
-    heard = result["heard"]
-    assert isinstance(heard, list)
-    assert all(said == heard[0] for said in heard)
-    assert sorted(int(text.rsplit(" ", 1)[1]) for text in heard[0]) == list(range(20))
-    assert abnormal(result["closes"], 20) == []
+def test_12_clients_in_the_chat_room_receive_all_messages_in_one_order(patient: Stack) -> None:
+    result = scenario("chat", patient, canister=patient.chat, clients=12, **ROUNDS_BY_CLOCK_SDK)
+    received = result["received"]
+    assert isinstance(received, list)
+    assert received == [received[0]] * 12
+    assert sorted(int(text.rsplit(" ", 1)[1]) for text in received[0]) == list(range(12))
+    assert abnormal(result["closes"], 12) == []
     assert result["errors"] == []
 
 
@@ -181,7 +181,7 @@ def test_20_clients_with_all_checks_on(
     stack = stacks(
         "--verify-queries=on", "--verify-batches", *SLOW_CLIENTS, network=devnets(*network, *ROUNDS_BY_CLOCK).network
     )
-    result = scenario("many", stack, clients=20, messages=10, **ROUNDS_BY_CLOCK_SDK)
+    result = scenario("many", stack, clients=20, messages=5, **ROUNDS_BY_CLOCK_SDK)
     assert result["ordered"] == [True] * 20
     assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []

@@ -2,7 +2,8 @@
 
 ``ICWS_SIM_RUNS`` is the number of scenarios, ``ICWS_SIM_SEED`` the first seed, ``ICWS_SIM_STEPS`` the number of steps
 of each. The first failure is shrunk for ``ICWS_SIM_SHRINK`` seconds of processor time and printed as a program. Each
-version of Python uses different seeds, so that a run on all four versions covers four times as many.
+version of Python uses different seeds, so that a run on all four versions covers four times as many. What only these
+scenarios reach does not count as covered: each line has a test that aims at it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.simulation.scenario import draw, run_scenario, run_script
 from tests.simulation.script import Script, Step
 from tests.simulation.shrink import Shrinker, failure_of
 
-RUNS = int(os.environ.get("ICWS_SIM_RUNS", "300"))
+RUNS = int(os.environ.get("ICWS_SIM_RUNS", "150"))
 FIRST = int(os.environ.get("ICWS_SIM_SEED", str(sys.version_info.minor * 10_000)))
 STEPS = int(os.environ.get("ICWS_SIM_STEPS", "25"))
 SHRINK = float(os.environ.get("ICWS_SIM_SHRINK", "30"))
@@ -29,6 +30,7 @@ BLOCK = 25
 _shrunk: list[int] = []
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("first", range(FIRST, FIRST + RUNS, BLOCK))
 def test_scenarios(first: int) -> None:
     for seed in range(first, min(first + BLOCK, FIRST + RUNS)):

@@ -137,22 +137,22 @@ const scenarios = {
     return { ordered: done.map(({ ordered }) => ordered), closes, errors: done.flatMap(({ client }) => client.errors) };
   },
 
-  /** `clients` in the chat room: each hears what each one says, and all hear it in the same order. */
+  /** `clients` in the chat room: each receives what each one sends, and all receive it in the same order. */
   async chat({ clients, ...options }) {
     const room = await Promise.all(Array.from({ length: clients }, () => Client.open(options)));
     room.forEach((client, i) => client.send(`I am number ${i}`));
-    const heard = await Promise.all(
+    const received = await Promise.all(
       room.map(async (client) => {
-        const said = [];
-        while (said.length < clients) {
+        const texts = [];
+        while (texts.length < clients) {
           const text = await client.inbox.next();
-          if (text.includes("I am number")) said.push(text);
+          if (text.includes("I am number")) texts.push(text);
         }
-        return said;
+        return texts;
       }),
     );
     const closes = await Promise.all(room.map((client) => client.close()));
-    return { heard, closes, errors: room.flatMap((client) => client.errors) };
+    return { received, closes, errors: room.flatMap((client) => client.errors) };
   },
 };
 
