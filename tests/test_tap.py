@@ -142,12 +142,12 @@ def test_check_config_says_which_network_auto_is(
     monkeypatch.setattr(local_choices, "answers_status", lambda url: url == "http://127.0.0.1:8123")
     with pytest.raises(SystemExit):
         parse("--check-config", "--ic-network-url=auto")
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert (
-        said.err.splitlines()[0] + "\n"
+        output.err.splitlines()[0] + "\n"
         == "twistd icws: the network is http://127.0.0.1:8123: icp.yaml names its port\n"
     )
-    assert 'ic-network-url = "http://127.0.0.1:8123"  # command line' in said.out.splitlines()
+    assert 'ic-network-url = "http://127.0.0.1:8123"  # command line' in output.out.splitlines()
     with pytest.raises(SystemExit):
         parse("--check-config", "--print-config", "--ic-network-url=auto")
     assert 'ic-network-url = "auto"  # command line' in capsys.readouterr().out.splitlines()
@@ -365,24 +365,24 @@ def test_check_config_tells_of_variables_that_look_misspelt(
     with pytest.raises(SystemExit) as caught:
         parse("--check-config", "--gateway-address=127.0.0.1:0", "--prometheus-endpoint=127.0.0.1:0")
     assert caught.value.code == 0
-    said = capsys.readouterr().err.splitlines()
-    assert said.count("twistd icws: ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("twistd icws: ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?") == 1
 
 
 def test_check_config_tells_of_levels_of_components_that_do_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse("--check-config", "--log-level=info,rellay=debug,relay=debug", "--log-file-level=polling=debug")
     assert caught.value.code == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if "no component" in line]
-    assert [line.partition(";")[0] for line in said] == [
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "no component" in line]
+    assert [line.partition(";")[0] for line in warnings] == [
         "twistd icws: --log-level: there is no component rellay",
         "twistd icws: --log-file-level: there is no component polling",
     ]
-    assert "poller, relay, server" in said[0]
+    assert "poller, relay, server" in warnings[0]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "warned"),
     [
         (["--ic-network-url=https://bn.example"], True),
         (["--ic-network-url=https://icp0.io", "--root-key=fetch"], True),
@@ -392,20 +392,20 @@ def test_check_config_tells_of_levels_of_components_that_do_not_exist(capsys: py
     ],
 )
 def test_check_config_tells_of_a_root_key_that_comes_off_the_wire(
-    capsys: pytest.CaptureFixture[str], words: list[str], said: bool
+    capsys: pytest.CaptureFixture[str], words: list[str], warned: bool
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         parse("--check-config", *words)
     assert caught.value.code == 0
-    assert ("say --root-key" in capsys.readouterr().err) is said
+    assert ("say --root-key" in capsys.readouterr().err) is warned
 
 
 class _Warnings:
-    def __init__(self, heard: list[str]) -> None:
-        self._heard = heard
+    def __init__(self, recorded: list[str]) -> None:
+        self._recorded = recorded
 
     def warn(self, message: str, **fields: object) -> None:
-        self._heard.append(message)
+        self._recorded.append(message)
 
 
 def test_twistd_knows_both_names(held_signals: HeldSignals) -> None:
@@ -419,7 +419,7 @@ def test_twistd_knows_both_names(held_signals: HeldSignals) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--ic-network-url=https://icp0.io"], [(250, 1)]),
         (["--ic-network-url=https://icp0.io", "--gateways-per-address=3", "--workers=2"], [(83, 3)]),
@@ -427,13 +427,13 @@ def test_twistd_knows_both_names(held_signals: HeldSignals) -> None:
         ([], []),
     ],
 )
-def test_the_start_says_what_it_assumes_of_its_address(words: list[str], told: list[tuple[int, int]]) -> None:
-    said: list[tuple[int, int]] = []
+def test_the_start_logs_what_it_assumes_of_its_address(words: list[str], expected: list[tuple[int, int]]) -> None:
+    logged: list[tuple[int, int]] = []
 
     class Log:
         def info(self, text: str, **fields: Any) -> None:
             if "per_second" in fields:
-                said.append((fields["per_second"], fields["gateways_per_address"]))
+                logged.append((fields["per_second"], fields["gateways_per_address"]))
 
         def warn(self, text: str, **fields: Any) -> None:
             raise AssertionError(text)
@@ -441,4 +441,4 @@ def test_the_start_says_what_it_assumes_of_its_address(words: list[str], told: l
     sourced = parse(*words).sourced
     assert sourced is not None
     tap._log_notes(cast(Any, Log()), sourced, [])
-    assert said == told
+    assert logged == expected

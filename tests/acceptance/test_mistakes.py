@@ -1,7 +1,7 @@
-"""Each mistake of docs/mistakes.md is made with the real SDK, and shows what the document says, everywhere it says so.
+"""Each mistake of docs/mistakes.md is made with the real SDK, and shows what the document states.
 
 The document is the table of expected values. Of each row, the words in code style have to come: in what the SDK and
-our client tell the page, and in one line of the gateway's log. The last column is what log and status page advise.
+our client show the page, and in one line of the gateway's log. The last column is what log and status page advise.
 """
 
 from __future__ import annotations
@@ -130,12 +130,12 @@ ROWS = documented()
 class Made:
     """What came of all mistakes.
 
-    :ivar told: what the SDK told, by scenario
+    :ivar shown: what the SDK shows the application, by scenario
     :ivar ended: the ended sessions of the status document
     """
 
     network: str = ""
-    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shown: dict[str, dict[str, Any]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     ended: list[dict[str, Any]] = field(default_factory=list)
     page: str = ""
@@ -192,7 +192,7 @@ def _spoil(devnet: Devnet) -> None:
 
 
 def _start(folder: Path, devnet: Devnet, *options: str) -> tuple[Stack, dict[str, Any]]:
-    """Start a gateway, and say where everything is."""
+    """Start a gateway, and return its addresses."""
     folder.mkdir()
     canisters = json.loads(http_get(f"{devnet.network}/_/info")[1])["canisters"]
     certificate, key = pem.server(pem.authority()).write(folder)
@@ -212,11 +212,11 @@ def _start(folder: Path, devnet: Devnet, *options: str) -> tuple[Stack, dict[str
 
 def _make(made: Made, places: Mapping[str, Any], names: Sequence[str]) -> None:
     events = run_node("mistakes.mjs", {**places, "rows": list(names)})
-    made.told |= {event["name"]: event for event in events if event["event"] == "row"}
+    made.shown |= {event["name"]: event for event in events if event["event"] == "row"}
 
 
 def _end(made: Made, stack: Stack) -> None:
-    """Read what a gateway says, and stop it."""
+    """Read a gateway's status document and log, and stop it."""
     status = json.loads(http_get(f"{stack.admin}/status.json")[1])
     made.ended += status["ended"]
     made.page += html.unescape(page(status))
@@ -244,15 +244,15 @@ def test_the_document_and_the_scenarios_have_the_same_mistakes() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: SCENARIOS.get(row.title, row.title))
 def test_a_mistake_explains_itself(made: Made, row: DocumentedMistake) -> None:
-    told = made.told[SCENARIOS[row.title]]
-    shown = "\n".join(filter(None, [told["thrown"], *told["errors"], f"{told['code']} {told['reason']}"]))
-    assert has_in_order(shown, row.shows), shown
-    assert bool(row.ours) is ("ours" in told)
-    assert has_in_order(told.get("ours", ""), row.ours), told["ours"]
+    shown = made.shown[SCENARIOS[row.title]]
+    text = "\n".join(filter(None, [shown["thrown"], *shown["errors"], f"{shown['code']} {shown['reason']}"]))
+    assert has_in_order(text, row.shows), text
+    assert bool(row.ours) is ("ours" in shown)
+    assert has_in_order(shown.get("ours", ""), row.ours), shown["ours"]
     if not row.log:
         return  # it does not reach the gateway
-    (session,) = re.findall(r"\[(\w+-\w+)\]", told["reason"]) or [""]
-    whose = session or (told["principal"] if told["code"] == 4000 else "")
+    (session,) = re.findall(r"\[(\w+-\w+)\]", shown["reason"]) or [""]
+    whose = session or (shown["principal"] if shown["code"] == 4000 else "")
     lines = [line for line in made.lines if whose in line]
     advice = row.advice.replace("http://127.0.0.1:4943", made.network)
     words = [*row.log, f'hint="{advice}"'] if whose else row.log

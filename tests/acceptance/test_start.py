@@ -26,7 +26,7 @@ PRINCIPAL = "7cio4-7j2lx-6f3tp-mkfw7-t4amd-tjphs-hkits-6qa7x-hmnmx-yvwxk-nqe"
 
 
 def refused(directory: Path, *words: str, twistd: tuple[str, ...] = ("-n", "--pidfile=")) -> str:
-    """Start a gateway that must not start: status 1, nothing on stdout but log lines; what it said on stderr."""
+    """Start a gateway that must not start: status 1, nothing on stdout but log lines; returns its stderr."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ICWS_", "RUST_LOG"))}
     done = subprocess.run(
         [str(Path(sys.executable).with_name("twistd")), *twistd, "icws", *words],
@@ -38,9 +38,9 @@ def refused(directory: Path, *words: str, twistd: tuple[str, ...] = ("-n", "--pi
         timeout=START_DEADLINE,
         check=False,
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 1, said
-    assert "Traceback" not in said
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    assert "Traceback" not in output
     return done.stderr
 
 
@@ -73,9 +73,9 @@ def test_a_key_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     key = tmp_path / "data" / "key_pair"
     key.write_bytes(VECTOR.read_bytes()[:40])
-    said = refused(tmp_path)
-    assert said.startswith(f"twistd icws: key file {key} is not an Ed25519 key in PKCS#8: ")
-    assert said.count("\n") == 1
+    error = refused(tmp_path)
+    assert error.startswith(f"twistd icws: key file {key} is not an Ed25519 key in PKCS#8: ")
+    assert error.count("\n") == 1
 
 
 def test_a_key_that_cannot_be_read(tmp_path: Path) -> None:
@@ -87,27 +87,27 @@ def test_a_certificate_with_the_key_of_another(tmp_path: Path) -> None:
     signer = pem.authority()
     certificate, _ = pem.server(signer).write(tmp_path, "one")
     _, key = pem.server(signer).write(tmp_path, "two")
-    said = refused(tmp_path, f"--tls-certificate-pem-path={certificate}", f"--tls-certificate-key-pem-path={key}")
-    assert said == f"twistd icws: TLS key {key} does not belong to the first certificate of {certificate}\n"
+    error = refused(tmp_path, f"--tls-certificate-pem-path={certificate}", f"--tls-certificate-key-pem-path={key}")
+    assert error == f"twistd icws: TLS key {key} does not belong to the first certificate of {certificate}\n"
 
 
 @pytest.mark.parametrize("option", ["gateway-address", "prometheus-endpoint", "admin-endpoint"])
 def test_a_taken_port_ends_the_start(tmp_path: Path, taken: int, option: str) -> None:
     address = loopback(taken)
     others = {"gateway-address": loopback(free_port()), "prometheus-endpoint": loopback(free_port()), option: address}
-    said = refused(
+    error = refused(
         tmp_path,
         *(f"--{name}={value}" for name, value in others.items()),
         twistd=("-n", "--pidfile=icws.pid"),
     )
-    assert said == f"twistd icws: cannot listen on {address} (--{option}): Address already in use\n"
+    assert error == f"twistd icws: cannot listen on {address} (--{option}): Address already in use\n"
     assert not (tmp_path / "icws.pid").exists()
 
 
 def test_a_taken_port_reaches_who_starts_a_daemon(tmp_path: Path, taken: int) -> None:
-    said = refused(tmp_path, f"--gateway-address={loopback(taken)}", "--prometheus-endpoint=", twistd=())
-    assert said == f"twistd icws: cannot listen on {loopback(taken)} (--gateway-address): Address already in use\n"
-    # the daemon tells its starter first, and then removes the file
+    error = refused(tmp_path, f"--gateway-address={loopback(taken)}", "--prometheus-endpoint=", twistd=())
+    assert error == f"twistd icws: cannot listen on {loopback(taken)} (--gateway-address): Address already in use\n"
+    # the daemon first reports the error to the process that started it, and then removes the file
     eventually(lambda: not (tmp_path / "twistd.pid").exists(), "the pid file is removed")
 
 

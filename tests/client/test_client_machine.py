@@ -1,4 +1,4 @@
-"""The machine, with the real gateway and the devnet in memory, and by hand where they would not do what is asked."""
+"""The machine, with the real gateway and the devnet in memory, and by hand where these cannot produce the event."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_reset_canister_is_opened_again_and_waiting_messages_go_first() -> Non
     assert isinstance(lost.error, SessionEnded)
     assert lost.error.code == 4105
     client.client.send(b"two")
-    # what is uncertain is told when a session is open, not before
+    # what is uncertain is reported when a session is open, not before
     client.refusing = 2
     world.until(lambda: len(client.received) == 3, 60)
     assert client.received == [b"one", b"first of all", b"two"]
@@ -317,12 +317,12 @@ def opened(now: float = 0.0, **settings: Any) -> ClientMachine:
     made = started(**settings)
     greet(made, now)
     assert made.payload(10**18)[0] is not None
-    hears(made, SessionOpened(), now)
+    session_event(made, SessionOpened(), now)
     return made
 
 
-def hears(made: ClientMachine, event: Any, now: float = 0.0) -> list[Any]:
-    """Its session has understood a message."""
+def session_event(made: ClientMachine, event: Any, now: float = 0.0) -> list[Any]:
+    """Let its session read a message as this event."""
     session = made._session
     assert session is not None
     session.receive = lambda payload, now_ns: event
@@ -345,11 +345,11 @@ def test_there_is_room_again_when_half_of_a_full_queue_is_left(settings: Any, si
     for _ in range(2):
         with pytest.raises(QueueFull):
             made.send(bytes(size))
-        told: list[Any] = []
-        while not told:
-            payload, told = made.payload(10**18)
+        events: list[Any] = []
+        while not events:
+            payload, events = made.payload(10**18)
             assert payload is not None
-        assert told == [RoomAgain()]
+        assert events == [RoomAgain()]
         assert made.buffered == (most // 2, most // 2 * size)
         for _ in range(most - most // 2):
             made.send(bytes(size))
@@ -364,7 +364,7 @@ def test_the_message_type_goes_with_each_message() -> None:
         made.start(0.0)
         greet(made)
         made.payload(10**18)
-        hears(made, SessionOpened())
+        session_event(made, SessionOpened())
         made.send(b"m")
         payload, _ = made.payload(10**18)
         assert payload is not None
@@ -383,7 +383,7 @@ def test_pauses_begin_anew_after_a_session_that_was_stable(open_for: float, firs
         now = made.deadline
         made.tick(now)
     greet(made, now)
-    hears(made, SessionOpened(), now)
+    session_event(made, SessionOpened(), now)
     (lost,) = made.lost(1006, "", now + open_for)
     assert isinstance(lost, Disconnected)
     assert (lost.pause <= 1.0) is first
@@ -420,7 +420,7 @@ def test_a_session_that_the_canister_closes_is_opened_again_unless_its_applicati
     reason: str, again: bool, hint: str
 ) -> None:
     made = opened()
-    assert hears(made, ClosedByCanister(reason)) == [CloseConnection(4001, reason)]
+    assert session_event(made, ClosedByCanister(reason)) == [CloseConnection(4001, reason)]
     (output,) = made.lost(1006, "", 1.0)
     assert isinstance(output, Disconnected if again else Ended)
     error = output.error
@@ -483,34 +483,34 @@ _STEPS = st.lists(
 
 @given(_STEPS, st.booleans())
 def test_any_order_of_events_leaves_a_state_that_can_go_on(steps: list[str], reconnect: bool) -> None:
-    """No order of what a transport may tell is an error, every message is accounted for, and it can always end."""
+    """No order of what a transport may report is an error, every message is accounted for, and it can always end."""
     made = machine(reconnect=reconnect)
-    now, sent, told = 0.0, 0, list(made.start(0.0))
+    now, sent, events = 0.0, 0, list(made.start(0.0))
     for step in steps:
         now += 1.0
         if step == "connected":
-            told += made.connected(now)
+            events += made.connected(now)
         elif step == "greeting":
-            told += made.received(handshake(b"\x01" * 29), now, 10**18)
+            events += made.received(handshake(b"\x01" * 29), now, 10**18)
         elif step in ("junk", "text"):
-            told += made.received(b"\xff", now, 10**18, binary=step == "junk")
+            events += made.received(b"\xff", now, 10**18, binary=step == "junk")
         elif step.startswith("lost"):
-            told += made.lost(4109 if "good" in step else 1006, "", now)
+            events += made.lost(4109 if "good" in step else 1006, "", now)
         elif step == "tick":
-            told += made.tick(now)
+            events += made.tick(now)
         elif step == "payload":
-            told += made.payload(10**18)[1]
+            events += made.payload(10**18)[1]
         elif step == "stop":
-            told += made.stop(now)
+            events += made.stop(now)
         else:
             try:
                 made.send(b"m")
                 sent += 1
             except ClientError:
                 pass
-    told += made.stop(now)
-    told += made.lost(1006, "", now)
+    events += made.stop(now)
+    events += made.lost(1006, "", now)
     assert made.state is ClientState.CLOSED
     assert made.deadline is None
-    (ended,) = [event for event in told if isinstance(event, Ended)]
+    (ended,) = [event for event in events if isinstance(event, Ended)]
     assert ended.unsent == tuple(range(1, sent + 1))

@@ -44,10 +44,10 @@ class Bounds:
 
 
 class Script(MachineScript):
-    """A client's calls, and all that the machine has asked for.
+    """A client's calls, and all effects that the machine has requested.
 
-    Words that begin a call are those of the client and its canister; :meth:`hears` ends an attempt. NEXT is followed at
-    once, as the relay does; all other effects are noted with the envelope that they are about.
+    Methods that begin a call are actions of the client and its canister; :meth:`receives` ends an attempt. NEXT is
+    followed at once, as the relay does; all other effects are noted with the envelope that they are about.
     """
 
     def __init__(self, waiting: WaitingBytes | None = None, **bounds: float) -> None:
@@ -68,7 +68,7 @@ class Script(MachineScript):
     def gets_a_place(self, network_ns: int = 0) -> Script:
         return self._note(lambda: self.calls.granted(self.now, network_ns))
 
-    def hears(self, *answers: Answer, requested: RequestedPause | None = None) -> Script:
+    def receives(self, *answers: Answer, requested: RequestedPause | None = None) -> Script:
         """Attempts end so, one after the other; the pauses between them end, and places are there."""
         for one in answers:
             if self.calls.state in (CallState.RETRYING, CallState.RESUBMITTING):
@@ -115,7 +115,7 @@ class Script(MachineScript):
 
 def opened() -> Script:
     """A client that its canister has spoken to, with nothing under way."""
-    return Script().opens().hears(ENDED).spoken_to().discards_effects()
+    return Script().opens().receives(ENDED).spoken_to().discards_effects()
 
 
 def in_flight() -> Script:
@@ -128,15 +128,15 @@ def in_flight() -> Script:
 def test_messages_wait_at_the_gate_until_the_canister_has_spoken() -> None:
     script = Script().opens().sends("a", "b").shows("ENTER open")
     script.gets_a_place().shows("SUBMIT open")
-    script.hears(ENDED).shows("NOTIFY_OUTCOME open").is_in(CallState.IDLE, SendGate.SHUT)
+    script.receives(ENDED).shows("NOTIFY_OUTCOME open").is_in(CallState.IDLE, SendGate.SHUT)
     script.spoken_to().shows("ENTER a").is_in(CallState.WAITING, SendGate.OPEN)
-    script.hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ENTER b")
+    script.receives(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ENTER b")
 
 
 def test_the_canister_may_speak_before_the_answer_to_ws_open_comes() -> None:
     script = Script().opens().gets_a_place().sends("a").discards_effects()
     script.spoken_to().shows().is_in(CallState.IN_FLIGHT, SendGate.OPEN)
-    script.hears(ENDED).shows("NOTIFY_OUTCOME open", "ENTER a")
+    script.receives(ENDED).shows("NOTIFY_OUTCOME open", "ENTER a")
 
 
 def test_a_message_of_an_idle_client_starts_at_once() -> None:
@@ -155,14 +155,14 @@ def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heard", "effects"),
+    ("answers", "effects"),
     [
         ([ENDED], ["NOTIFY_OUTCOME"]),
         ([BUSY, ENDED], ["RETRY", "NOTIFY_OUTCOME"]),
         ([LOST, IN_PROGRESS, IN_PROGRESS, ENDED], ["RETRY", "RESUBMIT", "RESUBMIT", "NOTIFY_OUTCOME"]),
         ([REFUSED], ["NOTIFY_FAILED"]),
         ([BUSY, REFUSED], ["RETRY", "NOTIFY_FAILED"]),
-        # a refusal of a repetition says nothing of the first attempt
+        # a refusal of a repetition reveals nothing of the first attempt
         ([LOST, REFUSED, ENDED], ["RETRY", "RESUBMIT", "NOTIFY_OUTCOME"]),
         ([IN_PROGRESS, REFUSED, REFUSED, REFUSED], ["RESUBMIT", "RESUBMIT", "RESUBMIT", "NOTIFY_UNKNOWN"]),
         ([IN_PROGRESS, REFUSED, IN_PROGRESS, REFUSED, ENDED], ["RESUBMIT"] * 4 + ["NOTIFY_OUTCOME"]),
@@ -175,35 +175,35 @@ def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
         ([TRANSIENT] * TRANSIENT_ATTEMPTS, ["RETRY"] * (TRANSIENT_ATTEMPTS - 1) + ["NOTIFY_FAILED"]),
     ],
 )
-def test_what_attempts_mean(heard: list[Answer], effects: list[str]) -> None:
-    script = in_flight().hears(*heard)
+def test_what_attempts_mean(answers: list[Answer], effects: list[str]) -> None:
+    script = in_flight().receives(*answers)
     assert [
         effect for effect in (one.split()[0] for one in script.recorded) if effect not in ("ENTER", "SUBMIT")
     ] == effects
 
 
 def test_the_next_call_knows_nothing_of_the_doubts_about_the_last() -> None:
-    script = in_flight().sends("b").hears(IN_PROGRESS, REFUSED, ENDED).is_in(CallState.WAITING, SendGate.OPEN)
+    script = in_flight().sends("b").receives(IN_PROGRESS, REFUSED, ENDED).is_in(CallState.WAITING, SendGate.OPEN)
     assert (script.calls.attempts, script.calls.refused) == (0, 0)
-    script.discards_effects().hears(REFUSED).shows("SUBMIT b", "NOTIFY_FAILED b")
+    script.discards_effects().receives(REFUSED).shows("SUBMIT b", "NOTIFY_FAILED b")
 
 
 def test_pauses_grow_between_retries_and_stay_at_a_second_between_repetitions() -> None:
     script = in_flight()
     pauses = []
-    for heard in (BUSY, BUSY, BUSY, IN_PROGRESS, IN_PROGRESS):
-        script.hears(heard)
+    for answer in (BUSY, BUSY, BUSY, IN_PROGRESS, IN_PROGRESS):
+        script.receives(answer)
         pauses.append(round(script.calls.pause, 3))
     assert pauses == [0.075, 0.15, 0.3, 1.0, 1.0]
 
 
 def test_repetitions_of_ws_open_are_as_far_apart_as_it_has_taken() -> None:
-    script = Script().opens().hears(IN_PROGRESS)
+    script = Script().opens().receives(IN_PROGRESS)
     assert script.calls.pause == 1.0
-    script.after(4.0).hears(IN_PROGRESS)
+    script.after(4.0).receives(IN_PROGRESS)
     assert script.calls.pause == 4.0
     # only while the network says that it has the call
-    script.hears(REFUSED)
+    script.receives(REFUSED)
     assert script.calls.pause == 1.0
 
 
@@ -222,7 +222,7 @@ def test_repetitions_of_ws_open_are_as_far_apart_as_it_has_taken() -> None:
 def test_a_call_that_expires_while_it_waits_gives_its_place_back(
     before: list[Answer], effects: list[str], doubt: OutcomeKnowledge
 ) -> None:
-    script = opened().sends("a").hears(*before)
+    script = opened().sends("a").receives(*before)
     if before:
         assert script.calls.step(CallEvent.PAUSE_OVER) == (CallEffect.ENTER,)
     script.discards_effects().gets_a_place(network_ns=1000 * 10**9 - MIN_LIFE_NS + 1)
@@ -234,10 +234,10 @@ def test_a_call_leaves_with_the_least_life_that_it_needs() -> None:
 
 
 def test_no_call_is_tried_for_longer_than_an_envelope_may_live_whatever_the_time_is() -> None:
-    script = in_flight().hears(BUSY)
+    script = in_flight().receives(BUSY)
     script.calls.step(CallEvent.PAUSE_OVER)
     script.after(MAX_INGRESS_TTL_NS / 1e9).discards_effects().gets_a_place().shows("SUBMIT a")
-    script.hears(BUSY).calls.step(CallEvent.PAUSE_OVER)
+    script.receives(BUSY).calls.step(CallEvent.PAUSE_OVER)
     script.after(0.1).discards_effects().gets_a_place().shows("RELEASE_SLOT a", "NOTIFY_EXPIRED a")
 
 
@@ -259,16 +259,16 @@ def test_a_call_that_has_not_been_sent_may_have_waited_for_long() -> None:
 def test_a_call_that_expires_before_it_may_be_sent_again_is_given_up_at_once(
     requested: RequestedPause, first: Answer, effect: str
 ) -> None:
-    in_flight().hears(first, requested=requested).shows(effect)
+    in_flight().receives(first, requested=requested).shows(effect)
 
 
 def test_a_repetition_waits_as_long_as_the_network_asks() -> None:
-    script = in_flight().hears(IN_PROGRESS, requested=RequestedPause(20.0, 200.0, 200.0))
+    script = in_flight().receives(IN_PROGRESS, requested=RequestedPause(20.0, 200.0, 200.0))
     assert script.calls.pause == 20.0
 
 
 def test_jitter_does_not_let_an_envelope_expire() -> None:
-    script = in_flight().hears(BUSY, requested=RequestedPause(30.0, 31.5, 31.5))
+    script = in_flight().receives(BUSY, requested=RequestedPause(30.0, 31.5, 31.5))
     assert script.calls.pause == 30.5
 
 
@@ -285,17 +285,17 @@ def test_jitter_does_not_let_an_envelope_expire() -> None:
     ],
 )
 def test_ws_open_is_not_sent_again_when_the_canister_has_spoken(before: list[Answer], effects: list[str]) -> None:
-    script = Script().opens().hears(*before).sends("a").discards_effects().spoken_to()
+    script = Script().opens().receives(*before).sends("a").discards_effects().spoken_to()
     # the next call is the current one when the effects are noted, but for those before NEXT
     assert [one.split()[0] for one in script.recorded] == [one.split()[0] for one in effects] + ["ENTER"]
     assert script.calls.current is not None
     assert script.calls.current.name == "a"
 
 
-@pytest.mark.parametrize("heard", [BUSY, LOST, IN_PROGRESS])
-def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: Answer) -> None:
+@pytest.mark.parametrize("answer", [BUSY, LOST, IN_PROGRESS])
+def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(answer: Answer) -> None:
     script = Script().opens().gets_a_place().sends("a").spoken_to().discards_effects()
-    script.hears(heard).shows("COUNT_UNKNOWN open", "ENTER a")
+    script.receives(answer).shows("COUNT_UNKNOWN open", "ENTER a")
 
 
 @pytest.mark.parametrize(
@@ -309,30 +309,30 @@ def test_an_attempt_that_fails_after_the_canister_has_spoken_is_the_last(heard: 
 def test_ws_open_that_was_not_taken_is_given_up_with_all_behind_it_when_its_client_leaves(
     before: list[Answer], effects: list[str], gate: SendGate
 ) -> None:
-    script = Script().opens().hears(*before).sends("a", "b").discards_effects().leaves()
+    script = Script().opens().receives(*before).sends("a", "b").discards_effects().leaves()
     assert [one.split()[0] for one in script.recorded] == [*effects, "ALL_SENT"]
     assert (script.calls.abandoned, script.calls.waiting.octets) == (3, 0)
     assert script.calls.gate is gate
 
 
-@pytest.mark.parametrize(("heard", "gate"), [(BUSY, SendGate.WITHDRAWN), (LOST, SendGate.LEFT)])
-def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(heard: Answer, gate: SendGate) -> None:
-    script = Script().opens().gets_a_place().sends("a").leaves().discards_effects().hears(heard)
+@pytest.mark.parametrize(("answer", "gate"), [(BUSY, SendGate.WITHDRAWN), (LOST, SendGate.LEFT)])
+def test_an_attempt_that_fails_after_the_client_has_left_is_the_last(answer: Answer, gate: SendGate) -> None:
+    script = Script().opens().gets_a_place().sends("a").leaves().discards_effects().receives(answer)
     assert [one.split()[0] for one in script.recorded] == ["COUNT_ABANDONED", "CANCEL_CALL", "ALL_SENT"]
     assert script.calls.gate is gate
 
 
 def test_ws_open_that_the_network_has_is_waited_for_when_its_client_has_left() -> None:
-    script = Script().opens().sends("a").hears(IN_PROGRESS).discards_effects().leaves().shows()
+    script = Script().opens().sends("a").receives(IN_PROGRESS).discards_effects().leaves().shows()
     script.is_in(CallState.RESUBMITTING, SendGate.LEFT, OutcomeKnowledge.ACCEPTED)
-    script.hears(BUSY, ENDED).shows(
+    script.receives(BUSY, ENDED).shows(
         *("ENTER open", "SUBMIT open", "RESUBMIT open", "ENTER open", "SUBMIT open", "NOTIFY_OUTCOME open", "ENTER a")
     )
-    script.hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ALL_SENT")
+    script.receives(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ALL_SENT")
 
 
 def test_a_message_is_never_unneeded() -> None:
-    in_flight().hears(BUSY).shows("RETRY a").leaves().shows().is_in(CallState.RETRYING, SendGate.OPEN)
+    in_flight().receives(BUSY).shows("RETRY a").leaves().shows().is_in(CallState.RETRYING, SendGate.OPEN)
 
 
 # the end
@@ -340,7 +340,7 @@ def test_a_message_is_never_unneeded() -> None:
 
 def test_all_is_sent_is_told_once_and_after_the_last_call() -> None:
     script = in_flight().sends("b").leaves().shows()
-    script.hears(ENDED).shows("NOTIFY_OUTCOME a", "ENTER b").hears(ENDED).shows(
+    script.receives(ENDED).shows("NOTIFY_OUTCOME a", "ENTER b").receives(ENDED).shows(
         "SUBMIT b", "NOTIFY_OUTCOME b", "ALL_SENT"
     )
     assert script.calls.next(0.0, script.bounds) == ()
@@ -351,8 +351,8 @@ def test_an_idle_client_has_nothing_left_to_send() -> None:
 
 
 def test_what_waits_for_the_canister_to_speak_is_sent_when_the_client_leaves() -> None:
-    script = Script().opens().hears(ENDED).sends("a").discards_effects().leaves().shows("ENTER a")
-    script.hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ALL_SENT")
+    script = Script().opens().receives(ENDED).sends("a").discards_effects().leaves().shows("ENTER a")
+    script.receives(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ALL_SENT")
 
 
 @pytest.mark.parametrize(
@@ -361,8 +361,8 @@ def test_what_waits_for_the_canister_to_speak_is_sent_when_the_client_leaves() -
         (opened, []),
         (lambda: opened().sends("a"), ["LEAVE_QUEUE"]),
         (in_flight, ["CANCEL_CALL"]),
-        (lambda: in_flight().hears(BUSY), ["CANCEL_PAUSE"]),
-        (lambda: in_flight().hears(IN_PROGRESS), ["CANCEL_PAUSE"]),
+        (lambda: in_flight().receives(BUSY), ["CANCEL_PAUSE"]),
+        (lambda: in_flight().receives(IN_PROGRESS), ["CANCEL_PAUSE"]),
     ],
 )
 def test_what_is_dropped_leaves_nothing_under_way(script: object, effects: list[str]) -> None:
@@ -385,50 +385,50 @@ def test_a_client_is_pushed_back_at_a_bound_and_read_again_when_half_has_drained
     script = in_flight().sends(*"bcdefghij").shows()
     script.sends("k").shows("FULL a").sends("l").shows()
     for _ in range(6):
-        script.discards_effects().hears(ENDED)
+        script.discards_effects().receives(ENDED)
     assert script.recorded[-2:] == ["DRAINED g", "ENTER g"]
     # what comes while it is read again waits behind the call that has started
     assert script.calls.state is CallState.WAITING
-    script.discards_effects().sends(*"mnopqr").shows("FULL g").hears(ENDED)
+    script.discards_effects().sends(*"mnopqr").shows("FULL g").receives(ENDED)
     assert "DRAINED h" not in script.recorded
 
 
 def test_as_much_as_may_wait_in_all_is_not_too_much() -> None:
     waiting = WaitingBytes()
     waiting.octets = 4998
-    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").discards_effects()
+    script = Script(waiting).opens().receives(ENDED).spoken_to().sends("a", "b", "c").discards_effects()
     assert waiting.octets == 5000
-    script.sends("d").shows("FULL a").hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "DRAINED b", "ENTER b")
+    script.sends("d").shows("FULL a").receives(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "DRAINED b", "ENTER b")
 
 
 def test_when_too_much_waits_in_all_each_may_have_one_message_that_waits() -> None:
     waiting = WaitingBytes()
     waiting.octets = 10_000
-    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a").discards_effects()
-    script.sends("b").shows("FULL a").hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "DRAINED b", "ENTER b")
+    script = Script(waiting).opens().receives(ENDED).spoken_to().sends("a").discards_effects()
+    script.sends("b").shows("FULL a").receives(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "DRAINED b", "ENTER b")
     assert waiting.octets == 10_000
 
 
 def test_two_that_wait_are_one_too_many_while_too_much_waits_in_all() -> None:
     waiting = WaitingBytes()
     waiting.octets = 10_000
-    script = Script(waiting).opens().hears(ENDED).spoken_to().sends("a", "b", "c").discards_effects()
-    script.hears(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ENTER b")
-    script.hears(ENDED).shows("SUBMIT b", "NOTIFY_OUTCOME b", "DRAINED c", "ENTER c")
+    script = Script(waiting).opens().receives(ENDED).spoken_to().sends("a", "b", "c").discards_effects()
+    script.receives(ENDED).shows("SUBMIT a", "NOTIFY_OUTCOME a", "ENTER b")
+    script.receives(ENDED).shows("SUBMIT b", "NOTIFY_OUTCOME b", "DRAINED c", "ENTER c")
 
 
 def test_how_long_calls_take_is_counted_from_their_turn() -> None:
-    script = opened().sends("a").after(1.0).hears(IN_PROGRESS).after(2.0).hears(ENDED)
+    script = opened().sends("a").after(1.0).receives(IN_PROGRESS).after(2.0).receives(ENDED)
     assert script.calls.took == 3.0
-    # a refusal at once says nothing of it; one that has taken longer does
-    script.sends("b").hears(REFUSED)
+    # a refusal at once reveals nothing of it; one that has taken longer does
+    script.sends("b").receives(REFUSED)
     assert script.calls.took == 3.0
-    script.sends("c").gets_a_place().after(7.0).hears(REFUSED)
+    script.sends("c").gets_a_place().after(7.0).receives(REFUSED)
     assert script.calls.took == 4.0
     # the last ones count most
-    script.sends("d").gets_a_place().after(8.0).hears(ENDED)
+    script.sends("d").gets_a_place().after(8.0).receives(ENDED)
     assert script.calls.took == 5.0
-    script.sends("e").gets_a_place().after(1.0).hears(ENDED)
+    script.sends("e").gets_a_place().after(1.0).receives(ENDED)
     assert script.calls.took == 4.0
 
 
@@ -456,7 +456,7 @@ def test_the_short_ways_are_those_of_the_table(state: CallState) -> None:
 
 def test_the_gate_opens_once() -> None:
     opened().leaves().is_in(CallState.IDLE, SendGate.OPEN)
-    Script().opens().hears(ENDED).leaves().spoken_to().is_in(CallState.IDLE, SendGate.LEFT)
+    Script().opens().receives(ENDED).leaves().spoken_to().is_in(CallState.IDLE, SendGate.LEFT)
 
 
 # whatever happens
@@ -497,10 +497,10 @@ def test_order_and_account_hold_and_all_can_be_written_down(words: list[str]) ->
         elif word == "place" and calls.state is CallState.WAITING:
             script.gets_a_place()
         elif word in answers and calls.state is CallState.IN_FLIGHT:
-            heard = answers[word]
-            script.hears(heard)
-            if not heard.end:
-                assert script.effects == copy.not_ended(heard, script.now, lambda: 0.5)
+            answer = answers[word]
+            script.receives(answer)
+            if not answer.end:
+                assert script.effects == copy.not_ended(answer, script.now, lambda: 0.5)
         assert calls.waiting.octets == calls.octets == sum(len(one.body) for one in calls.queue or ())
         assert (calls.current is None) is (calls.state is CallState.IDLE)
         assert calls.refused <= REFUSED_RESUBMISSIONS
@@ -527,8 +527,8 @@ def test_an_attempt_in_flight_is_made_again_and_may_have_arrived() -> None:
     assert script.calls.state is CallState.IN_FLIGHT
     after = handed_over(script).shows("ENTER")
     assert (after.calls.state, after.calls.doubt) == (CallState.WAITING, OutcomeKnowledge.LOST)
-    # the network says no to the second attempt, which tells nothing of the first
-    after.gets_a_place().discards_effects().hears(REFUSED)
+    # the network says no to the second attempt, which reveals nothing of the first
+    after.gets_a_place().discards_effects().receives(REFUSED)
     assert after.calls.state is CallState.RESUBMITTING
 
 
@@ -538,7 +538,7 @@ def test_a_call_that_waits_waits_again() -> None:
 
 
 def test_a_pause_begins_again() -> None:
-    script = opened().sends("1").gets_a_place().hears(IN_PROGRESS)
+    script = opened().sends("1").gets_a_place().receives(IN_PROGRESS)
     after = handed_over(script).shows("RESUBMIT")
     assert (after.calls.state, after.calls.doubt) == (CallState.RESUBMITTING, OutcomeKnowledge.ACCEPTED)
     assert after.calls.pause == script.calls.pause > 0

@@ -4,7 +4,7 @@ Clients send all the time while the gateways are restarted one after the other, 
 the proxies' certificates are renewed well and badly, one worker hangs and one is killed. What is asserted of the whole:
 
 * each message comes back, in order and once in a session; what a session that ended left open is sent again;
-* each session ends with 4100 (or 1001 where a proxy's frame says so), except those of the process that hung or was
+* each session ends with 4100 (or 1001 where a proxy closes it), except those of the process that hung or was
   killed: these end with the connection, and no more than it had;
 * each client comes back, and so do those of the dead processes.
 
@@ -41,8 +41,8 @@ pytestmark = pytest.mark.deploy
 CLIENTS = int(os.environ.get("ICWS_FLEET_CLIENTS", "24"))
 #: Canisters that every id is on this devnet.
 CANISTERS = [Principal(bytes((0, 0, 0, 0, 0, 0x20, 0, number, 1, 1))).text for number in range(4)]
-#: What tells a client to reconnect: the gateway's own code, and the one of RFC 6455 for servers that go away.
-TOLD = {1001, 4100}
+#: Close codes that ask a client to reconnect: the gateway's own, and the one of RFC 6455 for servers that go away.
+RECONNECT_CODES = {1001, 4100}
 
 
 class FleetGateway(Gateway):
@@ -70,7 +70,7 @@ class FleetGateway(Gateway):
         self.server = Server([f"--logfile={self.log}", "icws", *self._words], cwd=self._directory)
 
     @property
-    def said(self) -> str:
+    def log_text(self) -> str:
         return self.log.read_text()
 
     def serial(self, trust: ssl.SSLContext) -> int:
@@ -87,14 +87,14 @@ class FleetGateway(Gateway):
 
 def wait_for_line(gateway: FleetGateway, text: str, count: int = 1) -> None:
     deadline = time.monotonic() + 60
-    while gateway.said.count(text) < count:
-        assert time.monotonic() < deadline, gateway.said[-3000:]
+    while gateway.log_text.count(text) < count:
+        assert time.monotonic() < deadline, gateway.log_text[-3000:]
         time.sleep(0.05)
 
 
 def worker_pid(gateway: FleetGateway, number: int) -> int:
     """The process of a worker: the one that was ready last."""
-    return int(re.findall(rf"worker is ready number={number} pid=(\d+)", gateway.said)[-1])
+    return int(re.findall(rf"worker is ready number={number} pid=(\d+)", gateway.log_text)[-1])
 
 
 class Fleet:
@@ -138,9 +138,9 @@ class Fleet:
 
 
 def roll(fleet: Fleet) -> None:
-    """Restart all gateways, one after the other, as the guide says."""
+    """Restart all gateways, one after the other, as the guide describes."""
     for gateway in fleet.gateways:
-        assert gateway.server.stop(signal.SIGTERM) == 0, gateway.said[-3000:]
+        assert gateway.server.stop(signal.SIGTERM) == 0, gateway.log_text[-3000:]
         fleet.haproxy.wait_for(gateway, "DOWN")
         # those who come by a proxy go on at the others meanwhile
         fleet.crowd.progress(but=gateway.tls)
@@ -156,7 +156,7 @@ def rotate(fleet: Fleet) -> None:
         gateway.log.rename(moved)
         gateway.server.process.send_signal(signal.SIGUSR1)
         deadline = time.monotonic() + 60
-        while not gateway.log.exists() or "log files begin anew" not in gateway.said:
+        while not gateway.log.exists() or "log files begin anew" not in gateway.log_text:
             assert time.monotonic() < deadline, moved.read_text()[-2000:]
             time.sleep(0.05)
         assert "gateway starts" in moved.read_text()
@@ -203,7 +203,7 @@ def renew(fleet: Fleet) -> None:
 def hang(fleet: Fleet) -> int:
     """A worker hangs: it is replaced; returns how many sessions it had."""
     gateway = fleet.gateways[1]
-    had, ready = gateway.status()[0], gateway.said.count("worker is ready")
+    had, ready = gateway.status()[0], gateway.log_text.count("worker is ready")
     os.kill(worker_pid(gateway, 0), signal.SIGSTOP)
     wait_for_line(gateway, "worker hangs, killing it number=0")
     wait_for_line(gateway, "worker is ready", ready + 1)
@@ -213,7 +213,7 @@ def hang(fleet: Fleet) -> int:
 def kill(fleet: Fleet) -> int:
     """A worker dies: it is replaced; returns how many sessions it had."""
     gateway = fleet.gateways[1]
-    had, ready = gateway.status()[1], gateway.said.count("worker is ready")
+    had, ready = gateway.status()[1], gateway.log_text.count("worker is ready")
     os.kill(worker_pid(gateway, 1), signal.SIGKILL)
     wait_for_line(gateway, "worker is ready", ready + 1)
     return had
@@ -223,17 +223,17 @@ def figures(fleet: Fleet, crowd: FleetCrowd, had: int) -> str:
     """What happened, for the documents."""
     refused = crowd.refusals(*(gateway.tls for gateway in fleet.gateways))
     clients, endings = crowd.clients, crowd.endings()
-    told = [ending for ending in endings if ending.code is not None]
+    notified = [ending for ending in endings if ending.code is not None]
     lost = [ending for ending in endings if ending.code is None]
     return (
         f"{len(clients)} clients, {sum(client.answered for client in clients)} messages came back in "
-        f"{sum(client.sessions for client in clients)} sessions; {len(told)} were told to reconnect, with "
-        f"{sum(ending.unanswered for ending in told)} messages open; {len(lost)} of {had} ended with their process and "
-        f"{sum(ending.unanswered for ending in lost)} messages open; refused by proxies: {dict(refused)}"
+        f"{sum(client.sessions for client in clients)} sessions; {len(notified)} were asked to reconnect, with "
+        f"{sum(ending.unanswered for ending in notified)} messages open; {len(lost)} of {had} ended with their process "
+        f"and {sum(ending.unanswered for ending in lost)} messages open; refused by proxies: {dict(refused)}"
     )
 
 
-def test_a_fleet_loses_no_message_and_no_session_that_was_not_told(tmp_path: Path) -> None:
+def test_a_fleet_loses_no_message_and_no_session_without_a_close_code(tmp_path: Path) -> None:
     devnet: Devnet = start_devnet(tmp_path, "--echo-any")
     certificate = Certificate(tmp_path)
     try:
@@ -251,12 +251,12 @@ def test_a_fleet_loses_no_message_and_no_session_that_was_not_told(tmp_path: Pat
             assert crowd.endings() == []
             assert not crowd.refusals()
 
-            # what each client is told once
+            # each session ends once, with a close code
             roll(fleet)
             crowd.progress()
-            told = crowd.endings()
-            assert {ending.code for ending in told} <= TOLD, Counter(ending.code for ending in told)
-            assert len(told) >= CLIENTS
+            endings = crowd.endings()
+            assert {ending.code for ending in endings} <= RECONNECT_CODES, Counter(ending.code for ending in endings)
+            assert len(endings) >= CLIENTS
 
             # what ends the connections of one process
             had = hang(fleet)
@@ -265,7 +265,7 @@ def test_a_fleet_loses_no_message_and_no_session_that_was_not_told(tmp_path: Pat
             crowd.progress()
             ended = crowd.endings()
             lost = [ending for ending in ended if ending.code is None]
-            assert {ending.code for ending in ended} <= TOLD | {None}
+            assert {ending.code for ending in ended} <= RECONNECT_CODES | {None}
             # its clients may have become more between the look and the signal
             assert 0 < len(lost) <= had + 2
             crowd.until(lambda: all(client.open for client in crowd.clients), "not everybody is back")

@@ -27,14 +27,14 @@ def compose(tmp_path: Path) -> Path:
 
 
 def call(compose: Path, script: str, *words: str, status: int = 0, without: str = "") -> tuple[str, list[str]]:
-    """Run a script from elsewhere with stubs on the path: what it said, and what it called."""
+    """Run a script from elsewhere with stubs on the path: its output, and the programs that it called."""
     bin = compose.parent / "bin"
     for name in {"docker", "dfx"} - {without}:
         stub(bin, name)
     # nothing of this machine but the basic programs
     path = f"{bin}:/usr/bin:/bin"
-    said = run(compose / "scripts" / script, *words, status=status, environment={"PATH": path}, cwd=compose.parent)
-    return said, calls(bin)
+    output = run(compose / "scripts" / script, *words, status=status, environment={"PATH": path}, cwd=compose.parent)
+    return output, calls(bin)
 
 
 def test_shellcheck_has_nothing_to_say() -> None:
@@ -50,17 +50,17 @@ FILES = "docker compose -f docker-compose.yml -f docker-compose-{}.yml"
 
 
 def test_the_local_setup_with_dfx(compose: Path) -> None:
-    said, called = call(compose, "start_local_docker_environment.sh")
+    output, called = call(compose, "start_local_docker_environment.sh")
     assert called == ["dfx start --clean --background", FILES.format("local") + " --env-file .env.local up -d --build"]
-    assert "ws://127.0.0.1:8080" in said
+    assert "ws://127.0.0.1:8080" in output
     _, called = call(compose, "stop_local_docker_environment.sh")
     assert called[2:] == [FILES.format("local") + " --env-file .env.local down", "dfx stop"]
 
 
 def test_the_local_setup_without_dfx(compose: Path) -> None:
-    said, called = call(compose, "start_local_docker_environment.sh", status=1, without="dfx")
+    output, called = call(compose, "start_local_docker_environment.sh", status=1, without="dfx")
     assert called == []
-    assert "--devnet" in said
+    assert "--devnet" in output
     _, called = call(compose, "start_local_docker_environment.sh", "--devnet", "--wait", without="dfx")
     assert called == [
         FILES.format("local") + " -f docker-compose-devnet.yml --env-file .env.local up -d --build --wait"
@@ -68,9 +68,9 @@ def test_the_local_setup_without_dfx(compose: Path) -> None:
 
 
 def test_the_production_setup(compose: Path) -> None:
-    said, called = call(compose, "start_prod_docker_environment.sh", status=1)
+    output, called = call(compose, "start_prod_docker_environment.sh", status=1)
     assert called == []
-    assert "cp .env.example .env" in said
+    assert "cp .env.example .env" in output
     shutil.copy(compose / ".env.example", compose / ".env")
     _, called = call(compose, "start_prod_docker_environment.sh")
     assert called == [FILES.format("prod") + " --env-file .env up -d"]
@@ -95,8 +95,8 @@ def test_a_certificate_for_the_domain_of_the_env_file(compose: Path) -> None:
     _, called = call(compose, "certbot_renew.sh")
     assert called[1:] == [container.replace(" certbot/", " certbot/") + "renew --quiet"]
     (compose / ".env").write_text("DOMAIN_NAME=\n")
-    said, called = call(compose, "certbot_certonly.sh", status=1)
-    assert "DOMAIN_NAME is not set" in said
+    output, called = call(compose, "certbot_certonly.sh", status=1)
+    assert "DOMAIN_NAME is not set" in output
 
 
 def test_the_data_directory_is_given_to_the_gateways_user(tmp_path: Path) -> None:
@@ -162,5 +162,5 @@ def test_a_renewed_certificate_reaches_the_gateway_without_a_restart(tmp_path: P
 
 
 def test_the_hook_wants_certbot_to_call_it() -> None:
-    said = run(DEPLOY / "certbot/icws-deploy-hook.sh", status=2)
-    assert "RENEWED_LINEAGE" in said
+    output = run(DEPLOY / "certbot/icws-deploy-hook.sh", status=2)
+    assert "RENEWED_LINEAGE" in output

@@ -227,16 +227,16 @@ def test_polls_are_as_rare_as_the_quota_says_and_a_canisters_pollers_share_it() 
         world = Tenants("poll-rate=4", identities=identities)
         clients = [world.client() for _ in range(identities)]
         world.client(OTHER)
-        asked = {CANISTER: 0, OTHER: 0}
+        polls = {CANISTER: 0, OTHER: 0}
         begun = len(world.network.queries)
         for _ in range(200):
             world.clock.advance(INTERVAL / 2)
             for query in world.network.queries[begun:]:
-                asked[query.canister] += 1
+                polls[query.canister] += 1
                 query.answer(encode_batch([], b"", b"", True))
             begun = len(world.network.queries)
-        assert 36 <= asked[CANISTER] <= 44
-        assert asked[OTHER] >= 95
+        assert 36 <= polls[CANISTER] <= 44
+        assert polls[OTHER] >= 95
         assert world.context.metrics.polls_over_quota.values["polls"] > 0
         assert len({client.session.identity_index for client in clients}) == identities
 
@@ -258,7 +258,7 @@ class Queue:
     def answer(self) -> None:
         for query in self.world.network.queries[self.answered :]:
             if query.canister == CANISTER and not query.cancelled:
-                first = query.asked
+                first = query.nonce
                 self.polls += 1
                 page = [
                     (*self.key, b"gw_%020d" % nonce, cbor.dumps({"timestamp": 1000 + nonce, "content": b"m"}))

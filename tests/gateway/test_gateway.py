@@ -120,7 +120,7 @@ def test_clients_are_spread_over_identities_and_leave_room_when_they_go() -> Non
     assert [session.identity_index for _, session in opened] == [0, 1, 2]
     opened[1][1].left(1000)
     _, early = world.connect()
-    assert early.identity_index != 1, "its canister has not been told yet"
+    assert early.identity_index != 1, "its canister has not been notified yet"
     world.network.calls[-2].answer(REPLIED_OK)
     early.left(1000)
     assert world.open()[1].identity_index == 1
@@ -142,26 +142,26 @@ def test_a_canister_that_is_denied_later_loses_its_clients() -> None:
     assert world.connect()[0].closed == []
 
 
-def test_what_other_processes_hear_and_tell() -> None:
+def test_what_is_announced_to_and_by_other_processes() -> None:
     world = World(identities=2)
-    heard: list[tuple[bytes, bytes, int, bool]] = []
-    world.gateway.announce = lambda *what: heard.append(what)
+    announced: list[tuple[bytes, bytes, int, bool]] = []
+    world.gateway.announce = lambda *what: announced.append(what)
     identity = Ed25519Identity(b"\x24" * 32)
     sender = identity.principal.raw
     here, _ = world.open(identity=identity, at_ns=70)
-    assert heard == [(CANISTER.raw, sender, 70, False)], "once, though it was told by two signs"
+    assert announced == [(CANISTER.raw, sender, 70, False)], "once, though two signs showed it"
     world.gateway.replaced_elsewhere(OTHER.raw, sender, 80, True)
     world.gateway.replaced_elsewhere(CANISTER.raw, b"somebody else", 80, True)
-    assert (here.closed, len(heard)) == ([], 1)
+    assert (here.closed, len(announced)) == ([], 1)
     world.gateway.replaced_elsewhere(CANISTER.raw, sender, 60, True)
     assert here.closed == [], "that one came late, but is the older one"
-    assert heard[1:] == [(CANISTER.raw, sender, 70, False)], "it is told once more of the newer one"
+    assert announced[1:] == [(CANISTER.raw, sender, 70, False)], "the newer one is announced once more"
     world.gateway.replaced_elsewhere(CANISTER.raw, sender, 80, False)
     assert here.closed[0][0] == CloseCode.REPLACED
 
 
 @pytest.mark.parametrize(("left_ns", "ends"), [(69, False), (70, True)])
-def test_one_that_has_left_another_process_unheard_has_replaced_older_ones(left_ns: int, ends: bool) -> None:
+def test_one_that_has_left_another_process_early_has_replaced_older_ones(left_ns: int, ends: bool) -> None:
     world = World()
     identity = Ed25519Identity(b"\x24" * 32)
     here, _ = world.open(identity=identity, at_ns=70)
@@ -172,7 +172,7 @@ def test_one_that_has_left_another_process_unheard_has_replaced_older_ones(left_
 
 
 @pytest.mark.parametrize("at_ns", [0, None])
-def test_where_the_canister_tells_no_times_an_order_does(at_ns: int | None) -> None:
+def test_where_the_canister_gives_no_times_the_order_decides(at_ns: int | None) -> None:
     world = World()
     identity = Ed25519Identity(b"\x24" * 32)
     here, _ = world.open(identity=identity, at_ns=at_ns)
@@ -197,22 +197,22 @@ def test_what_is_denied_at_run_time_is_denied_besides_the_lists_and_whatever_the
 
 def test_a_connection_that_turns_out_to_be_the_older_one_does_not_take_the_newer_one_along() -> None:
     world = World(identities=2)
-    heard: list[int] = []
-    world.gateway.announce = lambda canister, sender, at_ns, left: heard.append(at_ns)
+    announced: list[int] = []
+    world.gateway.announce = lambda canister, sender, at_ns, left: announced.append(at_ns)
     identity = Ed25519Identity(b"\x25" * 32)
     older, session = world.connect(identity=identity)
     world.network.calls[-1].answer(REPLIED_OK)
     newer, _ = world.open(identity=identity, at_ns=80)
-    # its own queue tells of it later, though it was opened first
+    # its own queue delivers it later, though it was opened first
     session.opened_at_ns = 70
     session.deliver([b"open"])
     assert older.closed[0][0] == CloseCode.REPLACED
     assert newer.closed == []
-    assert 0 not in heard, "other processes are not told of a client that had left"
+    assert 0 not in announced, "other processes get no notice of a client that had left"
 
 
 @given(st.permutations(range(5)), st.lists(st.booleans(), min_size=5, max_size=5))
-def test_of_connections_under_several_identities_the_newest_is_left_in_whatever_order_they_are_told(
+def test_of_connections_under_several_identities_the_newest_is_left_in_whatever_order_they_are_reported(
     order: list[int], executed: list[bool]
 ) -> None:
     world = World(identities=5)
@@ -225,8 +225,8 @@ def test_of_connections_under_several_identities_the_newest_is_left_in_whatever_
         connection, session = clients[number]
         session.opened_at_ns = 70 + number
         session.deliver([b"open"])
-        told = order[: order.index(number) + 1]
-        assert bool(connection.closed) is (number < max(told))
+        reported = order[: order.index(number) + 1]
+        assert bool(connection.closed) is (number < max(reported))
     assert [[code for code, _ in connection.closed] for connection, _ in clients] == [[4109]] * 4 + [[]]
 
 

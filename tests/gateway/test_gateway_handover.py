@@ -197,42 +197,42 @@ def test_a_canister_that_is_reset_afterwards_closes_its_clients() -> None:
     assert {client.close_code for client in clients} == {CloseCode.CANISTER_RESET}
 
 
-STEPS = ["open", "say", "say", "leave", "hand over", "wait", "long"]
+STEPS = ["open", "send", "send", "leave", "hand over", "wait", "long"]
 
 
 @settings(deadline=None, max_examples=25)
 @given(
-    st.lists(st.sampled_from(["open", "say", "say", "leave", "hand over", "wait", "long"]), max_size=25), st.randoms()
+    st.lists(st.sampled_from(["open", "send", "send", "leave", "hand over", "wait", "long"]), max_size=25), st.randoms()
 )
 def test_at_any_moment(steps: list[str], dice: Any) -> None:
     world = World(call_latency=0.012, query_latency=0.004, seed=dice.randrange(1 << 30))
     clients: list[MemoryClient] = []
-    said: dict[MemoryClient, list[bytes]] = {}
+    sent_by: dict[MemoryClient, list[bytes]] = {}
     for step in steps:
-        living = [client for client in clients if client in said]
+        living = [client for client in clients if client in sent_by]
         if step == "open":
             client = world.client()
             clients.append(client)
-            said[client] = []
-        elif step == "say" and living:
+            sent_by[client] = []
+        elif step == "send" and living:
             client = dice.choice(living)
-            content = b"%d" % len(said[client])
+            content = b"%d" % len(sent_by[client])
             if client.opened:
-                said[client].append(content)
+                sent_by[client].append(content)
                 client.send(content)
         elif step == "leave" and living:
             client = dice.choice(living)
-            del said[client]
+            del sent_by[client]
             client.leave()
         elif step == "hand over":
             hand_over(world, clients)
         else:
             world.run(dice.random() * (2.0 if step == "long" else 0.03), step=0.001)
     hand_over(world, clients)
-    world.until(lambda: all(client.opened for client in said), 20)
-    world.until(lambda: all(client.received == messages for client, messages in said.items()), 30)
-    assert {client.close_code for client in said} <= {None}
-    for client in said:
+    world.until(lambda: all(client.opened for client in sent_by), 20)
+    world.until(lambda: all(client.received == messages for client, messages in sent_by.items()), 30)
+    assert {client.close_code for client in sent_by} <= {None}
+    for client in sent_by:
         client.leave()
     world.run(10)
     world.check_idle()
@@ -318,13 +318,13 @@ def test_a_session_that_waits_waits_in_the_other_process() -> None:
     client = world.open(1)[0]
     session = client.session
     assert session is not None
-    session.after_wait = CloseCode.OPEN_REFUSED, "nobody can tell"
+    session.after_wait = CloseCode.OPEN_REFUSED, "the outcome is not known"
     session.state = State.UNCERTAIN
     session.wait = world.clock.callLater(5, session.wait_over)
     hand_over(world, [client])
     assert client.session is not session
     world.run(6)
-    assert (client.close_code, "nobody can tell" in client.close_reason) == (CloseCode.OPEN_REFUSED, True)
+    assert (client.close_code, "the outcome is not known" in client.close_reason) == (CloseCode.OPEN_REFUSED, True)
 
 
 # what is undecided, and what was learnt
@@ -471,7 +471,7 @@ def test_of_two_pollers_of_one_queue_clients_of_another_position_are_closed(behi
     documents = []
     for gateway, clients in ((one, first), (other, second)):
         if gateway is other and behind:
-            # the other one goes on, beyond a message that nobody hears of who is with the first one
+            # the other one goes on, beyond a message that no client of the first one receives
             host = world.replica.host(ECHO_ID)
             for client in (*first, *second):
                 host.ws.send(client.identity.principal, b"news")

@@ -52,23 +52,23 @@ class Lines:
     """The lines of our components, as (message, fields)."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.recorded: list[tuple[str, dict[str, Any]]] = []
 
     def __call__(self, event: dict[str, Any]) -> None:
         if "icws_message" in event:
-            self.heard.append((event["icws_message"], dict(event["icws_fields"])))
+            self.recorded.append((event["icws_message"], dict(event["icws_fields"])))
 
     def of(self, message: str) -> list[dict[str, Any]]:
-        return [fields for heard, fields in self.heard if heard == message]
+        return [fields for text, fields in self.recorded if text == message]
 
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
     set_levels(Levels())
-    heard = Lines()
-    globalLogPublisher.addObserver(heard)  # type: ignore[arg-type]
-    yield heard
-    globalLogPublisher.removeObserver(heard)  # type: ignore[arg-type]
+    observer = Lines()
+    globalLogPublisher.addObserver(observer)  # type: ignore[arg-type]
+    yield observer
+    globalLogPublisher.removeObserver(observer)  # type: ignore[arg-type]
     set_levels(Levels())
 
 
@@ -123,8 +123,8 @@ def test_a_canister_that_is_gone_costs_few_lines_however_many_clients_it_had(lin
         close_notices.enqueue(CANISTER, 0, KEY, lambda: None)
         network.calls[-1].answer(end)
     assert len(close_notices) == 0
-    assert len(lines.heard) == 10
-    message, fields = lines.heard[0]
+    assert len(lines.recorded) == 10
+    message, fields = lines.recorded[0]
     assert message.startswith(("ws_close not delivered", "ws_close refused"))
     assert str(fields["error"]) in ("HTTP 403: no (x-request-id edge-7)", "reject 5: trapped")
 
@@ -138,8 +138,8 @@ def test_a_canister_that_comes_and_goes_costs_few_lines(lines: Lines) -> None:
     for _ in range(200):
         good = not good
         network.queries[-1].answer(encode_batch([], b"", b"", True) if good else HttpError(500))
-        asked = len(network.queries)
-        while len(network.queries) == asked:
+        before = len(network.queries)
+        while len(network.queries) == before:
             clock.advance(0.1)
     failures, recoveries = lines.of("poll failed"), lines.of("canister answers again")
     assert 10 <= len(failures) <= 10 * (clock.seconds() / 60 + 1)
@@ -217,7 +217,7 @@ def hostile(answer: Any, seconds: float) -> Context:
     poller.start()
     while clock.seconds() < seconds:
         for query in [query for query in network.queries if not query.deferred.called]:
-            query.answer(answer(query.asked))
+            query.answer(answer(query.nonce))
         clock.advance(0.1)
     poller.stop()
     return context
@@ -226,8 +226,8 @@ def hostile(answer: Any, seconds: float) -> Context:
 def test_a_canister_that_seems_to_be_reset_all_the_time_costs_few_lines(lines: Lines) -> None:
     lives = count()
 
-    def answer(asked: int) -> bytes:
-        return encode_batch([(*KEY, b"g_%020d" % max(0, asked - 1), b"%d" % next(lives))], b"", b"", True)
+    def answer(nonce: int) -> bytes:
+        return encode_batch([(*KEY, b"g_%020d" % max(0, nonce - 1), b"%d" % next(lives))], b"", b"", True)
 
     context = hostile(answer, 50)
     assert context.metrics.resets.value > 20
@@ -235,6 +235,6 @@ def test_a_canister_that_seems_to_be_reset_all_the_time_costs_few_lines(lines: L
 
 
 def test_a_canister_whose_messages_are_always_gone_costs_few_lines(lines: Lines) -> None:
-    context = hostile(lambda asked: encode_batch([(*KEY, b"g_%020d" % (asked + 5), b"")], b"", b"", True), 50)
+    context = hostile(lambda nonce: encode_batch([(*KEY, b"g_%020d" % (nonce + 5), b"")], b"", b"", True), 50)
     assert context.metrics.gaps.value > 100
     assert len(lines.of("messages are gone from the canister's queue")) == 10

@@ -33,12 +33,12 @@ class MovingWorld(World):
         super().open()
         return self
 
-    def says(self, content: bytes) -> None:
+    def sends(self, content: bytes) -> None:
         self.receive(self.sdk.message_payload(content, self.now_ns()))
 
     @property
-    def told(self) -> list[Any]:
-        """What the gateway itself has said since the handshake message."""
+    def notices(self) -> list[Any]:
+        """The messages of the gateway itself after the handshake message."""
         return [
             cbor2.loads(payload_of(one))
             for one in self.connection.frames[1:]
@@ -54,23 +54,23 @@ class MovingWorld(World):
 def test_a_client_that_can_move_is_asked_and_not_closed() -> None:
     world = MovingWorld().open()
     world.drained()
-    assert world.told == [{"move": {"seconds": int(MOVE_SECONDS)}}]
+    assert world.notices == [{"move": {"seconds": int(MOVE_SECONDS)}}]
     assert world.connection.closed == []
     assert world.session.move is MoveState.ASKED
 
 
-def test_all_its_messages_have_ended_before_it_is_told_so() -> None:
+def test_all_its_messages_have_ended_before_it_is_notified() -> None:
     world = MovingWorld().open()
-    world.says(b"one")
-    world.says(b"two")
+    world.sends(b"one")
+    world.sends(b"two")
     done = world.drained()
     world.receive(CLIENT_LEAVING)
-    assert world.told[1:] == []
+    assert world.notices[1:] == []
     world.network.calls[1].answer(REPLIED_OK)
-    assert world.told[1:] == []
+    assert world.notices[1:] == []
     assert world.methods() == ["ws_open", "ws_message", "ws_message"]
     world.network.calls[2].answer(REPLIED_OK)
-    assert world.told[1:] == [{"relayed": True}]
+    assert world.notices[1:] == [{"relayed": True}]
     # it goes on reading until it leaves
     world.session.deliver([b"the canister's last message"])
     assert world.connection.frames[-1] == b"the canister's last message"
@@ -84,11 +84,11 @@ def test_all_its_messages_have_ended_before_it_is_told_so() -> None:
     assert world.clock.getDelayedCalls() == []
 
 
-def test_a_client_with_nothing_on_the_way_is_told_at_once() -> None:
+def test_a_client_with_nothing_on_the_way_is_notified_at_once() -> None:
     world = MovingWorld().open()
     world.drained()
     world.receive(CLIENT_LEAVING)
-    assert world.told[1:] == [{"relayed": True}]
+    assert world.notices[1:] == [{"relayed": True}]
 
 
 def test_a_client_that_does_not_move_in_time_is_closed() -> None:
@@ -113,7 +113,7 @@ def test_a_hurry_closes_those_that_were_asked_too() -> None:
 def test_without_a_window_nobody_is_asked() -> None:
     world = MovingWorld().open()
     world.drained(0.0)
-    assert world.told == []
+    assert world.notices == []
     assert [code for code, _ in world.connection.closed] == [CloseCode.DRAINING]
 
 
@@ -139,12 +139,12 @@ def test_its_turn_comes_as_that_of_others() -> None:
         others.append(other.open())
     everyone = [world, *others]
     world.gateway.drain(20.0)
-    asked, closed = [], []
+    requests, closed = [], []
     for _ in range(40):
-        asked.append(sum(bool(one.told) for one in everyone))
+        requests.append(sum(bool(one.notices) for one in everyone))
         closed.append(sum(bool(one.connection.closed) for one in everyone))
         world.clock.pump([0.25] * 4)
-    assert asked[:19:2] == list(range(1, 11))
+    assert requests[:19:2] == list(range(1, 11))
     assert closed[14:34:2] == list(range(10))
     assert closed[34] == 10
 
@@ -153,7 +153,7 @@ def test_a_message_after_the_last_one_is_an_error() -> None:
     world = MovingWorld().open()
     world.drained()
     world.receive(CLIENT_LEAVING)
-    world.says(b"one more")
+    world.sends(b"one more")
     assert [code for code, _ in world.connection.closed] == [CloseCode.PROTOCOL_ERROR]
 
 
@@ -175,16 +175,16 @@ def test_a_client_that_cannot_move_cannot_leave_so_either() -> None:
 
 def test_a_canister_that_refuses_the_last_message_ends_the_session() -> None:
     world = MovingWorld().open()
-    world.says(b"refused")
+    world.sends(b"refused")
     world.drained()
     world.receive(CLIENT_LEAVING)
     world.network.calls[1].answer(replied_err("no"))
-    assert world.told[1:] == []
+    assert world.notices[1:] == []
     world.clock.advance(6)
     assert [code for code, _ in world.connection.closed] == [CloseCode.MESSAGE_REFUSED]
 
 
-def test_a_message_ahead_of_its_number_leaves_before_the_client_is_told() -> None:
+def test_a_message_ahead_of_its_number_leaves_before_the_client_is_notified() -> None:
     world = MovingWorld().open()
     first, second = (world.sdk.message_payload(content, world.now_ns()) for content in (b"one", b"two"))
     world.receive(second)
@@ -192,7 +192,7 @@ def test_a_message_ahead_of_its_number_leaves_before_the_client_is_told() -> Non
     world.drained()
     world.receive(CLIENT_LEAVING)
     assert world.methods() == ["ws_open", "ws_message"]
-    assert world.told[1:] == []
+    assert world.notices[1:] == []
     assert first != second
 
 

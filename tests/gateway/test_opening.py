@@ -47,16 +47,16 @@ def test_what_cannot(envelope: ClientEnvelope, code: CloseCode, reason: str) -> 
 
 
 class Gateway:
-    """A gateway that writes down whom it is asked to admit."""
+    """A gateway that records its requests to admit clients."""
 
     def __init__(self, refused: tuple[CloseCode, str] | None = None) -> None:
         self.context, _, self.clock = make_context()
         self.replays = ReplayCache(self.clock.seconds())
         self.refused = refused
-        self.asked: list[tuple[Any, ...]] = []
+        self.requests: list[tuple[Any, ...]] = []
 
     def admit(self, *given: Any) -> tuple[CloseCode, str] | None:
-        self.asked.append(given)
+        self.requests.append(given)
         return self.refused
 
 
@@ -76,7 +76,7 @@ def test_a_client_is_admitted_with_its_key_and_its_proof() -> None:
     gateway = Gateway()
     envelope = signed(gateway)
     assert admit(gateway, envelope) == ((envelope.sender, 42), Proof.HOLDS)
-    assert gateway.asked == [(CANISTER, (envelope.sender, 42), 0, "192.0.2.1")]
+    assert gateway.requests == [(CANISTER, (envelope.sender, 42), 0, "192.0.2.1")]
 
 
 def test_a_client_that_is_not_admitted_is_refused_before_its_signature_costs_anything() -> None:
@@ -100,4 +100,4 @@ def test_a_call_that_is_refused_for_its_gateway_is_not_counted_as_a_forgery() ->
     gateway = Gateway()
     with pytest.raises(Refusal, match="another gateway principal"):
         admit(gateway, first(GOOD))
-    assert gateway.asked == []
+    assert gateway.requests == []

@@ -28,7 +28,7 @@ def test_what_a_client_is_told(method: str, error: IcwsError, code: CloseCode, t
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "expected"),
     [
         (
             "Error from Canister bkyz2-fmaaa-aaaaa-qaaaq-cai: Canister called `ic0.trap` with message: 'no'",
@@ -38,9 +38,9 @@ def test_what_a_client_is_told(method: str, error: IcwsError, code: CloseCode, t
         ("Canister bkyz2-fmaaa-aaaaa-qaaaq-cai is stopped", "Canister bkyz2-fmaaa-aaaaa-qaaaq-cai is stopped"),
     ],
 )
-def test_a_canisters_own_words_come_first(message: str, told: str) -> None:
+def test_a_canisters_own_words_come_first(message: str, expected: str) -> None:
     _, text = reason_of(envelope(1, "ws_message"), Rejected(5, message, "IC0503"))
-    assert text == f"ws_message refused: reject 5 IC0503: {told}"
+    assert text == f"ws_message refused: reject 5 IC0503: {expected}"
 
 
 def test_why_a_session_was_not_opened_in_time() -> None:

@@ -83,31 +83,31 @@ def read_some(registry: Registry, network: FakeNetwork, clock: Clock, canister: 
 
 
 def test_a_position_is_kept_for_as_long_as_the_canister_keeps_its_own() -> None:
-    for waited, asked in [(1.0, 4), (KEEP_SECONDS - 1, 4), (KEEP_SECONDS + 1, 0)]:
+    for waited, nonce in [(1.0, 4), (KEEP_SECONDS - 1, 4), (KEEP_SECONDS + 1, 0)]:
         registry, network, clock = make()
         read_some(registry, network, clock)
         clock.advance(waited)
         enter(registry, Session(2))
         clock.advance(0.1)
-        assert network.queries[-1].asked == asked
+        assert network.queries[-1].nonce == nonce
 
 
-def test_it_is_said_once_when_there_are_too_many_canisters_for_the_budget() -> None:
+def test_too_many_canisters_for_the_budget_are_logged_once() -> None:
     registry, _, _ = make(query_budget=20)
-    heard: list[Any] = []
-    globalLogPublisher.addObserver(heard.append)  # type: ignore[arg-type]
+    events: list[Any] = []
+    globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]
     canisters = [Principal(bytes([number, 1, 1])) for number in range(4)]
     for canister in canisters:
         registry.spoke(canister)
     sessions = [enter(registry, Session(number), canister) for number, canister in enumerate(canisters)]
     for session in sessions:
         registry.remove(session)
-    globalLogPublisher.removeObserver(heard.append)  # type: ignore[arg-type]
-    said = [(event["icws_message"], event["icws_fields"]) for event in heard if "icws_message" in event]
-    said = [(text, fields) for text, fields in said if "polled" in text]
+    globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
+    logged = [(event["icws_message"], event["icws_fields"]) for event in events if "icws_message" in event]
+    logged = [(text, fields) for text, fields in logged if "polled" in text]
     words = ("canisters are polled less often than --polling-interval", "canisters are polled at --polling-interval")
-    assert [text.startswith(start) for (text, _), start in zip(said, words, strict=True)] == [True, True]
-    assert [fields["pollers"] for _, fields in said] == [2, 1]
+    assert [text.startswith(start) for (text, _), start in zip(logged, words, strict=True)] == [True, True]
+    assert [fields["pollers"] for _, fields in logged] == [2, 1]
 
 
 def test_of_two_states_of_one_queue_the_later_one_has_the_position() -> None:

@@ -26,8 +26,8 @@ class Rivals(World):
 
     def __init__(self, *times: int | None) -> None:
         super().__init__(identities=max(2, len(times)))
-        self.heard: list[int] = []
-        self.gateway.announce = lambda canister, sender, at_ns, left: self.heard.append(at_ns)
+        self.announced: list[int] = []
+        self.gateway.announce = lambda canister, sender, at_ns, left: self.announced.append(at_ns)
         self.pairs = [self.open(identity=SAME, at_ns=at_ns) for at_ns in times]
 
     @property
@@ -39,32 +39,32 @@ class Rivals(World):
 
 
 @pytest.mark.parametrize("times", list(permutations((70, 80, 90))))
-def test_the_newest_by_the_canisters_time_lives_in_whatever_order_they_are_heard_of(times: tuple[int, ...]) -> None:
+def test_the_newest_by_the_canisters_time_lives_in_whatever_order_they_are_reported(times: tuple[int, ...]) -> None:
     world = Rivals(*times)
     assert world.living == [times.index(90)]
     assert len(world.gateway.replacements) == 0
 
 
 @pytest.mark.parametrize("known", [0, 1, 2])
-def test_of_several_with_one_time_the_one_that_is_spoken_to_later_lives(known: int) -> None:
+def test_of_several_with_one_time_the_one_that_receives_a_message_later_lives(known: int) -> None:
     world = Rivals(70, 70, 70)
     assert world.living == [0, 1, 2]
     session = world.pairs[known][1]
     world.gateway.replacements.received(session, content(70))
     world.gateway.replacements.received(session, b"not a message of the CDK")
-    assert world.living == [0, 1, 2], "what the same block sent tells nothing"
+    assert world.living == [0, 1, 2], "a message of the same block decides nothing"
     world.gateway.replacements.received(session, content(71))
     assert world.living == [known]
-    assert world.heard[-1] == 71, "whoever has 70 is the older one"
+    assert world.announced[-1] == 71, "whoever has 70 is the older one"
     assert len(world.gateway.replacements) == 0
     assert not any(poller.undecided for poller in world.gateway.registry.pollers.values())
 
 
-def test_where_no_times_are_told_the_last_one_heard_of_lives() -> None:
+def test_where_no_times_are_known_the_last_one_reported_lives() -> None:
     assert Rivals(None, None).living == [1]
 
 
-def test_one_whose_message_was_taken_before_the_other_was_heard_of_lives() -> None:
+def test_one_whose_message_was_taken_before_the_other_was_reported_lives() -> None:
     world = Rivals(70)
     world.pairs[0][1].opened = Opened.CONFIRMED
     world.pairs.append(world.open(identity=SAME, at_ns=70))
@@ -72,13 +72,13 @@ def test_one_whose_message_was_taken_before_the_other_was_heard_of_lives() -> No
     assert len(world.gateway.replacements) == 0
 
 
-def test_one_time_in_two_processes_is_told_to_both_once() -> None:
+def test_one_time_in_two_processes_is_announced_to_both_once() -> None:
     world = Rivals(70)
-    assert world.heard == [70]
+    assert world.announced == [70]
     for later in (True, False, True):
         world.elsewhere(70, later)
     assert world.living == [0]
-    assert world.heard == [70, 70]
+    assert world.announced == [70, 70]
 
 
 @pytest.mark.parametrize("here", [True, False])
@@ -86,18 +86,18 @@ def test_the_sign_in_one_process_decides_in_the_other(here: bool) -> None:
     one, other = Rivals(70), Rivals(70)
     one.elsewhere(70)
     other.elsewhere(70)
-    told, hears = (one, other) if here else (other, one)
-    told.gateway.replacements.received(told.pairs[0][1], content(90))
-    hears.elsewhere(told.heard[-1], later=False)
-    assert (told.living, hears.living) == ([0], [])
+    first, second = (one, other) if here else (other, one)
+    first.gateway.replacements.received(first.pairs[0][1], content(90))
+    second.elsewhere(first.announced[-1], later=False)
+    assert (first.living, second.living) == ([0], [])
 
 
-def test_one_that_was_confirmed_says_so_to_the_other_process() -> None:
+def test_one_that_was_confirmed_is_announced_to_the_other_process() -> None:
     world = Rivals(70)
     world.pairs[0][1].opened = Opened.CONFIRMED
     world.elsewhere(70, later=True)
     assert world.living == [0]
-    assert world.heard[-1] == 71
+    assert world.announced[-1] == 71
 
 
 def test_a_newer_one_ends_all_of_which_nothing_was_decided() -> None:
@@ -106,12 +106,12 @@ def test_a_newer_one_ends_all_of_which_nothing_was_decided() -> None:
     assert [connection.closed[0][0] for connection, _ in world.pairs[:2]] == [CloseCode.REPLACED] * 2
 
 
-def test_when_the_known_one_leaves_the_others_are_told_here_and_elsewhere() -> None:
+def test_when_the_known_one_leaves_the_others_end_here_and_elsewhere() -> None:
     world = Rivals(70, 70)
     left = world.pairs[0][1]
     world.gateway.replacements.left(left)
     assert world.living == [0], "itself is not what it ends"
-    assert world.heard[-1] == 71
+    assert world.announced[-1] == 71
     assert len(world.gateway.replacements) == 0
 
 
@@ -124,7 +124,7 @@ def test_when_the_dropped_one_leaves_the_other_stays() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_the_answer_to_ws_close_tells_whether_one_that_left_unheard_was_the_newer(known: bool) -> None:
+def test_the_answer_to_ws_close_shows_whether_one_that_left_early_was_the_newer(known: bool) -> None:
     world = World(identities=2)
     _, left = world.connect(identity=SAME)
     world.network.calls[-1].answer(REPLIED_OK)
@@ -140,7 +140,7 @@ def test_many_that_come_and_go_leave_nothing_behind() -> None:
     for connection, session in world.pairs:
         session.left(1000)
         assert connection.closed == []
-    assert len(world.gateway.replacements) == 1, "the canister's answers to ws_close may still tell"
+    assert len(world.gateway.replacements) == 1, "the canister's answers to ws_close may still decide"
     for call in list(world.network.calls[-2:]):
         call.answer(REPLIED_OK)
     assert len(world.gateway.replacements) == 0

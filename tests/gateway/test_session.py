@@ -126,7 +126,7 @@ def test_an_executed_ws_open_wakes_the_poller_and_the_first_message_opens() -> N
 
 @pytest.mark.parametrize("value", [b"\xf5", b"\xa1\x01\x02"], ids=["without a hash", "not readable"])
 def test_a_ws_open_with_a_field_that_is_not_known_is_relayed_once(value: bytes) -> None:
-    """What it holds is for the replica to judge; a repetition is refused all the same."""
+    """What it holds is for the replica to judge; a repetition is still refused."""
     world = World()
     payload = world.sdk.open_payload(world.now_ns())
     head = b"\x67content"
@@ -144,7 +144,7 @@ def test_a_ws_open_with_a_field_that_is_not_known_is_relayed_once(value: bytes) 
     assert "relayed before" in reason
 
 
-def test_a_refused_ws_open_is_told_in_words_and_nobody_else_is() -> None:
+def test_a_refused_ws_open_closes_with_the_reason_and_sends_no_ws_close() -> None:
     for outcome, words in [
         (rejected(4, "not you"), "ws_open refused: reject 4: not you"),
         (replied_err("no guests"), "ws_open refused: no guests"),
@@ -187,20 +187,20 @@ def test_a_ws_open_that_waits_for_its_turn_when_the_client_leaves_needs_no_ws_cl
     assert len(world.gateway.registry.ending) == sent
 
 
-@pytest.mark.parametrize(("error", "told"), [(ConnectFailed("down"), False), (ConnectionLost("lost"), True)])
+@pytest.mark.parametrize(("error", "closes"), [(ConnectFailed("down"), False), (ConnectionLost("lost"), True)])
 @pytest.mark.parametrize("first", ["answer", "leave"])
-def test_a_canister_that_cannot_have_got_ws_open_needs_no_ws_close(error: Any, told: bool, first: str) -> None:
+def test_a_canister_that_cannot_have_got_ws_open_needs_no_ws_close(error: Any, closes: bool, first: str) -> None:
     world = World().setup()
     if first == "leave":
         world.session.left(1006)
     world.network.calls[0].answer(error)
     if first == "answer":
         world.session.left(1006)
-    assert world.methods() == ["ws_open", *(["ws_close"] if told else [])]
-    assert bool(world.gateway.registry.ending) is told
+    assert world.methods() == ["ws_open", *(["ws_close"] if closes else [])]
+    assert bool(world.gateway.registry.ending) is closes
 
 
-def test_an_ws_open_that_expired_may_have_been_executed_so_the_canister_is_told() -> None:
+def test_an_ws_open_that_expired_may_have_been_executed_so_the_canister_is_notified() -> None:
     world = World().setup()
     while not world.connection.closed:
         if not world.network.calls[-1].deferred.called:
@@ -275,11 +275,11 @@ def test_a_ws_open_that_may_have_been_executed_is_waited_for_and_then_taken_back
 
 def test_a_ws_open_in_doubt_costs_no_other_connection_its_place() -> None:
     world = doubtful(DOUBTS[0])
-    told: list[Any] = []
-    world.gateway.announce = lambda *what: told.append(what)
+    announced: list[Any] = []
+    world.gateway.announce = lambda *what: announced.append(what)
     world.clock.advance(NEXT_MESSAGE_SECONDS)
     assert world.connection.closed
-    assert told == []
+    assert announced == []
 
 
 @pytest.mark.parametrize("answers", DOUBTS)
@@ -321,7 +321,7 @@ def test_a_client_that_leaves_in_doubt_leaves_nothing_behind(answers: tuple[Any,
 
 
 @pytest.mark.parametrize("answers", DOUBTS)
-def test_doubt_about_a_client_that_has_left_is_told_to_the_canister(answers: tuple[Any, ...]) -> None:
+def test_doubt_about_a_client_that_has_left_is_reported_to_the_canister(answers: tuple[Any, ...]) -> None:
     world = World().setup()
     world.session.left(1006)
     world.network.calls[-1].answer(answers[0])
@@ -387,13 +387,13 @@ def test_a_message_that_was_executed_wakes_the_poller(outcome: CallOutcome) -> N
             world.receive(world.sdk.message_payload(b"one", world.now_ns()))
         while world.network.queries and not world.network.queries[-1].deferred.called:
             world.network.queries[-1].answer(encode_batch([], b"", b"", True))
-        asked = len(world.network.queries)
+        before = len(world.network.queries)
         world.network.calls[-1].answer(outcome)
         world.clock.advance(0.02)
-        assert (len(world.network.queries) > asked) is executed
+        assert (len(world.network.queries) > before) is executed
 
 
-def test_a_session_that_is_overdue_is_told_what_is_wrong_with_polls() -> None:
+def test_a_session_that_is_overdue_ends_with_what_is_wrong_with_polls() -> None:
     world = World().setup()
     assert world.session.poller is not None
     world.session.poller.backoff.failed(0.0, error="no such method")
@@ -469,7 +469,7 @@ def test_a_ws_open_refused_when_the_canister_has_spoken_already_changes_nothing(
     assert world.context.metrics.closes.values["1000"] == 1
 
 
-def test_a_message_that_expired_behind_the_gate_ends_the_session_once_and_the_canister_is_told() -> None:
+def test_a_message_that_expired_behind_the_gate_ends_the_session_once_and_the_canister_is_notified() -> None:
     world = World().setup()
     world.network.calls[-1].answer(REPLIED_OK)
     stale = world.sdk.envelope("ws_message", b"", world.now_ns(), ttl=2.0)
@@ -507,7 +507,7 @@ def test_a_ws_open_about_to_expire_is_one_end_of_one_session() -> None:
         (rejected(3, "no such canister", certified=True), "reject 3: no such canister"),
     ],
 )
-def test_what_is_certified_against_a_message_is_told_at_once(outcome: CallOutcome, words: str) -> None:
+def test_what_is_certified_against_a_message_is_reported_at_once(outcome: CallOutcome, words: str) -> None:
     world = World().open()
     world.receive(world.sdk.message_payload(b"1", world.now_ns()))
     world.network.calls[-1].answer(outcome)
@@ -567,7 +567,7 @@ def test_where_the_number_may_have_been_taken_the_next_message_decides(reject: C
         assert len(world.connection.closed) == closed
 
 
-def test_a_client_of_version_0_1_is_told_which_version_it_needs() -> None:
+def test_a_client_of_version_0_1_is_sent_the_version_it_needs() -> None:
     world = World()
     # IDL.encode([IDL.Record({client_nonce: IDL.Nat64})], [{client_nonce: 42n}]) of @dfinity/candid
     arg = bytes.fromhex("4449444c016c01bbd1eacd0e7801002a00000000000000")

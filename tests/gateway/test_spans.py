@@ -144,26 +144,26 @@ def test_without_tracing_nothing_is_traced() -> None:
 
 
 class Owner(RelayOwner):
-    __slots__ = ("heard", "id")
+    __slots__ = ("id", "notifications")
 
     def __init__(self) -> None:
         self.id = "s-1"
-        self.heard: list[str] = []
+        self.notifications: list[str] = []
 
     def relayed(self, envelope: Any, outcome: Any) -> None:
-        self.heard.append("relayed")
+        self.notifications.append("relayed")
 
     def relay_failed(self, envelope: Any, error: Any) -> None:
-        self.heard.append("failed")
+        self.notifications.append("failed")
 
     def relay_outcome_unknown(self, envelope: Any, error: Any) -> None:
-        self.heard.append("unknown")
+        self.notifications.append("unknown")
 
     def relay_full(self) -> None:
-        self.heard.append("full")
+        self.notifications.append("full")
 
     def relay_drained(self) -> None:
-        self.heard.append("drained")
+        self.notifications.append("drained")
 
 
 class RelayWorld:
@@ -210,8 +210,8 @@ def test_every_end_of_a_message_ends_its_span() -> None:
         *(("dropped", 1), ("dropped", 0)),
     ]
     assert world.failed() == [False, False, True, True, True, True]
-    # the owner hears of all that it hears without spans
-    assert sorted(world.owner.heard) == ["drained", "failed", "failed", "full", "relayed", "relayed"]
+    # the owner gets every notification that it gets without spans
+    assert sorted(world.owner.notifications) == ["drained", "failed", "failed", "full", "relayed", "relayed"]
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,10 @@ def test_the_span_of_a_call_with_an_unknown_outcome_ends_when_it_is_given_up() -
     network.calls[0].answer(REPLIED_OK)
     relay.release()
     relay.send(envelope(1, ttl=20))
-    while not world.owner.heard[1:]:
+    while not world.owner.notifications[1:]:
         network.calls[-1].answer(UNDER_WAY)
         world.clock.advance(RESUBMIT_SECONDS)
-    assert world.owner.heard == ["relayed", "unknown"]
+    assert world.owner.notifications == ["relayed", "unknown"]
     assert [outcome for outcome, _ in world.outcomes()] == ["replied", "unknown"]
 
 

@@ -47,10 +47,10 @@ def test_a_visit_is_never_early() -> None:
     wheel, clock = running()
     for delay in (0.0, 0.2, 1.0, 1.7, 30.0):
         item = Item(clock)
-        asked = clock.seconds()
+        start = clock.seconds()
         wheel.watch(item, delay)
         clock.pump([1.0] * 40)
-        assert asked + delay <= item.seen[0] <= asked + delay + 2.0
+        assert start + delay <= item.seen[0] <= start + delay + 2.0
 
 
 def test_a_new_wish_replaces_the_old_and_forgetting_forgets() -> None:
@@ -70,11 +70,11 @@ def test_a_delay_longer_than_the_wheel_takes_more_turns_than_one() -> None:
     wheel, clock = running()
     for delay in (SLOTS - 2, SLOTS - 1, SLOTS, SLOTS + 0.5, 600, 3600):
         item = Item(clock)
-        asked = clock.seconds()
+        start = clock.seconds()
         wheel.watch(item, delay)
         clock.pump([1.0] * (int(delay) + 3))
         assert len(item.seen) == 1
-        assert asked + delay <= item.seen[0] <= asked + delay + 2.0
+        assert start + delay <= item.seen[0] <= start + delay + 2.0
 
 
 def test_a_fault_in_one_visit_costs_no_other() -> None:

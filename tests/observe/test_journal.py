@@ -39,12 +39,12 @@ def test_priorities_are_those_of_syslog() -> None:
 
 
 def test_each_line_has_its_own() -> None:
-    said: list[str] = []
-    write = with_priorities(lambda line: said.append(line.text))
+    lines: list[str] = []
+    write = with_priorities(lambda line: lines.append(line.text))
     write(LogLine("2026 warn  x one", "warn"))
     write(LogLine("2026 critical x a fault\n    Traceback\n    ValueError", "critical"))
     write(LogLine("of another program", "unknown"))
-    assert said == [
+    assert lines == [
         "<4>2026 warn  x one",
         "<2>2026 critical x a fault\n<2>    Traceback\n<2>    ValueError",
         "<6>of another program",

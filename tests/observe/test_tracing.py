@@ -196,11 +196,11 @@ def test_a_collector_that_is_away_or_hangs_costs_a_line_and_no_time(
         collector.stop()
     tracing = Tracing(PRINCIPAL)
     lines: list[tuple[Any, ...]] = []
-    heard = threading.Event()
+    received = threading.Event()
 
     def call_from_thread(function: Callable[..., Any], *args: Any) -> None:
         lines.append(args)
-        heard.set()
+        received.set()
 
     export = Export(tracing, addresses.parse_collector(f"grpc://127.0.0.1:{collector.port}"), call_from_thread)
     for _ in range(2000):
@@ -208,7 +208,7 @@ def test_a_collector_that_is_away_or_hangs_costs_a_line_and_no_time(
         assert connection is not None
         connection.lost(None)
     if not hangs:
-        assert heard.wait(30)
+        assert received.wait(30)
     # comes back long before the export's own time is over
     export.close(0.2)
     assert len(lines) <= 3
@@ -238,8 +238,8 @@ def test_an_exporter_may_be_given() -> None:
 
 def test_complaints_are_one_a_minute_for_each_source(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    said: list[dict[str, Any]] = []
-    monkeypatch.setattr("icwsgw.observe.tracing._log", Sink(said))
+    logged: list[dict[str, Any]] = []
+    monkeypatch.setattr("icwsgw.observe.tracing._log", Sink(logged))
     complaints = ExportErrors("c:4317", lambda function, *args: function(*args), lambda: now[0])
     complaints.listen()
     try:
@@ -252,19 +252,19 @@ def test_complaints_are_one_a_minute_for_each_source(monkeypatch: pytest.MonkeyP
         exporter.warning("again")
     finally:
         complaints.ignore()
-    assert [(line["reason"][:20], line["left_out"]) for line in said] == [
+    assert [(line["reason"][:20], line["left_out"]) for line in logged] == [
         ("x" * 20, 0),
         ("queue is full", 0),
         ("again", 49),
     ]
-    assert len(said[0]["reason"]) == 300
-    assert {line["collector"] for line in said} == {"c:4317"}
+    assert len(logged[0]["reason"]) == 300
+    assert {line["collector"] for line in logged} == {"c:4317"}
 
 
 class Sink:
-    def __init__(self, said: list[dict[str, Any]]) -> None:
-        self._said = said
+    def __init__(self, logged: list[dict[str, Any]]) -> None:
+        self._logged = logged
 
     def warn(self, message: str, /, **fields: Any) -> None:
         assert message == "exporting traces failed"
-        self._said.append(fields)
+        self._logged.append(fields)

@@ -150,9 +150,9 @@ def test_a_child_process_begins_anew(sink: Sink) -> None:
         os._exit(0 if mine.flush(PATIENCE) else 1)
     os.close(writing)
     with os.fdopen(reading, "rb") as stream:
-        said = stream.read()
+        output = stream.read()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert said == b"of the child\n"
+    assert output == b"of the child\n"
     sink.open.set()
     assert mine.flush(PATIENCE)
     assert sink.lines == ["of the parent"]

@@ -112,17 +112,17 @@ def by_simulation(planted: Planted, tree: Tree, clean: Tree, minutes: float, fir
     tree.plant(planted)
     try:
         while left > 0:
-            told, words = _search(tree, left, first)
-            if told is None:
+            report, words = _search(tree, left, first)
+            if report is None:
                 return _result(True, words, spent, scenarios)
-            scenarios += told["ran"]
-            spent += told["cpu"]
-            if "seed" not in told:
+            scenarios += report["ran"]
+            spent += report["cpu"]
+            if "seed" not in report:
                 return _result(False, "", spent, scenarios)
-            if _passes(clean, told["seed"]):
-                return _found(told, spent, scenarios, alarms)
-            alarms += _alarm(told)
-            first, left = told["seed"] + 1, left - told["cpu"]
+            if _passes(clean, report["seed"]):
+                return _found(report, spent, scenarios, alarms)
+            alarms += _alarm(report)
+            first, left = report["seed"] + 1, left - report["cpu"]
         return _result(False, "", spent, scenarios) | {"false_alarms": alarms}
     finally:
         tree.clean(planted)
@@ -133,7 +133,7 @@ def by_survey(
 ) -> dict[str, Any]:
     """Run those scenarios of so many minutes that reach an error, until one fails.
 
-    :param survey: says which ones these are
+    :param survey: knows which ones these are
     :param spend: CPU seconds that they may take
     :param after: the last seed that was run before
     :return: as :func:`by_simulation`; ``seconds`` is what all scenarios up to the one that fails take, or all,
@@ -146,19 +146,19 @@ def by_survey(
     try:
         while seeds and spend > 0:
             listed.write_text(json.dumps(seeds), encoding="utf-8")
-            told, words = _search(tree, spend, 0, str(listed))
-            if told is None:
+            report, words = _search(tree, spend, 0, str(listed))
+            if report is None:
                 return _result(True, words, 0.0)
-            spend -= told["cpu"]
-            if "seed" not in told:
-                if told["ran"] == len(seeds):
+            spend -= report["cpu"]
+            if "seed" not in report:
+                if report["ran"] == len(seeds):
                     break
-                spent = survey.seconds_until(told["last"])
-                return _result(False, "", spent, told["last"] - FIRST_SEED + 1) | {"last": told["last"]}
-            seed = told["seed"]
+                spent = survey.seconds_until(report["last"])
+                return _result(False, "", spent, report["last"] - FIRST_SEED + 1) | {"last": report["last"]}
+            seed = report["seed"]
             if _passes(clean, seed):
-                return _found(told, survey.seconds_until(seed), seed - FIRST_SEED + 1, alarms)
-            alarms += _alarm(told)
+                return _found(report, survey.seconds_until(seed), seed - FIRST_SEED + 1, alarms)
+            alarms += _alarm(report)
             seeds = [each for each in seeds if each > seed]
         return _result(False, "", min(survey.seconds, 60 * minutes), len(survey.scenarios)) | {"false_alarms": alarms}
     finally:
@@ -178,11 +178,11 @@ def take_survey(tree: Tree, errors: list[Planted], minutes: float, path: Path) -
         everywhere |= unmarked
     arguments = ("-m", "tests.planted.survey", str(FIRST_SEED), str(60 * minutes))
     _, text, _ = tree.run(*arguments, seconds=60 * minutes + 180)
-    told = [json.loads(line) for line in text.splitlines() if line.startswith('{"seed"')]
-    for each in told:
+    reports = [json.loads(line) for line in text.splitlines() if line.startswith('{"seed"')]
+    for each in reports:
         if each["words"]:
             print(f"!! seed {each['seed']} fails on clean code: {each['words']}", flush=True)
-    save(path, everywhere, told)
+    save(path, everywhere, reports)
     return Survey(path)
 
 
@@ -190,32 +190,32 @@ def _search(tree: Tree, seconds: float, first: int, *listed: str) -> tuple[dict[
     """Search in a tree; returns the result, or the error message of a simulation that does not run."""
     arguments = ("-m", "tests.planted.search", str(first), str(seconds), *listed)
     status, text, _ = tree.run(*arguments, seconds=seconds + 180)
-    told = _told(text)
-    return told, "the simulation does not even start" if status else f"it died: {text[-300:]}"
+    report = _report_in(text)
+    return report, "the simulation does not even start" if status else f"it died: {text[-300:]}"
 
 
 def _passes(clean: Tree, seed: int) -> bool:
     """Whether a scenario passes without an error."""
-    told, _ = _search(clean, 0.001, seed)
-    return told is not None and "seed" not in told
+    report, _ = _search(clean, 0.001, seed)
+    return report is not None and "seed" not in report
 
 
-def _found(told: dict[str, Any], spent: float, scenarios: int, alarms: int) -> dict[str, Any]:
-    found = _result(True, f"seed {told['seed']}: {_short(told['words'])}", spent, scenarios)
-    return found | {"seed": told["seed"], "steps": told["steps"], "false_alarms": alarms}
+def _found(report: dict[str, Any], spent: float, scenarios: int, alarms: int) -> dict[str, Any]:
+    found = _result(True, f"seed {report['seed']}: {_short(report['words'])}", spent, scenarios)
+    return found | {"seed": report["seed"], "steps": report["steps"], "false_alarms": alarms}
 
 
-def _alarm(told: dict[str, Any]) -> int:
+def _alarm(report: dict[str, Any]) -> int:
     """Report a scenario that also fails without the error: a fault of the simulation, or of the code."""
-    print(f"!! seed {told['seed']} fails on clean code as well: {_short(told['words'])}", flush=True)
+    print(f"!! seed {report['seed']} fails on clean code as well: {_short(report['words'])}", flush=True)
     return 1
 
 
-def _told(text: str) -> dict[str, Any] | None:
+def _report_in(text: str) -> dict[str, Any] | None:
     for line in reversed(text.splitlines()):
         if line.startswith('{"ran"'):
-            told: dict[str, Any] = json.loads(line)
-            return told
+            report: dict[str, Any] = json.loads(line)
+            return report
     return None
 
 
@@ -288,7 +288,7 @@ _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - (.*))?$", re.MULTILINE)
 
 
 def fail_clean(tests: list[str], clean: Tree) -> set[str]:
-    """Run tests without any error, and give those that fail all the same."""
+    """Run tests without any error, and return those that fail even so."""
     if not tests:
         return set()
     _, text, _ = clean.run(*_pytest(), *tests, seconds=1800)

@@ -25,7 +25,7 @@ class DoesNotApply(Exception):
 class Hunk:
     """One place that is changed.
 
-    :ivar line: where it was, from 1; tells which of several equal places is meant
+    :ivar line: where it was, from 1; identifies one of several equal places
     :ivar old: the lines that have to be there
     :ivar new: the lines that take their place
     """
@@ -138,7 +138,7 @@ def all_patches() -> Iterator[Planted]:
 def make(reason: str, path: str, before: str, after: str) -> str:
     """Make the text of a patch.
 
-    Lines around a change are added until the place can be told from all others in the module.
+    Lines around a change are added until the place can be distinguished from all others in the module.
 
     :param path: the module, relative to the root of the tree
     :raises ValueError: nothing differs

@@ -33,7 +33,7 @@ def run(seed: int) -> None:
     run_scenario(seed, steps_of(seed), leaks=seed % 3 == 0)
 
 
-def tell(**found: Any) -> None:
+def print_fields(**found: Any) -> None:
     """Write the result to the original standard output, which a scenario may have replaced."""
     os.write(1, (json.dumps(found) + "\n").encode())
 
@@ -44,13 +44,13 @@ def main(seeds: Iterable[int], seconds: float) -> None:
     # without what the imports took
     began = time.process_time()
 
-    def told(words: str | None = None) -> None:
+    def report_end(words: str | None = None) -> None:
         found = {} if words is None else {"seed": seed, "steps": steps_of(seed), "words": words}
-        tell(ran=ran, cpu=time.process_time() - began, last=seed, **found)
+        print_fields(ran=ran, cpu=time.process_time() - began, last=seed, **found)
 
     def endless(*_: Any) -> None:
         # not an exception, which the code under test would catch
-        told(f"a scenario has not ended after {ENDLESS:.0f} s")
+        report_end(f"a scenario has not ended after {ENDLESS:.0f} s")
         os._exit(0)
 
     signal.signal(signal.SIGPROF, endless)
@@ -61,11 +61,11 @@ def main(seeds: Iterable[int], seconds: float) -> None:
             run(seed)
         except Exception as error:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            told(f"{type(error).__name__}: {error}")
+            report_end(f"{type(error).__name__}: {error}")
             return
         if time.process_time() - began >= seconds:
             break
-    told()
+    report_end()
 
 
 if __name__ == "__main__":

@@ -116,11 +116,11 @@ class Survey:
     """
 
     def __init__(self, path: Path) -> None:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        self.everywhere = frozenset(told["everywhere"])
+        document = json.loads(path.read_text(encoding="utf-8"))
+        self.everywhere = frozenset(document["everywhere"])
         self.scenarios: list[Scenario] = []
         total = 0.0
-        for seed, seconds, places in told["scenarios"]:
+        for seed, seconds, places in document["scenarios"]:
             total += seconds
             self.scenarios.append(Scenario(seed, total, frozenset(places)))
 
@@ -142,17 +142,17 @@ class Survey:
         return next(each.seconds for each in self.scenarios if each.seed == seed)
 
 
-def save(path: Path, everywhere: Iterable[str], told: list[dict[str, Any]]) -> None:
+def save(path: Path, everywhere: Iterable[str], reports: list[dict[str, Any]]) -> None:
     """Save the results of a survey."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scenarios = [(each["seed"], each["cpu"], each["places"]) for each in told]
+    scenarios = [(each["seed"], each["cpu"], each["places"]) for each in reports]
     path.write_text(json.dumps({"everywhere": sorted(everywhere), "scenarios": scenarios}) + "\n", encoding="utf-8")
 
 
 def main(first: int, seconds: float) -> None:
-    """Run scenarios and tell what they reach."""
+    """Run scenarios and print what they reach."""
     # which loads the gateway
-    from tests.planted.search import run, tell
+    from tests.planted.search import print_fields, run
 
     seed, spent = first, 0.0
     while spent < seconds:
@@ -165,7 +165,7 @@ def main(first: int, seconds: float) -> None:
             words = f"{type(error).__name__}: {error}"[:200]
         took = time.process_time() - began
         spent += took
-        tell(seed=seed, cpu=round(took, 4), places=sorted(reached), words=words)
+        print_fields(seed=seed, cpu=round(took, 4), places=sorted(reached), words=words)
         seed += 1
 
 

@@ -1,4 +1,4 @@
-"""What an error needs is told of scenarios without running them."""
+"""Whether a scenario has what an error needs is known without running it."""
 
 from __future__ import annotations
 

@@ -89,12 +89,12 @@ def test_marked_modules_compile(module: str) -> None:
 
 def test_a_survey_gives_the_scenarios_of_a_time_that_reach_an_error(tmp_path: Path) -> None:
     path = tmp_path / "survey.json"
-    told = [
+    reports = [
         {"seed": 7, "cpu": 1.0, "places": ["core/a"]},
         {"seed": 8, "cpu": 2.0, "places": []},
         {"seed": 9, "cpu": 1.5, "places": ["core/a", "core/b"]},
     ]
-    save(path, {"core/c"}, told)
+    save(path, {"core/c"}, reports)
     assert json.loads(path.read_text(encoding="utf-8"))
     survey = Survey(path)
     assert survey.seeds("core/a", 10.0) == [7, 9]

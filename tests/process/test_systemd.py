@@ -25,7 +25,7 @@ class Manager:
         self._socket.bind("\0" + address[1:] if address[0] == "@" else address)
         self._socket.setblocking(False)
 
-    def told(self) -> list[str]:
+    def received(self) -> list[str]:
         """The messages so far: a datagram of a unix socket has arrived when it has been sent."""
         messages = []
         while True:
@@ -53,7 +53,7 @@ def test_ready_reloading_and_stopping(manager: Manager) -> None:
     notifier.reloading(False)
     notifier.stopping(12.5, "closes 3 clients")
     notifier.stopping()
-    assert manager.told() == [
+    assert manager.received() == [
         "READY=1\nSTATUS=serves clients",
         "RELOADING=1\nMONOTONIC_USEC=12345",
         "READY=1",
@@ -67,7 +67,7 @@ def test_the_status_is_one_short_line(manager: Manager) -> None:
     notifier = Notifier(Clock(), manager.address)
     notifier.status("network:\nnot reached READY=1 " + "x" * 1000)
     notifier.status("")
-    (line,) = manager.told()
+    (line,) = manager.received()
     assert line.startswith("STATUS=network: not reached READY=1 xxx")
     assert len(line) == len("STATUS=") + MAX_STATUS
     notifier.close()
@@ -77,18 +77,18 @@ def test_the_watchdog_hears_of_us_twice_in_its_time_until_the_end(manager: Manag
     clock = Clock()
     notifier = Notifier(clock, manager.address, watchdog=20.0)
     clock.advance(100.0)
-    assert manager.told() == []
+    assert manager.received() == []
     notifier.ready()
-    assert manager.told() == ["READY=1", "WATCHDOG=1"]
+    assert manager.received() == ["READY=1", "WATCHDOG=1"]
     notifier.ready()
     clock.pump([10.0] * 3)
-    assert manager.told() == ["READY=1", *["WATCHDOG=1"] * 3]
+    assert manager.received() == ["READY=1", *["WATCHDOG=1"] * 3]
     notifier.stopping()
     clock.advance(10.0)
-    assert manager.told() == ["STOPPING=1", "WATCHDOG=1"]
+    assert manager.received() == ["STOPPING=1", "WATCHDOG=1"]
     notifier.close()
     clock.advance(100.0)
-    assert manager.told() == []
+    assert manager.received() == []
     assert clock.getDelayedCalls() == []
 
 
@@ -103,14 +103,14 @@ def test_the_environment_is_read_and_cleared(manager: Manager) -> None:
     assert environment == {"PATH": "/bin"}
     assert notifier.watchdog == 30.0
     notifier.ready()
-    assert manager.told() == ["READY=1", "WATCHDOG=1"]
+    assert manager.received() == ["READY=1", "WATCHDOG=1"]
     notifier.close()
 
 
 @pytest.mark.parametrize(
     "changes",
     [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "0"}, {"NOTIFY_SOCKET": ""}],
-    ids=["of another process", "no number", "zero", "nobody to tell"],
+    ids=["of another process", "no number", "zero", "no one to notify"],
 )
 def test_no_watchdog(tmp_path: Path, changes: dict[str, str]) -> None:
     environment = {"NOTIFY_SOCKET": str(tmp_path / "n"), "WATCHDOG_USEC": "1000", **changes}
@@ -140,7 +140,7 @@ def test_a_manager_that_went_away_stops_nothing_and_may_come_back(tmp_path: Path
     clock.advance(1.0)
     manager = Manager(address)
     clock.advance(1.0)
-    assert manager.told() == ["WATCHDOG=1"]
+    assert manager.received() == ["WATCHDOG=1"]
     manager.close()
     clock.advance(1.0)
     notifier.close()
@@ -150,7 +150,7 @@ def test_a_manager_that_does_not_read_does_not_block_us(manager: Manager) -> Non
     notifier = Notifier(Clock(), manager.address)
     for _ in range(5000):
         notifier.status("busy")
-    assert 0 < len(manager.told()) < 5000
+    assert 0 < len(manager.received()) < 5000
     notifier.close()
 
 
@@ -159,13 +159,13 @@ CONFIG = GatewayConfig(data_dir=Path("/nonexistent"))
 
 class RecordingNotifier:
     def __init__(self) -> None:
-        self.said: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
 
     def ready(self, status: str) -> None:
-        self.said.append(("ready", status))
+        self.calls.append(("ready", status))
 
     def stopping(self, seconds: float, status: str) -> None:
-        self.said.append(("stopping", seconds))
+        self.calls.append(("stopping", seconds))
 
 
 class Reactor:
@@ -180,10 +180,10 @@ def test_ready_when_the_reactor_runs_and_stopping_when_the_stop_begins() -> None
     notifier, reactor = RecordingNotifier(), Reactor()
     service: Any = NotifyingService(notifier, reactor, lambda: 40.0)  # type: ignore[arg-type]
     service.startService()
-    assert notifier.said == []
+    assert notifier.calls == []
     (run,) = reactor.calls
     run()
     service.stopService()
-    assert notifier.said == [("ready", "serving"), ("stopping", 40.0)]
+    assert notifier.calls == [("ready", "serving"), ("stopping", 40.0)]
     run()
-    assert len(notifier.said) == 2, "a stop before the reactor ran: never ready"
+    assert len(notifier.calls) == 2, "a stop before the reactor ran: never ready"

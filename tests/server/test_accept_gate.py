@@ -63,27 +63,27 @@ def test_a_port_is_opened_and_closed_while_it_listens() -> None:
 
 def test_only_changes_are_done_and_reported() -> None:
     gate, port = AcceptGate(), Port()
-    told: list[bool] = []
-    gate.report = told.append
+    reported: list[bool] = []
+    gate.report = reported.append
     gate.add(port)
     for full, room in itertools.product((True, True, False, False), (True, True)):
         gate.set_full(full)
         gate.set_room_elsewhere(room)
-    assert told == [False, True]
+    assert reported == [False, True]
     assert port.done == ["stop", "start"]
 
 
 def test_the_limits_say_when_the_process_is_full() -> None:
     limits = ConnectionLimits(ClientLimits(max_connections=3), 0.0)
-    told: list[bool] = []
-    limits.gate.report = told.append
+    reported: list[bool] = []
+    limits.gate.report = reported.append
     rooms = []
     for _ in range(5):
         limits.enter(0.0, "192.0.2.1")
         rooms.append(limits.room)
-    assert (rooms, told, limits.gate.full) == ([2, 1, 0, 0, 0], [False], True)
+    assert (rooms, reported, limits.gate.full) == ([2, 1, 0, 0, 0], [False], True)
     limits.leave(None)
-    assert (limits.room, told, limits.gate.full) == (1, [False, True], False)
+    assert (limits.room, reported, limits.gate.full) == (1, [False, True], False)
 
 
 def test_one_that_is_closed_to_make_room_leaves_none() -> None:
@@ -91,9 +91,9 @@ def test_one_that_is_closed_to_make_room_leaves_none() -> None:
     for name in "ab":
         limits.enter(0.0, "192.0.2.1")
         limits.waiting.enter(name, "192.0.2.1")
-    told: list[bool] = []
-    limits.gate.report = told.append
+    reported: list[bool] = []
+    limits.gate.report = reported.append
     assert limits.enter(0.0, "192.0.2.2") is None
     assert limits.waiting.enter("c", "192.0.2.2", full=limits.over_limit) == "a"
     limits.leave(None)
-    assert (limits.room, told, limits.gate.full) == (0, [], True)
+    assert (limits.room, reported, limits.gate.full) == (0, [], True)

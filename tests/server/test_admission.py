@@ -285,11 +285,11 @@ def test_silent_strangers_of_one_address_keep_nobody_out() -> None:
     assert [status(transport) for transport in admitted] == [101] * 40
     silent += [world.connect(f"2001:db8::{number:x}") for number in range(1000)]
     assert not any(transport.disconnecting or transport.aborted for transport in admitted)
-    told = [transport for _, transport in silent if transport.value()]
-    assert {status(transport) for transport in told} == {503}
-    assert len(told) == REFUSED
+    answered = [transport for _, transport in silent if transport.value()]
+    assert {status(transport) for transport in answered} == {503}
+    assert len(answered) == REFUSED
     assert refusals(world) == {"pending": 1200 - 160}
-    # who was told keeps no place and is not waited for, and no more than that wait for their answer at a time
+    # an answered client keeps no place and is not waited for, and no more than that wait for their answer at a time
     assert (world.factory.limits.total, world.factory.limits.refused) == (200, 1200 - 160)
     assert [transport.aborted for _, transport in silent].count(True) == 1200 - 160 - REFUSED
     for protocol, _ in silent:

@@ -26,7 +26,7 @@ def autobahns_own() -> Any:
 def test_every_attribute_of_autobahns_is_there_and_the_same() -> None:
     theirs, (ours, _) = autobahns_own(), World().connect()
     options = set(WebSocketServerProtocol.CONFIG_ATTRS)
-    # what is told of connections, and how many there are, is ours
+    # what is logged of connections, and how many there are, is ours
     different = {"peer", "transport", "factory", "trafficStats", "is_open", "is_closed", "_transport_details"}
     # of events that nobody listens to
     different |= {"_valid_events", "_results"} | options

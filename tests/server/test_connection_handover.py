@@ -130,7 +130,7 @@ def test_an_open_connection_goes_on_in_the_middle_of_a_message() -> None:
     assert protocol.detach() is session
     assert transport.closed
     assert (first.factory.connections, first.factory.limits.total) == (set(), 0)
-    assert session.left_with is None, "nobody is told"
+    assert session.left_with is None, "no client is notified"
     after, transport = taken_over(second, document)
     transport.clear()
     assert len(second.sessions) == 1
@@ -513,7 +513,7 @@ def test_one_is_brought_to_a_later_state(updatable: list[bool]) -> None:
     assert (after._liveness, after._received) == (LivenessState.QUIET, True)
     assert after._partial == protocol._partial == PartialMessage(0, 12.0)
     assert (after._frames_left, after._bytes_left) == (protocol._frames_left, protocol._bytes_left)
-    assert transport.value() == b"", "nobody is told before all is taken over"
+    assert transport.value() == b"", "no client is notified before all is taken over"
     after.read_unread()
     after.dataReceived(masked(0, b" and the rest"))
     assert second.sessions[-1].received_messages == [(b"a part and the rest", True)]

@@ -102,19 +102,19 @@ def test_what_an_addresss_rate_refuses_does_not_count_for_its_number() -> None:
 
 def test_other_limits_apply_at_once_and_close_nobody() -> None:
     limits = ConnectionLimits(ClientLimits(max_connections=4, max_pending=3), 0.0)
-    told: list[bool] = []
-    limits.gate.report = told.append
+    reported: list[bool] = []
+    limits.gate.report = reported.append
     for name in "abc":
         assert limits.enter(0.0, "192.0.2.1") is None
         limits.waiting.enter(name, "192.0.2.1")
     limits.change(ClientLimits(max_connections=2, max_pending=2, accept_rate=1, accept_rate_per_ip=1), 0.0)
-    assert (limits.total, limits.room, told) == (3, 0, [False])
+    assert (limits.total, limits.room, reported) == (3, 0, [False])
     assert limits.enter(0.0, "192.0.2.1") == "connections"
     assert limits.waiting.enter("d", "192.0.2.1") == "a"
     limits.leave(None)
-    assert told == [False]
+    assert reported == [False]
     limits.leave(None)
-    assert told == [False, True]
+    assert reported == [False, True]
     # the new rates count
     assert [limits.enter(0.0, "192.0.2.1") for _ in range(2)] == [None, "connections"]
     limits.change(ClientLimits(max_connections=100, accept_rate=1, accept_rate_per_ip=1), 0.0)

@@ -120,10 +120,10 @@ def test_a_unix_socket_stays_plain(tls: ServerTls, tmp_path: Path) -> None:
 class Remember(Protocol):
     """Collects received data and the peers' addresses."""
 
-    heard = b""
+    received = b""
 
     def dataReceived(self, data: bytes) -> None:
-        self.heard += data
+        self.received += data
 
 
 def test_a_proxys_header_tells_the_client_and_comes_before_tls(tls: ServerTls) -> None:
@@ -142,7 +142,7 @@ def test_a_proxys_header_tells_the_client_and_comes_before_tls(tls: ServerTls) -
     outer = reactor.tcpServers[0][1].buildProtocol(None)  # type: ignore[call-arg]
     outer.makeConnection(StringTransport())  # type: ignore[call-arg]
     outer.dataReceived(b"PROXY TCP4 192.0.2.7 127.0.0.1 5555 8080\r\nhello")  # type: ignore[call-arg]
-    assert made[0].heard == b"hello"
+    assert made[0].received == b"hello"
     assert made[0].transport.getPeer().host == "192.0.2.7"
 
     # a proxy that speaks the PROXY protocol has ended TLS, unless the address says otherwise

@@ -281,7 +281,7 @@ def test_a_close_frame_leaves_although_the_transport_was_ready_before_anybody_sa
     outbox.send(b"y" * 5)
     outbox.send(b"z" * 6)
     assert outbox.full
-    # it does not ask again: it has said that it is ready
+    # it does not ask again: it has reported that it is ready
     transport.drain()
     transport.room = 100
     getattr(outbox, end)()

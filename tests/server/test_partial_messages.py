@@ -55,7 +55,7 @@ def test_a_connection_is_told_to_stop_reading_once_for_each_message() -> None:
     account, holder = PartialMessages(CROWDED_BYTES), Paused()
     for number in (1, 2):
         assert account.count(holder, CROWDED_BYTES + 1)
-        assert not account.count(holder, CROWDED_BYTES + 2), "it has been told"
+        assert not account.count(holder, CROWDED_BYTES + 2), "it is paused already"
         assert not account.count(holder, 0)
         assert len(paused) == number
 

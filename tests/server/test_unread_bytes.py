@@ -38,7 +38,7 @@ def stream_of(frames: list[tuple[int, bool, Any]]) -> bytes:
     return b"".join(out)
 
 
-def heard(protocol: Any, transport: Any, session: Any) -> tuple[list[Any], list[Any]]:
+def received(protocol: Any, transport: Any, session: Any) -> tuple[list[Any], list[Any]]:
     return session.received_messages, frames_of(transport)
 
 
@@ -56,11 +56,11 @@ def test_wherever_it_is_cut(frames: list[tuple[int, bool, Any]], data: Any) -> N
         protocol.maxMessagePayloadSize = 1 << 20
     for at in range(0, cut, 30_011):
         first[0].dataReceived(stream[at : min(at + 30_011, cut)])
-    before = heard(*first)
+    before = received(*first)
     second[0].dataReceived(unread_bytes(first[0]))
     second[0].dataReceived(stream[cut:])
-    after = heard(*second)
-    assert (before[0] + after[0], before[1] + after[1]) == heard(*whole)
+    after = received(*second)
+    assert (before[0] + after[0], before[1] + after[1]) == received(*whole)
 
 
 @pytest.mark.parametrize("cut", range(12))

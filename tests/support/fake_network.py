@@ -61,7 +61,7 @@ class Request:
         return content
 
     @property
-    def asked(self) -> int:
+    def nonce(self) -> int:
         """The nonce that a poll asks from."""
         return decode_get_args(self.content["arg"])
 

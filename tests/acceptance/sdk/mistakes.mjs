@@ -1,4 +1,4 @@
-// The typical mistakes, each made with the real SDK, and many with our client: what an application is told.
+// The typical mistakes, each made with the real SDK, and many with our client: what an application is shown.
 // `node mistakes.mjs '{"rows": [NAME, ...], "gateway": ..., "network": ..., "canisters": {...}, ...}'`
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -14,7 +14,7 @@ import { deferred, emit, main, within } from "./report.mjs";
 const bundle = readFileSync(new URL("../../../icwsgw/devnet/static/icws-client.js", import.meta.url));
 const { CanisterSocket, IDL: OurIDL } = await import(`data:text/javascript;base64,${bundle.toString("base64")}`);
 
-// The SDK fetches the root key without waiting for it: where that fails, nobody hears of it.
+// The SDK fetches the root key without waiting for it: where that fails, no code handles the rejection.
 process.on("unhandledRejection", () => {});
 // What the SDK itself logs of each error.
 process.stderr.write = () => true;
@@ -54,10 +54,10 @@ const delegated = async (until) => {
  * @param {object} options gateway, network, canister, identity, origin; message: the type of messages; races: as
  *   the SDK is, which does not wait for the root key; opened: called
  *   with the socket when it is open
- * @returns what an application is told: what was thrown, the errors of onerror, the code and reason of onclose
+ * @returns what an application is shown: what was thrown, the errors of onerror, the code and reason of onclose
  */
 const attempt = async ({ gateway, network, canister, identity = Ed25519KeyIdentity.generate(), origin = "https://app.example", message = TEXT, races = false, opened = () => {}, begun = () => {} }) => {
-  const told = { principal: identity.getPrincipal().toText(), thrown: "", errors: [], code: 0, reason: "" };
+  const shown = { principal: identity.getPrincipal().toText(), thrown: "", errors: [], code: 0, reason: "" };
   const ended = deferred();
   let socket;
   try {
@@ -76,28 +76,28 @@ const attempt = async ({ gateway, network, canister, identity = Ed25519KeyIdenti
       try {
         await opened(socket);
       } catch (error) {
-        told.thrown = String(error.message);
+        shown.thrown = String(error.message);
         socket.close();
       }
     };
     socket.onmessage = () => {};
-    socket.onerror = ({ error, message }) => told.errors.push(String(error?.message ?? message));
+    socket.onerror = ({ error, message }) => shown.errors.push(String(error?.message ?? message));
     socket.onclose = ({ code, reason }) => {
-      Object.assign(told, { code, reason });
+      Object.assign(shown, { code, reason });
       ended.resolve();
     };
     await begun(socket);
   } catch (error) {
-    told.thrown = String(error.message);
-    if (!socket) return told;
+    shown.thrown = String(error.message);
+    if (!socket) return shown;
     socket.close();
   }
   await within(20_000, "the end", ended.promise);
-  return told;
+  return shown;
 };
 
 /** As attempt, by our client: the code of its first error. */
-const ours = async ({ gateway, network, canister, origin = "https://app.example", message, said }) => {
+const ours = async ({ gateway, network, canister, origin = "https://app.example", message, sent }) => {
   const failed = deferred();
   const ended = deferred();
   const type = message === NUMBER ? { number: OurIDL.Nat } : { text: OurIDL.Text };
@@ -109,7 +109,7 @@ const ours = async ({ gateway, network, canister, origin = "https://app.example"
   const socket = new CanisterSocket({ gateway, network, canister, messageType: OurIDL.Record(type), WebSocket: Browser });
   socket.onerror = ({ error }) => failed.resolve(error);
   socket.onclose = () => ended.resolve();
-  if (said) socket.send(said);
+  if (sent) socket.send(sent);
   const { code, message: words, hint } = await within(20_000, "an error", failed.promise);
   socket.close();
   await within(20_000, "the end", ended.promise);
@@ -130,7 +130,7 @@ const post = async (url, value) => {
   if (!answer.ok) throw new Error(`${url}: ${await answer.text()}`);
 };
 
-const say = (message) => (socket) => socket.send(message);
+const send = (message) => (socket) => socket.send(message);
 
 /** What is done wrong, by the name of its row in docs/mistakes.md. */
 const mistakes = {
@@ -156,16 +156,16 @@ const mistakes = {
   "network blocked": (it) => attempt({ ...it, network: it.nobody.replace("ws:", "http:"), races: true, canister: it.canisters.echo }),
   "root key late": (it) => attempt({ ...it, network: it.slow, races: true, canister: it.canisters.echo }),
 
-  "one trap": (it) => attempt({ ...it, canister: it.canisters.moody, opened: say({ text: "trap" }) }),
+  "one trap": (it) => attempt({ ...it, canister: it.canisters.moody, opened: send({ text: "trap" }) }),
   "every message traps": async (it) => {
-    await attempt({ ...it, canister: it.canisters.moody, opened: say({ text: "trap" }) });
-    return attempt({ ...it, canister: it.canisters.moody, opened: say({ text: "trap" }) });
+    await attempt({ ...it, canister: it.canisters.moody, opened: send({ text: "trap" }) });
+    return attempt({ ...it, canister: it.canisters.moody, opened: send({ text: "trap" }) });
   },
-  "Err": (it) => attempt({ ...it, canister: it.canisters.grumpy, opened: say({ text: "hello" }) }),
-  "type sent": (it) => attempt({ ...it, canister: it.canisters.moody, message: NUMBER, opened: say({ number: 7n }) }),
+  "Err": (it) => attempt({ ...it, canister: it.canisters.grumpy, opened: send({ text: "hello" }) }),
+  "type sent": (it) => attempt({ ...it, canister: it.canisters.moody, message: NUMBER, opened: send({ number: 7n }) }),
   "type received": (it) => attempt({ ...it, canister: it.canisters.greeter, message: NUMBER }),
-  "too big": (it) => attempt({ ...it, canister: it.canisters.echo, opened: say({ text: "x".repeat(2_300_000) }) }),
-  "send before open": (it) => attempt({ ...it, canister: it.canisters.echo, begun: say({ text: "early" }) }),
+  "too big": (it) => attempt({ ...it, canister: it.canisters.echo, opened: send({ text: "x".repeat(2_300_000) }) }),
+  "send before open": (it) => attempt({ ...it, canister: it.canisters.echo, begun: send({ text: "early" }) }),
   "two tabs": async (it) => {
     const identity = Ed25519KeyIdentity.generate();
     let second;
@@ -175,7 +175,7 @@ const mistakes = {
   },
 };
 
-/** The same with our client, where it says more than the reason of the close. */
+/** The same with our client, where its error has more than the reason of the close. */
 const withOurs = {
   "wss on a plain port": (it) => ours({ ...it, gateway: it.gateway.replace("ws:", "wss:"), canister: it.canisters.echo }),
   "no gateway": (it) => ours({ ...it, gateway: it.nobody, canister: it.canisters.echo }),
@@ -185,7 +185,7 @@ const withOurs = {
   "polls refused": (it) => ours({ ...it, canister: it.canisters.unpolled }),
   "another network": (it) => ours({ ...it, network: "https://icp-api.io", canister: it.canisters.echo }),
   "network blocked": (it) => ours({ ...it, network: it.nobody.replace("ws:", "http:"), canister: it.canisters.echo }),
-  "one trap": (it) => ours({ ...it, canister: it.canisters.moody, said: { text: "trap" } }),
+  "one trap": (it) => ours({ ...it, canister: it.canisters.moody, sent: { text: "trap" } }),
   "type received": (it) => ours({ ...it, canister: it.canisters.greeter, message: NUMBER }),
 };
 
@@ -213,8 +213,8 @@ const slow = async () => {
 await main(async ({ rows, ...given }) => {
   const it = { ...given, slow: await slow() };
   const run = async (name) => {
-    const [told, also] = await Promise.all([(mistakes[name] ?? alone[name])(it), withOurs[name]?.(it)]);
-    emit({ event: "row", name, ...told, ...also });
+    const [shown, also] = await Promise.all([(mistakes[name] ?? alone[name])(it), withOurs[name]?.(it)]);
+    emit({ event: "row", name, ...shown, ...also });
   };
   await Promise.all(rows.filter((name) => name in mistakes).map(run));
   for (const name of rows.filter((name) => name in alone)) await run(name);

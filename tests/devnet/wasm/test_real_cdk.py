@@ -166,13 +166,13 @@ def closed(pair: Pair, client: Principal, nonce: int, gateway: Principal = GATEW
     return pair.update("ws_close", gateway, ws.encode_close(client.raw, nonce))
 
 
-def said(pair: Pair, client: Principal, nonce: int, number: int, content: bytes = b"hi", **more: bool) -> Response:
+def sent(pair: Pair, client: Principal, nonce: int, number: int, content: bytes = b"hi", **more: bool) -> Response:
     return pair.update("ws_message", client, message(client, nonce, number, content, **more))
 
 
 def keep_alive(pair: Pair, client: Principal, nonce: int, number: int, last: int) -> Response:
     content = ws.encode_service_message(ws.KeepAliveMessage(last))
-    return said(pair, client, nonce, number, content, service=True)
+    return sent(pair, client, nonce, number, content, service=True)
 
 
 def refused(answer: Response) -> str:
@@ -185,7 +185,7 @@ def refused(answer: Response) -> str:
 def test_a_session(pair: Pair) -> None:
     assert opened(pair, ALICE, 1) == ws.encode_result_ok()
     for number in range(1, 6):
-        assert said(pair, ALICE, 1, number, b"message %d" % number) == ws.encode_result_ok()
+        assert sent(pair, ALICE, 1, number, b"message %d" % number) == ws.encode_result_ok()
     batch = pair.poll(GATEWAY, 0)
     assert len(batch.messages) == 6
     assert closed(pair, ALICE, 1) == ws.encode_result_ok()
@@ -199,25 +199,25 @@ def test_openings_that_are_refused_and_replaced(pair: Pair) -> None:
     # another nonce of the same principal replaces the first
     opened(pair, ALICE, 2)
     assert len(pair.poll(GATEWAY, 0).messages) == 2
-    refused(said(pair, ALICE, 1, 1))
-    said(pair, ALICE, 2, 1)
+    refused(sent(pair, ALICE, 1, 1))
+    sent(pair, ALICE, 2, 1)
     pair.poll(GATEWAY, 0)
 
 
 def test_messages_that_are_refused(pair: Pair) -> None:
-    refused(said(pair, ALICE, 1, 1))
+    refused(sent(pair, ALICE, 1, 1))
     opened(pair, ALICE, 1)
     # in the name of another client
     refused(pair.update("ws_message", BOB, message(ALICE, 1, 1)))
     refused(pair.update("ws_message", ANONYMOUS, message(ALICE, 1, 1)))
-    said(pair, ALICE, 1, 1)
-    # a number again, and one left out: the client is removed, and told
-    refused(said(pair, ALICE, 1, 1))
+    sent(pair, ALICE, 1, 1)
+    # a number again, and one left out: the client is removed and notified
+    refused(sent(pair, ALICE, 1, 1))
     pair.poll(GATEWAY, 0)
-    refused(said(pair, ALICE, 1, 2))
+    refused(sent(pair, ALICE, 1, 2))
     # an unknown service message
     opened(pair, BOB, 7)
-    said(pair, BOB, 7, 1, b"no Candid", service=True)
+    sent(pair, BOB, 7, 1, b"no Candid", service=True)
     pair.poll(GATEWAY, 0)
 
 
@@ -234,9 +234,9 @@ def test_closings_that_are_refused(pair: Pair) -> None:
 
 def test_a_trap_in_the_handler_takes_no_number(pair: Pair) -> None:
     opened(pair, ALICE, 1)
-    answer = said(pair, ALICE, 1, 1, b"trap")
+    answer = sent(pair, ALICE, 1, 1, b"trap")
     assert isinstance(answer, Rejected)
-    assert said(pair, ALICE, 1, 1) == ws.encode_result_ok()
+    assert sent(pair, ALICE, 1, 1) == ws.encode_result_ok()
     pair.poll(GATEWAY, 0)
 
 
@@ -250,7 +250,7 @@ def test_pages(pair: Pair) -> None:
     opened(pair, ALICE, 1)
     opened(pair, BOB, 1)
     for number in range(1, 81):
-        said(pair, ALICE, 1, number, b"a" * number)
+        sent(pair, ALICE, 1, number, b"a" * number)
     for nonce in (0, 1, 31, 32, 33, 50, 80, 81, 82, 83, 500, 2**64 - 1):
         pair.poll(GATEWAY, nonce)
     for caller in (OTHER_GATEWAY, ALICE, ANONYMOUS):
@@ -260,26 +260,26 @@ def test_pages(pair: Pair) -> None:
 def test_acknowledgements_and_keep_alives(pair: Pair) -> None:
     opened(pair, ALICE, 1)
     opened(pair, BOB, 1)
-    said(pair, ALICE, 1, 1)
+    sent(pair, ALICE, 1, 1)
     pair.wait(299)
     assert len(pair.poll(GATEWAY, 0).messages) == 3
     pair.wait(2)
     assert len(pair.poll(GATEWAY, 0).messages) == 5
     keep_alive(pair, ALICE, 1, 2, 1)
     pair.wait(61)
-    # Bob has said nothing: he is removed and told
+    # Bob has sent nothing: he is removed and notified
     last = cbor2.loads(bytes(pair.poll(GATEWAY, 0).messages[-1][3]))
     assert last["client_key"]["client_principal"] == BOB.raw
     assert ws.decode_service_message(last["content"]) == ws.CloseMessage("KeepAliveTimeout")
-    refused(said(pair, BOB, 1, 1))
-    said(pair, ALICE, 1, 3)
+    refused(sent(pair, BOB, 1, 1))
+    sent(pair, ALICE, 1, 3)
     pair.wait(300)
     pair.poll(GATEWAY, 0)
 
 
 def test_a_gateway_without_clients_begins_again(pair: Pair) -> None:
     opened(pair, ALICE, 1)
-    said(pair, ALICE, 1, 1)
+    sent(pair, ALICE, 1, 1)
     closed(pair, ALICE, 1)
     for _ in range(8):
         pair.wait(150)
@@ -293,12 +293,12 @@ def test_a_gateway_without_clients_begins_again(pair: Pair) -> None:
 def test_old_messages_are_deleted(pair: Pair) -> None:
     opened(pair, ALICE, 1)
     for number in range(1, 21):
-        said(pair, ALICE, 1, number)
+        sent(pair, ALICE, 1, number)
     pair.wait(301)
     keep_alive(pair, ALICE, 1, 21, 1)
     pair.wait(20)
     for number in range(22, 28):
-        said(pair, ALICE, 1, number)
+        sent(pair, ALICE, 1, number)
         pair.poll(GATEWAY, 0)
         pair.poll(GATEWAY, 10)
 
@@ -313,7 +313,7 @@ def test_any_order_of_everything(pair: Pair, seed: int) -> None:
     def one_more(client: Principal, nonce: int) -> None:
         number = numbers[client, nonce]
         wrong = random.random() < 0.1
-        answer = said(pair, client, nonce, number + random.choice((-1, 1, 5)) if wrong else number, random.randbytes(9))
+        answer = sent(pair, client, nonce, number + random.choice((-1, 1, 5)) if wrong else number, random.randbytes(9))
         if answer == ws.encode_result_ok():
             numbers[client, nonce] += 1
 

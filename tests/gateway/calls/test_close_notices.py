@@ -78,7 +78,7 @@ def test_a_refusal_of_the_http_layer_is_final() -> None:
 
 
 def test_one_that_was_signed_by_a_wrong_clock_is_signed_anew() -> None:
-    """The refusal has told the network's time: a gateway whose clock was set still tells the canister."""
+    """The refusal has shown the network's time: a gateway whose clock was set still notifies the canister."""
     context, network, clock = make_context()
     done: list[int] = []
     CloseNotices(context).enqueue(CANISTER, 0, KEY, lambda: done.append(1))
@@ -204,11 +204,11 @@ def test_a_transient_reject_is_tried_again() -> None:
     assert context.metrics.ws_closes.values["done"] == 1
 
 
-@given(st.lists(st.sampled_from(["say", "ok", "err", "busy", "lost", "final", "wait", "abandon"]), max_size=60))
+@given(st.lists(st.sampled_from(["enqueue", "ok", "err", "busy", "lost", "final", "wait", "abandon"]), max_size=60))
 def test_each_is_done_exactly_once_however_it_ends(script: list[str]) -> None:
     context, network, clock = make_context()
     close_notices = CloseNotices(context)
-    said = 0
+    count = 0
     done: list[int] = []
     outcomes = {
         "ok": REPLIED_OK,
@@ -219,9 +219,9 @@ def test_each_is_done_exactly_once_however_it_ends(script: list[str]) -> None:
     }
     for word in script:
         open_calls = [call for call in network.calls if not call.deferred.called]
-        if word == "say":
-            close_notices.enqueue(CANISTER, 0, (KEY[0], said), lambda number=said: done.append(number))
-            said += 1
+        if word == "enqueue":
+            close_notices.enqueue(CANISTER, 0, (KEY[0], count), lambda number=count: done.append(number))
+            count += 1
         elif word == "wait":
             clock.advance(40)
         elif word == "abandon":
@@ -234,7 +234,7 @@ def test_each_is_done_exactly_once_however_it_ends(script: list[str]) -> None:
         for call in network.calls:
             if not call.deferred.called:
                 call.answer(ConnectionLost("lost"))
-    assert sorted(done) == list(range(said))
+    assert sorted(done) == list(range(count))
     assert (len(close_notices), clock.getDelayedCalls()) == (0, [])
 
 

@@ -96,21 +96,21 @@ def test_where_nobody_tells_whose_the_canister_is_the_next_poll_asks(monkeypatch
     world = World(delegation="none")
     world.open(1)
     batch = batch_of(world)
-    asked: list[Deferred[None]] = []
+    requests: list[Deferred[None]] = []
 
     def look_up(self: RootSubnet, canister: object) -> Deferred[None]:
-        asked.append(Deferred())
-        return asked[-1]
+        requests.append(Deferred())
+        return requests[-1]
 
     monkeypatch.setattr(RootSubnet, "look_up", look_up)
     verifier = BatchVerifier(world.context, ECHO_ID)
     for _ in range(2):
         assert not verifier.check(batch, again)
         unhandled: list[object] = []
-        asked[-1].errback(ConnectionLost("gone"))
-        asked[-1].addErrback(unhandled.append)
+        requests[-1].errback(ConnectionLost("gone"))
+        requests[-1].addErrback(unhandled.append)
         assert unhandled == []
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
 def test_a_certificate_of_the_root_subnet_is_none_of_another_s_canister(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,15 +166,15 @@ def test_age_is_judged_by_the_networks_time(monkeypatch: pytest.MonkeyPatch) -> 
     world = World()
     world.open(1)
     batch = batch_of(world)
-    asked: list[int] = []
+    times: list[int] = []
     verify = batch_verifier.verify_certificate  # type: ignore[attr-defined]
 
     def spy(*args: object, now_ns: int, **options: object) -> object:
-        asked.append(now_ns)
+        times.append(now_ns)
         return verify(*args, now_ns=now_ns, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(batch_verifier, "verify_certificate", spy)
     world.context.network.time.skew_ns = 3600 * 10**9
     with pytest.raises(CertificateInvalid):
         BatchVerifier(world.context, ECHO_ID).check(batch, again)
-    assert asked == [world.context.now_ns() + 3600 * 10**9]
+    assert times == [world.context.now_ns() + 3600 * 10**9]

@@ -28,11 +28,11 @@ class Session:
         self.ended: list[int] = []
         self.first = True
         self.missed = False
-        self.asked = 0
+        self.checks = 0
         self.fails = False
 
     def has_missed(self, content: bytes) -> bool:
-        self.asked += 1
+        self.checks += 1
         if self.missed:
             self.end(CloseCode.MESSAGES_MISSED, "missed")
         return self.missed
@@ -80,12 +80,12 @@ def test_a_fault_of_ours_with_one_is_that_ones_alone() -> None:
 def test_who_may_have_missed_a_message_is_looked_at_once() -> None:
     client_group, (anna, bert) = make(ANNA, BERT)
     hand_out(client_group, ANNA, BERT)
-    assert (anna.asked, bert.asked) == (0, 0)
+    assert (anna.checks, bert.checks) == (0, 0)
     assert client_group.close_skipped() == 2
     anna.missed = True
     hand_out(client_group, ANNA, BERT)
     hand_out(client_group, BERT, BERT)
-    assert (anna.asked, bert.asked) == (1, 1)
+    assert (anna.checks, bert.checks) == (1, 1)
     assert (anna.ended, bert.ended) == ([CloseCode.MESSAGES_MISSED], [])
     assert (anna.pieces, bert.pieces) == ([1], [1, 1, 2])
     client_group.close_skipped()
@@ -149,10 +149,10 @@ def test_it_is_closing_until_all_are_closed() -> None:
 
 def test_who_is_undecided_hears_of_each_message_to_it() -> None:
     client_group, (anna, _) = make(ANNA, BERT)
-    heard: list[Any] = []
-    client_group.undecided[anna] = lambda session, content: heard.append((session, content))
+    received: list[Any] = []
+    client_group.undecided[anna] = lambda session, content: received.append((session, content))
     hand_out(client_group, ANNA, BERT)
-    assert heard == [(anna, b"x")]
+    assert received == [(anna, b"x")]
 
 
 def test_the_last_message_to_a_principal_tells_which_of_its_connections_lives() -> None:

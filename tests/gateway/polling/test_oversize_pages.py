@@ -1,4 +1,4 @@
-"""What a poller's search for a page that fits hears and says."""
+"""What a poller's search for a page that fits receives and logs."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_a_query_is_in_flight_with_a_slot_until_its_answer_is_handled() -> None:
     assert world.polling.probing is None
     assert world.budget.slot_queue.busy == 1
     (query,) = world.network.queries
-    assert query.asked == 7
+    assert query.nonce == 7
     query.answer(b"reply")
     assert world.owner.answers == [(b"reply", 7)]
     assert world.nonces == [7], "the poller takes it out"

@@ -77,8 +77,8 @@ def reply(first: int, count: int, end: bool = True, life: int = 1) -> bytes:
 EMPTY = encode_batch([], b"", b"", True)
 
 
-def asked(network: FakeNetwork) -> list[int]:
-    return [query.asked for query in network.queries]
+def nonces(network: FakeNetwork) -> list[int]:
+    return [query.nonce for query in network.queries]
 
 
 def test_every_tick_asks_and_an_idle_queue_is_asked_the_same_question() -> None:
@@ -86,7 +86,7 @@ def test_every_tick_asks_and_an_idle_queue_is_asked_the_same_question() -> None:
     for _ in range(20):
         network.queries[-1].answer(EMPTY)
         clock.advance(INTERVAL)
-    assert asked(network) == [0] * 21
+    assert nonces(network) == [0] * 21
     assert len({query.body for query in network.queries}) == 1
     assert session.frames == []
 
@@ -99,11 +99,11 @@ def test_queries_about_the_past_make_room() -> None:
             clock.advance(INTERVAL)
             assert poller.in_flight <= bound
         # of all that ask for this number only the newest is answered
-        assert network.queries[-1].asked == number
+        assert network.queries[-1].nonce == number
         network.queries[-1].answer(reply(number, 1))
     assert len(session.frames) == 8
     clock.advance(INTERVAL)
-    assert network.queries[-1].asked == 8
+    assert network.queries[-1].nonce == 8
     assert not network.queries[-1].cancelled
     assert sum(not (query.deferred.called or query.cancelled) for query in network.queries) == poller.in_flight
 
@@ -113,7 +113,7 @@ def test_messages_are_delivered_and_the_next_query_is_soon() -> None:
     network.queries[0].answer(reply(0, 3))
     assert len(session.frames) == 3
     clock.advance(INTERVAL / 2)
-    assert asked(network) == [0, 3]
+    assert nonces(network) == [0, 3]
     network.queries[1].answer(reply(3, 1))
     assert len(session.frames) == 4
 
@@ -142,19 +142,19 @@ def test_at_rest_a_probe_takes_the_place_of_a_poll_now_and_then() -> None:
     for _ in range(25):
         clock.advance(INTERVAL)
         query = network.queries[-1]
-        query.answer(reply(query.asked, 5 - query.asked) if query.asked < 4 else EMPTY)
-    assert asked(network).count(3) == 1
+        query.answer(reply(query.nonce, 5 - query.nonce) if query.nonce < 4 else EMPTY)
+    assert nonces(network).count(3) == 1
     assert poller._metrics.duplicates.value == 0, "its anchor is none"
     # the probe brought a new message, which is the anchor of the next probe
     assert len(session.frames) == 5
-    assert asked(network)[-1] == 5
+    assert nonces(network)[-1] == 5
 
 
 def test_ticks_overlap_where_queries_are_slow() -> None:
     _, session, network, clock = make()
     for _ in range(5):
         clock.advance(INTERVAL)
-    assert asked(network) == [0] * 6
+    assert nonces(network) == [0] * 6
     network.queries[3].answer(reply(0, 2))
     network.queries[0].answer(reply(0, 1))
     network.queries[5].answer(reply(0, 2))
@@ -219,12 +219,12 @@ def test_a_deep_queue_is_asked_for_at_many_numbers_and_put_in_order() -> None:
     _, session, network, _ = make(poll_window=4)
     network.queries[0].answer(reply(0, 50, end=False))
     network.queries[1].answer(reply(50, 50, end=False))
-    assert asked(network) == [0, 50, 100, 150]
+    assert nonces(network) == [0, 50, 100, 150]
     network.queries[3].answer(reply(150, 50, end=False))
     assert len(session.frames) == 100
     network.queries[2].answer(reply(100, 50, end=False))
     assert len(session.frames) == 200
-    assert sorted(asked(network)[4:]) == [200, 250, 300, 350]
+    assert sorted(nonces(network)[4:]) == [200, 250, 300, 350]
 
 
 def test_probes_whose_page_the_anchor_fills_do_not_keep_from_a_waiting_client_what_is_behind() -> None:
@@ -235,11 +235,11 @@ def test_probes_whose_page_the_anchor_fills_do_not_keep_from_a_waiting_client_wh
     for _ in range(20):
         clock.advance(2 * WAITING_PROBE_SECONDS)
         for query in network.queries[1:]:
-            if query.asked == 0 and not query.deferred.called:
+            if query.nonce == 0 and not query.deferred.called:
                 query.answer(reply(0, 1, end=False))
-    last = [query for query in network.queries if query.asked == 1]
+    last = [query for query in network.queries if query.nonce == 1]
     assert len(last) > 3
-    assert 0 in asked(network)[5:], "probes go on"
+    assert 0 in nonces(network)[5:], "probes go on"
     last[-1].answer(reply(1, 1))
     assert len(session.frames) == 2
 
@@ -288,7 +288,7 @@ def test_an_empty_queue_is_proved_when_a_client_waits_whose_ws_open_was_executed
     poller.waiting[KEY] = session  # type: ignore[assignment]
     network.queries[-1].answer(EMPTY)
     clock.advance(INTERVAL)
-    assert (3 in asked(network)) is (opened is Opened.EXECUTED)
+    assert (3 in nonces(network)) is (opened is Opened.EXECUTED)
 
 
 def spend_all(poller: Poller, now: float) -> None:
@@ -307,7 +307,7 @@ def test_what_cannot_be_asked_at_once_is_asked_when_there_is_a_token_again() -> 
     network.queries[0].answer(reply(0, 3, end=False))
     assert (len(session.frames), len(network.queries), poller.in_flight) == (3, 1, 0)
     clock.pump([0.01] * 100)
-    assert asked(network)[1] == 3, "long before the next tick"
+    assert nonces(network)[1] == 3, "long before the next tick"
     poller.stop()
 
 
@@ -348,7 +348,7 @@ def test_a_pause_that_was_asked_for_holds_whatever_older_queries_bring() -> None
     clock.pump([INTERVAL] * 3)
     pages[0].answer(HttpError(429, "", 3.0))
     # another one, which left before, is answered well: a whole page, and there is more
-    again = next(query for query in network.queries if not query.deferred.called and query.asked == 50)
+    again = next(query for query in network.queries if not query.deferred.called and query.nonce == 50)
     sent = len(network.queries)
     again.answer(reply(50, 50, end=False))
     assert len(session.frames) == 100
@@ -372,9 +372,9 @@ def test_a_long_pause_that_was_asked_for_is_no_silence_of_the_canister() -> None
     assert {code for code, _ in session.ended} == {4106}
 
 
-@pytest.mark.parametrize(("told", "paused"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("failing", "paused"), [(1, False), (2, True)])
 @pytest.mark.parametrize("error", [HttpError(429, "", 4.0), HttpError(503, "", 4.0)])
-def test_what_two_canisters_are_asked_for_is_meant_for_all(told: int, paused: bool, error: HttpError) -> None:
+def test_a_pause_requested_of_two_canisters_is_meant_for_all(failing: int, paused: bool, error: HttpError) -> None:
     context, network, clock = make_context()
     canisters = [Principal(bytes((0, 0, 0, 0, 0, 0, 0, number, 1, 1))) for number in range(3)]
     for canister in canisters:
@@ -383,7 +383,7 @@ def test_what_two_canisters_are_asked_for_is_meant_for_all(told: int, paused: bo
         poller.start()
     clock.advance(0)
     for query in list(network.queries):
-        query.answer(error if query.canister in canisters[:told] else EMPTY)
+        query.answer(error if query.canister in canisters[:failing] else EMPTY)
     network.queries.clear()
     clock.advance(INTERVAL)
     assert (canisters[2] not in {query.canister for query in network.queries}) is paused
@@ -406,7 +406,7 @@ def test_a_gap_is_asked_for_again_at_once() -> None:
     clock.advance(INTERVAL)
     network.queries[-1].answer(reply(2, 1))
     clock.advance(0.02)
-    assert asked(network)[-1] == 1
+    assert nonces(network)[-1] == 1
     network.queries[-1].answer(reply(1, 2))
     assert len(session.frames) == 3
 
@@ -415,7 +415,7 @@ def test_many_bad_answers_to_queries_of_one_moment_do_not_make_a_gap() -> None:
     _, session, network, clock = make()
     network.queries[0].answer(reply(0, 1))
     clock.pump([INTERVAL] * 8)
-    slow = [query for query in network.queries if not query.deferred.called and query.asked == 1]
+    slow = [query for query in network.queries if not query.deferred.called and query.nonce == 1]
     assert len(slow) >= 5
     # all of them met the same faulty replica, whose answers come one after the other
     for query in slow:
@@ -423,7 +423,7 @@ def test_many_bad_answers_to_queries_of_one_moment_do_not_make_a_gap() -> None:
         clock.advance(0.4)
     assert len(session.frames) == 1
     for query in network.queries:
-        if not query.deferred.called and query.asked == 1:
+        if not query.deferred.called and query.nonce == 1:
             query.answer(reply(1, 2))
     assert len(session.frames) == 3
 
@@ -438,7 +438,7 @@ def test_a_gap_is_believed_after_questions_that_followed_each_other(took: float)
         sent += [clock.seconds()] * (len(network.queries) - len(sent))
         for query, at in zip(network.queries, sent, strict=True):
             if not query.deferred.called and not query.cancelled and clock.seconds() - at >= took:
-                query.answer(reply(5, 1) if query.asked > 0 else reply(0, 1))
+                query.answer(reply(5, 1) if query.nonce > 0 else reply(0, 1))
         assert clock.seconds() < 1.5 + 4 * took
     assert session.asked_whether_it_missed == 1, "some of what is gone may have been for it"
 
@@ -461,18 +461,18 @@ def test_replicas_that_lag_behind_a_reset_make_no_client_miss_a_message(first: i
         clock.advance(INTERVAL)
         for query in network.queries:
             if not query.deferred.called:
-                query.answer(reply(0, 1, life=2) if query.asked == 0 else EMPTY)
+                query.answer(reply(0, 1, life=2) if query.nonce == 0 else EMPTY)
     assert (poller.cursor.next, poller._metrics.resets.value) == (1, 1)
     newcomer.state = State.OPEN
     for number in range(200):
         clock.advance(INTERVAL)
         for query in network.queries:
             if not query.deferred.called:
-                old = reply(max(first, query.asked), 2) if query.asked else reply(0, 5)
-                query.answer(EMPTY if query.asked and number % 2 else old)
+                old = reply(max(first, query.nonce), 2) if query.nonce else reply(0, 5)
+                query.answer(EMPTY if query.nonce and number % 2 else old)
     assert (poller.cursor.next, newcomer.gone) == (1, False)
     clock.advance(INTERVAL)
-    network.queries[-1].answer(reply(network.queries[-1].asked, 3 - network.queries[-1].asked, life=2))
+    network.queries[-1].answer(reply(network.queries[-1].nonce, 3 - network.queries[-1].nonce, life=2))
     assert (poller.cursor.next, poller._metrics.resets.value) == (3, 1)
 
 
@@ -484,8 +484,8 @@ def test_a_resumed_queue_that_was_absent_for_a_moment_is_read_again_at_once() ->
     _, session, network, clock = make(cursor)
     network.queries[-1].answer(EMPTY)
     clock.advance(INTERVAL)
-    network.queries[-1].answer(reply(network.queries[-1].asked, 9 - network.queries[-1].asked))
-    assert network.queries[-1].asked == 0
+    network.queries[-1].answer(reply(network.queries[-1].nonce, 9 - network.queries[-1].nonce))
+    assert network.queries[-1].nonce == 0
     assert len(session.frames) == 9
 
 
@@ -499,9 +499,9 @@ def test_a_probe_at_a_replica_that_lags_behind_a_reset_hides_it_for_that_probe_o
         for query in list(network.queries):
             if query.deferred.called:
                 continue
-            if query.asked == 1:
+            if query.nonce == 1:
                 query.answer(reply(1, 1, life=2))
-            elif query.asked == 0 and not session.gone:
+            elif query.nonce == 0 and not session.gone:
                 probes += 1
                 query.answer(reply(0, 1) if probes == 1 else reply(0, 2, life=2))
             else:
@@ -519,10 +519,10 @@ def test_a_reset_ends_the_old_sessions_and_starts_at_the_beginning() -> None:
         clock.advance(INTERVAL)
         for query in network.queries:
             if not query.deferred.called:
-                query.answer(reply(0, 2, life=2) if query.asked == 0 else EMPTY)
+                query.answer(reply(0, 2, life=2) if query.nonce == 0 else EMPTY)
     assert session.gone
     assert not newcomer.gone
-    assert asked(network)[-1] == 0
+    assert nonces(network)[-1] == 0
 
 
 def test_stopping_cancels_and_leaves_no_timer_and_keeps_the_position() -> None:
@@ -549,14 +549,14 @@ def test_a_kept_position_is_checked_before_it_is_used(same: bool) -> None:
     network.queries[0].answer(reply(0, 7))
     kept = poller.stop()
     _, session, network, clock = make(kept)
-    assert asked(network) == [6]
+    assert nonces(network) == [6]
     network.queries[0].answer(reply(6, 2, life=1 if same else 2))
     if same:
         assert len(session.frames) == 1
     else:
         clock.advance(INTERVAL)
         assert session.frames == []
-        assert asked(network)[1] == 0
+        assert nonces(network)[1] == 0
         assert not session.gone
 
 
@@ -579,23 +579,23 @@ def answer_all(network: FakeNetwork, answer: Any, poll_schedule: int = 100) -> i
     for _ in range(poll_schedule):
         for query in list(network.queries):
             if not query.deferred.called:
-                query.answer(answer(query.asked))
+                query.answer(answer(query.nonce))
     return len(network.queries) - before
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda asked: encode_batch([], b"", b"", False),
-        lambda asked: reply(0, 50, end=False),
-        lambda asked: reply(105, 50, end=False),
-        lambda asked: reply(105, 50, end=False) if asked % 2 else encode_batch([], b"", b"", False),
+        lambda nonce: encode_batch([], b"", b"", False),
+        lambda nonce: reply(0, 50, end=False),
+        lambda nonce: reply(105, 50, end=False),
+        lambda nonce: reply(105, 50, end=False) if nonce % 2 else encode_batch([], b"", b"", False),
     ],
 )
 def test_a_canister_that_always_promises_more_is_not_asked_without_a_pause(answer: Any) -> None:
     _, _, network, clock = make()
     network.queries[0].answer(reply(0, 50, end=False))
-    answer_all(network, lambda asked: reply(asked, 1))
+    answer_all(network, lambda nonce: reply(nonce, 1))
     clock.advance(INTERVAL)
     assert answer_all(network, answer) <= 8
 
@@ -619,20 +619,20 @@ def test_what_came_before_its_turn_is_neither_asked_for_again_nor_counted_twice(
         round_ = network.queries[answered:]
         answered = len(network.queries)
         for query in reversed(round_):
-            query.answer(reply(query.asked, 50, end=False))
-    assert len(set(asked(network))) == len(asked(network))
+            query.answer(reply(query.nonce, 50, end=False))
+    assert len(set(nonces(network))) == len(nonces(network))
     assert len(session.frames) == 50 * answered
     # the one that is missing hangs, the ones behind it have come; ticks ask for the missing one alone
     first, *rest = network.queries[answered:]
     for query in rest:
-        query.answer(reply(query.asked, 50, end=False))
+        query.answer(reply(query.nonce, 50, end=False))
     behind = poller._reorder_buffer.size
     assert behind > 0
     before = len(network.queries)
     clock.pump([INTERVAL] * 5)
     again = network.queries[before:]
-    assert {query.asked for query in again if query.asked >= first.asked} == {first.asked}
-    again[0].answer(reply(first.asked, 50, end=False))
+    assert {query.nonce for query in again if query.nonce >= first.nonce} == {first.nonce}
+    again[0].answer(reply(first.nonce, 50, end=False))
     assert (poller._reorder_buffer.kept, poller._reorder_buffer.size) == ({}, 0)
     assert len(session.frames) == 50 * (answered + 1 + len(rest))
 
@@ -645,12 +645,12 @@ def test_a_new_life_is_read_from_its_start_in_whatever_order_its_pages_come() ->
         for query in list(network.queries):
             if not query.deferred.called:
                 # a probe, which alone asks for a number like these, finds another message than the one it looks for
-                query.answer(reply(query.asked, 50, life=2 if query.asked % 50 == 49 else 1, end=False))
+                query.answer(reply(query.nonce, 50, life=2 if query.nonce % 50 == 49 else 1, end=False))
     session.frames.clear()
     pages = [query for query in network.queries if not query.deferred.called]
-    assert [query.asked for query in pages] == list(range(0, 400, 50))
+    assert [query.nonce for query in pages] == list(range(0, 400, 50))
     for query in reversed(pages):
-        query.answer(reply(query.asked, 50, life=2, end=False))
+        query.answer(reply(query.nonce, 50, life=2, end=False))
     assert len(session.frames) == 400
 
 
@@ -662,7 +662,7 @@ def test_an_answer_whose_frames_would_be_huge_is_taken_a_piece_at_a_time() -> No
     for _ in range(100):
         for query in [query for query in network.queries if not query.deferred.called]:
             before = sum(map(len, session.frames))
-            query.answer(encode_batch(rows[query.asked :], certificate, b"tree", True))
+            query.answer(encode_batch(rows[query.nonce :], certificate, b"tree", True))
             most = max(most, sum(map(len, session.frames)) - before)
         clock.advance(INTERVAL / 10)
     assert [frame.count(b"gw_") for frame in session.frames] == [1] * 50
@@ -699,9 +699,9 @@ def test_a_hanging_probe_does_not_hold_up_the_next_one(resumed: bool) -> None:
     for _ in range(40):
         clock.advance(INTERVAL)
         for query in network.queries:
-            if query.asked == 6 and query not in probes:
+            if query.nonce == 6 and query not in probes:
                 probes.append(query)
-            elif query.asked != 6 and not query.deferred.called:
+            elif query.nonce != 6 and not query.deferred.called:
                 query.answer(reply(7, 2) if resumed else EMPTY)
     assert 2 <= len(probes) <= 4
     assert session.frames == []
@@ -719,11 +719,11 @@ def test_a_reset_forgets_the_answers_that_came_before_their_turn() -> None:
     network.queries[0].answer(reply(0, 50, end=False))
     while len(network.queries) < 8:
         for query in [query for query in network.queries if not query.deferred.called]:
-            query.answer(reply(query.asked, 50, end=False))
+            query.answer(reply(query.nonce, 50, end=False))
     # the next page hangs; those behind it come, and are kept
     missing, *rest = [query for query in network.queries if not query.deferred.called]
     for query in rest:
-        query.answer(reply(query.asked, 50, end=False))
+        query.answer(reply(query.nonce, 50, end=False))
     assert poller._reorder_buffer.size > 0
     session.frames.clear()
     # a probe finds another message in the anchor's place, while they are kept
@@ -732,8 +732,8 @@ def test_a_reset_forgets_the_answers_that_came_before_their_turn() -> None:
         assert poller._reorder_buffer.size > 0
         clock.advance(INTERVAL)
         for query in list(network.queries):
-            if not query.deferred.called and query.asked < missing.asked:
-                query.answer(reply(query.asked, 1, life=2))
+            if not query.deferred.called and query.nonce < missing.nonce:
+                query.answer(reply(query.nonce, 1, life=2))
     assert (poller._reorder_buffer.kept, poller._reorder_buffer.size) == ({}, 0)
     # the new life is as long as the old one: all of it is asked for and delivered, nothing of the old one is
     pages: set[int] = set()
@@ -741,8 +741,8 @@ def test_a_reset_forgets_the_answers_that_came_before_their_turn() -> None:
         open_ = [query for query in network.queries if not query.deferred.called]
         assert open_
         for query in open_:
-            pages.add(query.asked)
-            query.answer(reply(query.asked, 50, life=2, end=False))
+            pages.add(query.nonce)
+            query.answer(reply(query.nonce, 50, life=2, end=False))
     lives = [b"timestamp\x1a" + (2_000_000 + nonce).to_bytes(4, "big") for nonce in range(500)]
     assert len(session.frames) >= 500
     assert all(life in frame for life, frame in zip(lives, session.frames, strict=False))
@@ -756,7 +756,7 @@ def test_a_position_that_is_resumed_and_found_reset_can_be_resumed_again() -> No
     poller, session, network, clock = make(kept)
     network.queries[0].answer(reply(6, 2, life=2))
     clock.advance(INTERVAL)
-    assert asked(network)[1] == 0
+    assert nonces(network)[1] == 0
     network.queries[1].answer(reply(0, 3, life=2))
     assert len(session.frames) == 3
     kept = poller.stop()
@@ -764,7 +764,7 @@ def test_a_position_that_is_resumed_and_found_reset_can_be_resumed_again() -> No
     assert kept.next == 3
     # the third one looks for what the second one has delivered last, and goes on behind it
     poller, session, network, clock = make(kept)
-    assert asked(network) == [2]
+    assert nonces(network) == [2]
     network.queries[0].answer(reply(2, 3, life=2))
     assert len(session.frames) == 2
     kept = poller.stop()
@@ -772,10 +772,10 @@ def test_a_position_that_is_resumed_and_found_reset_can_be_resumed_again() -> No
     assert kept.next == 5
     # and the fourth one finds another reset
     poller, session, network, clock = make(kept)
-    assert asked(network) == [4]
+    assert nonces(network) == [4]
     network.queries[0].answer(reply(4, 1, life=3))
     clock.advance(INTERVAL)
-    assert asked(network)[1] == 0
+    assert nonces(network)[1] == 0
     network.queries[1].answer(reply(0, 1, life=3))
     assert len(session.frames) == 1
     assert not session.gone
@@ -788,7 +788,7 @@ def test_a_position_that_was_reset_before_anything_came_is_not_kept() -> None:
     poller, session, network, clock = make(poller.stop())
     network.queries[0].answer(EMPTY)
     clock.advance(INTERVAL)
-    assert asked(network)[1] == 0
+    assert nonces(network)[1] == 0
     network.queries[1].answer(EMPTY)
     assert poller.stop() is None
     assert session.frames == []
