@@ -143,7 +143,7 @@ class SendGate(IntEnum):
     OPEN = 1
     """The canister has spoken to the client."""
     LEFT = 2
-    """The client has left before the canister has spoken; its messages are sent all the same."""
+    """The client has left before the canister has spoken; its messages are still sent."""
     WITHDRAWN = 3
     """The client has left, and its ws_open cannot have arrived."""
 

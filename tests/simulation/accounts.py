@@ -158,7 +158,7 @@ def _pollers(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _stores(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
-    """What is held for a while, and the bytes that it is said to have."""
+    """What is held for a while, and the bytes that are counted for it."""
     gateway, context = process.gateway, process.gateway.context
     for poller in gateway.registry.pollers.values():
         ahead = poller._reorder_buffer

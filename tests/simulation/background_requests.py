@@ -43,7 +43,7 @@ class BackgroundRequests:
         #: by version and endpoint: its last 404
         self._unfound: dict[tuple[str, str], float] = {}
 
-    def asked(self, method: str, path: str, body: bytes) -> Callable[[Any], None]:
+    def requested(self, method: str, path: str, body: bytes) -> Callable[[Any], None]:
         """Count a request. Returns a function to call with its answer, (status, headers, body), or with its failure."""
         found = _PATH.search(path)
         if found is None:

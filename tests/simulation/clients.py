@@ -44,8 +44,8 @@ class SimClient(SdkClient):
     """
 
     origin = ORIGIN
-    #: what it has overheard, and sends in place of its own
-    heard = b""
+    #: the recorded ws_open of another client, which it sends in place of its own
+    overheard = b""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class SimClient(SdkClient):
         self.close_code: int | None = None
         self.left = False
         #: its ws_open, once it has sent it
-        self.said_open = b""
+        self.open_sent = b""
         self.session: SimSession | None = None
         self.count = 0
         #: when the first of its envelopes expires, by the clock
@@ -155,8 +155,8 @@ class SimClient(SdkClient):
             world.oracle.fail(f"client {self.number} {_show(self.key)} got a message that is wrong: {error!r}")
             self.leave(4000)
             return
-        if answers and not self.said_open:
-            self.said_open, self._unsigned = answers[0], True
+        if answers and not self.open_sent:
+            self.open_sent, self._unsigned = answers[0], True
             if self.dawdles:
                 self.world.at_end.append(self.world.clock.callLater(self.dawdles, self._sign, answers))
                 return
@@ -171,7 +171,7 @@ class SimClient(SdkClient):
         for answer in answers:
             self.link.send(answer)
 
-    def told(self, code: int, reason: str) -> None:
+    def close_received(self, code: int, reason: str) -> None:
         """The gateway's close frame came."""
         session, oracle = self.session, self.world.oracle
         if session is None or code < 4100:
@@ -180,7 +180,9 @@ class SimClient(SdkClient):
         if why:
             oracle.fail(f"client {self.number}: {why}")
         if session.ended_with not in (None, code):
-            oracle.fail(f"client {self.number} was told {code}, its session ended with {session.ended_with}")
+            oracle.fail(
+                f"client {self.number} received the close code {code}, its session ended with {session.ended_with}"
+            )
 
     def ended(self, code: int) -> None:
         """The connection ended."""

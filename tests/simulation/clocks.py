@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: How far clocks are off, in seconds. Up to a minute the network takes what is signed by them.
 WRONG = (-3600.0, -600.0, -100.0, -20.0, 3.0, 20.0, 100.0, 600.0, 3600.0)
-#: How far a node's clock is off: never as far as another one, since nothing could tell then that both are wrong.
+#: How far a node's clock is off: never as far as another one, since nothing could show then that both are wrong.
 WRONG_NODE = (-3000.0, -500.0, 500.0, 3000.0)
 #: Seconds that a reckoning may be behind and ahead, since nothing contradicts it: what is signed for four minutes,
 #: rounded down to a whole one, is taken as long as it has not expired, and lies at most five and a half ahead.
@@ -32,23 +32,23 @@ BEHIND, AHEAD = 240.0, 150.0
 CLOSE = 6.0
 #: Seconds of polls after which the reckoning is right again.
 FINDS_OUT = 20.0
-#: Seconds by which two answers may differ that tell the same time; a wrong time differs by more from the true one.
+#: Seconds by which two answers may differ that have the same time; a wrong time differs by more from the true one.
 SAME = 5.0
 
 
 class ReportedTimes:
-    """What replicas that refuse requests say the time is, to one process.
+    """The times that replicas report to one process as they refuse requests.
 
-    Nodes whose clocks are wrong, each by another amount, persuade nobody: a process reckons with a wrong time that it
-    was told only if it was told that one several times in a row, and nothing was accepted in between that contradicts.
+    Nodes whose clocks are wrong, each by another amount, persuade nobody: a process takes over a wrong time
+    only if it has received that one several times in a row, and nothing was accepted in between that contradicts.
     """
 
     def __init__(self, world: SimWorld, process: SimProcess) -> None:
         self._world = world
         self._process = process
-        #: the wrong time that was told last, seconds ahead, and how often in a row
-        self._told, self._count = 0.0, 0
-        #: wrong times that were told at all, and those that may be believed
+        #: the wrong time that was received last, seconds ahead, and how often in a row
+        self._last, self._count = 0.0, 0
+        #: all wrong times that were received, and those that may be believed
         self._wrong: set[float] = set()
         self._believed: set[float] = set()
         observer: Any = process.agent.time_observer
@@ -71,12 +71,12 @@ class ReportedTimes:
 
     def continue_from(self, before: ReportedTimes) -> None:
         """It is another process, to which everything was handed over."""
-        self._told, self._count = before._told, before._count
+        self._last, self._count = before._last, before._count
         self._wrong, self._believed = before._wrong, before._believed
 
     def _refused(self, ahead: float) -> None:
-        self._count = self._count + 1 if self._count and abs(ahead - self._told) <= SAME else 1
-        self._told = ahead
+        self._count = self._count + 1 if self._count and abs(ahead - self._last) <= SAME else 1
+        self._last = ahead
         if abs(ahead) > SAME:
             self._wrong.add(ahead)
             if self._count >= WITNESSES:
@@ -87,7 +87,7 @@ class ReportedTimes:
         earliest = expiry - MAX_INGRESS_TTL_NS / 1e9
         # it says something for what is reckoned with, if that is among the times that it leaves open
         agrees = earliest + SAME <= self._wrong_by() <= expiry - SAME
-        if agrees and not earliest - SAME <= self._told <= expiry + SAME:
+        if agrees and not earliest - SAME <= self._last <= expiry + SAME:
             self._count = 0
 
     def _wrong_by(self) -> float:
@@ -97,10 +97,12 @@ class ReportedTimes:
     def look(self) -> None:
         """Check what the process reckons with."""
         wrong = self._wrong_by()
-        if any(abs(wrong - told) <= SAME for told in self._believed):
+        if any(abs(wrong - other) <= SAME for other in self._believed):
             return
-        if abs(wrong - self._process.wall_offset) > SAME and any(abs(wrong - told) <= SAME for told in self._wrong):
-            self._world.oracle.fail(f"a time that is {wrong:+.0f} s off is believed, which no node has told in a row")
+        if abs(wrong - self._process.wall_offset) > SAME and any(abs(wrong - other) <= SAME for other in self._wrong):
+            self._world.oracle.fail(
+                f"a time that is {wrong:+.0f} s off is believed, which no node has reported in a row"
+            )
 
 
 class Clocks(Subject):
@@ -147,11 +149,11 @@ class Clocks(Subject):
         """When a machine's clock is set, most nodes' clocks are wrong for a moment, each by another amount."""
         world = self.world
         numbers, wrong = chance.sample(range(4), 3), chance.sample(WRONG_NODE, 3)
-        said = self.set_machine(chance)
+        done = self.set_machine(chance)
         world.replica.wrong_nodes = dict(zip(numbers, wrong, strict=True))
         world.run(2.0)
         world.replica.wrong_nodes = {}
-        return f"{said}; the clocks of three nodes were wrong: {wrong}"
+        return f"{done}; the clocks of three nodes were wrong: {wrong}"
 
     def dates(self, chance: Chance) -> str:
         """All answers have Dates from now on, of one proxy: right ones or wrong ones."""

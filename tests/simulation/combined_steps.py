@@ -70,16 +70,16 @@ class CombinedSteps(WithNewClients):
     def flood_down(self, chance: Chance) -> str:
         """All canisters send much at once."""
         world = self.world
-        told: set[Principal] = set()
+        sending: set[Principal] = set()
         for client in world.clients:
-            running = client.canister not in told and client.canister in CANISTERS
+            running = client.canister not in sending and client.canister in CANISTERS
             if client.usable and client.opened and running and world.replica.host(client.canister).running:
-                told.add(client.canister)
+                sending.add(client.canister)
                 ws = world.replica.host(client.canister).ws
                 for number in range(120):
                     self.oracle.push(client.canister, ws, client.identity.principal, b"f%d" % number + b"." * 900)
         world.run(0.5)
-        return f"{len(told)} canisters send 120 messages each"
+        return f"{len(sending)} canisters send 120 messages each"
 
     def line(self, chance: Chance) -> str:
         """More ws_open than may be queued arrive at once from several addresses, for canisters that have answered."""
@@ -149,7 +149,7 @@ class CombinedFaults(WithNewClients):
             self._reset(canister)
         world.run(HELD)
         world.slow = None
-        return f"{canister.text[:5]} {'is reset' if kept else 'is slow'} while client {client.number} is told much"
+        return f"{canister.text[:5]} {'is reset' if kept else 'is slow'} while client {client.number} receives much"
 
     def reset_seen_late(self, chance: Chance) -> str | None:
         """A canister is reset; lagging nodes still answer from the old queue while new clients connect."""

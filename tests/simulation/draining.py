@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: ``--drain-window``, and of one that somebody hurries.
 WINDOW, LONG_WINDOW = 2.0, 30.0
-#: Canisters may take as long as the window to hear of their clients, and at least this.
+#: Canisters may take as long as the window to process the notices about their clients, and at least this.
 PATIENCE = 5.0
 #: A drain that is hurried ends all sessions within so many seconds.
 AT_ONCE = 1.0

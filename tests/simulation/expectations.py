@@ -107,14 +107,16 @@ def _replaced(world: SimWorld, session: SimSession) -> str:
     if oracle.reset_at.get(session.owner.canister, float("-inf")) > session.started - RESET_FOUND:
         return ""
     # the time of an opening is unknown if its client left early; other clients may receive nothing since then
-    unheard = [
+    without_time = [
         other
         for other in oracle.sessions
         if State.INIT < other.ended_in < State.OPEN
         and other.client_key in others
         and other.identity_index != session.identity_index
     ]
-    return "" if unheard and oracle.troubles else f"it was the newest, opened {mine - newest:.3f} s after the others"
+    return (
+        "" if without_time and oracle.troubles else f"it was the newest, opened {mine - newest:.3f} s after the others"
+    )
 
 
 def _too_slow(world: SimWorld, session: SimSession) -> str:
@@ -203,7 +205,7 @@ def _open_refused(world: SimWorld, session: SimSession) -> str:
     if session.was_open:
         return "its session was open"
     bad = ("ws_open", session.client_key) in session.owner.process.agent.bad
-    return "" if bad else "nothing was said against its ws_open"
+    return "" if bad else "no answer refused its ws_open"
 
 
 def _message_refused(world: SimWorld, session: SimSession) -> str:

@@ -307,13 +307,13 @@ class NetworkFaults(Subject):
             fault = InjectedFault(on="call", method="ws_open", canister=canister, count=1, **words)
             self.oracle.troubles[f"call {words['kind']}"] += 1
             world.replica.faults.add(fault)
-        said: str | None = conduct.connect(chance)  # type: ignore[attr-defined]
+        done: str | None = conduct.connect(chance)  # type: ignore[attr-defined]
         client = world.clients[-1]
-        if said is None:
+        if done is None:
             return None
         world.run(2.0, lambda: client.registered)
         client.leave()
-        return f"{said} and leaves, its ws_open meets {words}"
+        return f"{done} and leaves, its ws_open meets {words}"
 
     def stop_canister(self, chance: Chance) -> str:
         canister = chance.choice(CANISTERS[: self.world.plan.canisters])
@@ -416,12 +416,12 @@ class OtherFaults(Subject):
             # a round of hundreds of acknowledgements may come meanwhile, and takes minutes
             return None
         canister = self._talked_to(chance)
-        said = []
+        done = []
         for _ in range(3):
             # long enough after the previous gap
             self.world.run(BETWEEN_HOLES)
-            said.append(self._hole(chance, canister, chance.choice((0.3, 0.8))))
-        return ", ".join(said)
+            done.append(self._hole(chance, canister, chance.choice((0.3, 0.8))))
+        return ", ".join(done)
 
     def _hole(self, chance: Chance, canister: Principal, seconds: float) -> str:
         world = self.world

@@ -81,7 +81,7 @@ class Pool:
 
 
 class SupervisorLink:
-    """What a supervisor tells the other one while they hand over."""
+    """The messages of a supervisor to the other one while they hand over."""
 
     def __init__(self, here: Pool, there: Pool) -> None:
         self._here = here
@@ -154,15 +154,15 @@ class Fleet(Subject):
     def meet(self, chance: Chance) -> str | None:
         """A principal opens two connections at a time, at any workers."""
         conduct: Any = self.scenario.subjects["client"]
-        said = conduct.connect(chance)
-        if said is None:
+        done = conduct.connect(chance)
+        if done is None:
             return None
         first = self.world.clients[-1]
         self.world.run(chance.choice((0.0, 0.0, 0.05, 1.0)))
         number, chance.number = chance.number, chance.number + 500_000
         again = conduct._connect(chance, first.canister, first.identity)
         chance.number = number
-        return f"{said}, and again: {again}"
+        return f"{done}, and again: {again}"
 
     def die(self, chance: Chance) -> str | None:
         if self.world.plan.calm or self._next is not None:

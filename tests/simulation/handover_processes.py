@@ -87,7 +87,7 @@ class SimChannel:
     :ivar far: the other end
     :ivar waits: the process does nothing but wait for the next message
     :ivar broken: the next message is not a valid document
-    :ivar said_taken: the process has sent that it has everything
+    :ivar sent_taken: the process has sent that it has everything
     """
 
     far: SimChannel
@@ -95,14 +95,14 @@ class SimChannel:
     def __init__(self, process: SimProcess, wait: Callable[[], None]) -> None:
         self.process = process
         self.open = True
-        self.waits = self.broken = self.said_taken = False
+        self.waits = self.broken = self.sent_taken = False
         self.socket = SimpleNamespace(settimeout=lambda seconds: None, setblocking=lambda flag: None)
         self._wait = wait
         self._inbox: deque[bytes] = deque()
         self._deadline = float("inf")
 
     @property
-    def heard(self) -> bool:
+    def readable(self) -> bool:
         """Whether a message or the end of the channel can be received."""
         return bool(self._inbox) or not self.far.open or self.broken or self._late
 
@@ -117,7 +117,7 @@ class SimChannel:
     def send(self, document: Document, sockets: Sequence[int] = ()) -> None:
         if not self.far.open:
             raise ChannelClosed("the other process has ended")
-        self.said_taken |= "taken" in document
+        self.sent_taken |= "taken" in document
         self.far._inbox.append(cbor.dumps([document, list(sockets)]))
 
     def next(self) -> Document | None:
@@ -253,7 +253,7 @@ class Giver:
 
     @property
     def can_run(self) -> bool:
-        return not self._running.over and (self.channel.heard or self.over or not self._begun)
+        return not self._running.over and (self.channel.readable or self.over or not self._begun)
 
     def resume(self) -> None:
         self._begun = True
@@ -325,7 +325,9 @@ class Taker:
 
     @property
     def can_run(self) -> bool:
-        return not self.over and not self.hangs and (not self._begun or any(c.waits and c.heard for c in self.channels))
+        return (
+            not self.over and not self.hangs and (not self._begun or any(c.waits and c.readable for c in self.channels))
+        )
 
     def resume(self) -> None:
         self._begun = True
@@ -338,7 +340,7 @@ class Taker:
     def refuse(self) -> None:
         """Make the next document invalid, unless everything has arrived already."""
         for channel in self.channels:
-            channel.broken = not self.said_taken
+            channel.broken = not self.sent_taken
 
     def kill(self) -> None:
         """The process is killed."""
@@ -353,9 +355,9 @@ class Taker:
         return [row.connection for row in rows if row is not None and row.connection is not None]
 
     @property
-    def said_taken(self) -> bool:
+    def sent_taken(self) -> bool:
         """Whether it has sent that it has taken everything: the point of no return."""
-        return any(channel.said_taken for channel in self.channels)
+        return any(channel.sent_taken for channel in self.channels)
 
 
 class _Receiving(Receiving):

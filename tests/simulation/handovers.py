@@ -5,9 +5,9 @@ reaches the network while the other one serves. It gets connections piece by pie
 meanwhile goes on: clients come, talk and leave, the network fails, the operator denies. Then the former process stops
 to serve, hands over the rest, and ends. Everything stands still in this silence, and what was due in it comes late.
 
-A handover may be broken off at each word: either process is killed, the new one hangs, or refuses what it hears. Before
-the point of no return nothing has changed then, unless the process that serves was killed, which is a crash. After it
-the new process goes on.
+A handover may be broken off at each word: either process is killed, the new one hangs, or refuses what it receives.
+Before the point of no return nothing has changed then, unless the process that serves was killed, which is a crash.
+After it the new process goes on.
 
 Several workers hand over one after the other, also to another number of workers. What the simulation knows of a process
 (what it took, what may be asked of it) goes on with its clients.
@@ -346,7 +346,7 @@ class Upgrade:
         def given_up() -> None:
             registry = old.gateway.registry
             if not old.dead:
-                self._oracle.left_untold.update(session.client_key for session in registry.ending)
+                self._oracle.left_unnotified.update(session.client_key for session in registry.ending)
 
         world.at_end.append(clock.callLater(SHORT_DRAIN + MIN_CLOSING_SECONDS - 0.001, given_up))
         world.at_end.append(clock.callLater(ABORTED, lambda: old.factory.abort_all()))
@@ -410,7 +410,7 @@ class Group:
     @property
     def _silent(self) -> bool:
         """Whether nobody serves the clients."""
-        return any(giver.silent for giver in self.givers) or (self._taker.said_taken and not self._taker.over)
+        return any(giver.silent for giver in self.givers) or (self._taker.sent_taken and not self._taker.over)
 
     def turn(self) -> float | None:
         """One process says a word; the seconds until the next one, None: it is over."""
@@ -426,7 +426,7 @@ class Group:
                     self._world.clock.rightNow += self._random.choice(SILENCES)
             elif self._silent:
                 # one of them hangs
-                self._taker.hangs = self._taker.hangs and not self._taker.said_taken
+                self._taker.hangs = self._taker.hangs and not self._taker.sent_taken
                 for giver in self.givers:
                     giver.channel.time_out()
             elif self._taker.over and all(giver.over for giver in self.givers):
@@ -434,7 +434,7 @@ class Group:
                 return None
             else:
                 if self._taker.hangs and any(giver.over for giver in self.givers):
-                    # it hears that the other one goes on, or is killed
+                    # it receives that the other one goes on, or is killed
                     self._taker.hangs = False
                 return 0.5
             if ready and not self._silent and not self._taker.over:
@@ -460,7 +460,7 @@ class Group:
         if giver.over:
             return
         giver.kill()
-        if self._taker.said_taken:
+        if self._taker.sent_taken:
             # the new one goes on with all that it has
             giver.process.die()
         else:

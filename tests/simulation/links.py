@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 TRANSPORT_BUFFER = 65536
 #: Seconds for which an address is suspected after it has forged something.
 SUSPECTED = 10.5
-#: Seconds within which what the transport has reaches a client that is to be told why its session has ended.
+#: Seconds within which what the transport has reaches a client whose session has ended with a reason.
 QUICK = 1.0
 #: Seconds between two reads of what comes after a flood.
 FLOOD_PAUSE = 0.01
@@ -76,7 +76,7 @@ class DirectLink(Pausing):
 
     @property
     def held(self) -> bool:
-        """Whether its session does not want to hear of it."""
+        """Whether its session has paused it."""
         return self.paused
 
     def session_ended(self) -> None:
@@ -97,7 +97,7 @@ class DirectLink(Pausing):
         """The gateway's close frame (Client.close)."""
         if self._over:
             return
-        self.owner.told(code, reason)
+        self.owner.close_received(code, reason)
         self._end(code)
         self._world.clock.callLater(self._latency, self.owner.ended, code)
 
@@ -144,7 +144,7 @@ class DirectLink(Pausing):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, though the gateway may not have heard of it yet."""
+        """Whether it has ended, though the gateway may not have noticed it yet."""
         return self._over
 
     def die(self) -> None:
@@ -214,8 +214,8 @@ class WireLink:
         self._up_call = False
         self._close_sent = False
         self._over = False
-        #: when the client last took something, or nothing waited for it; when it was last heard
-        self._read_at = self._heard_at = world.clock.seconds()
+        #: when the client last took something, or nothing waited for it; when its last bytes arrived
+        self._read_at = self._arrived_at = world.clock.seconds()
         #: since when it reads, as long as it does; since when more waits for it than may
         self._reads_since, self._full_since = self._read_at, float("inf")
         #: when its last ping came, unless it has sent anything but a pong since
@@ -289,7 +289,7 @@ class WireLink:
 
     @property
     def held(self) -> bool:
-        """Whether its session does not want to hear of it."""
+        """Whether its session has paused it."""
         return bool(self._protocol._stopped & RELAY)
 
     @property
@@ -320,7 +320,7 @@ class WireLink:
             yield "has answered a ping and not had another one", now - pinged - most
         if self._silent and not self._server_paused and config.ping_interval:
             most = 2 * config.ping_interval + config.pong_timeout + config.close_timeout + 3 * WHEEL
-            yield "has been silent", now - self._heard_at - most
+            yield "has been silent", now - self._arrived_at - most
         if (self._part is None or self._part < 1) and not self._shaken:
             most = config.header_timeout + config.close_timeout + 2 * WHEEL
             yield "has sent half a request", now - self._came_at - most
@@ -368,7 +368,7 @@ class WireLink:
             self._send_bytes(close_frame(code))
 
     def cut(self, silent: bool = False) -> None:
-        """End without a close frame: with a reset, or so that nothing passes any more and nobody is told."""
+        """End without a close frame: with a reset, or so that nothing passes any more and neither end is notified."""
         self._over = True
         if silent:
             self._silent = True
@@ -437,12 +437,12 @@ class WireLink:
             if opcode == 2:
                 self.owner.arrived(payload)
             elif opcode == 9:
-                # what is still on its way was not sent in answer to it, and is heard later than the pong
+                # what is still on its way was not sent in answer to it, and arrives later than the pong
                 self._pinged_at = None if self._to_server else self._world.clock.seconds()
                 self._send_bytes(masked(10, payload))
             elif opcode == 8:
                 if payload[:2] and not self._close_sent:
-                    self.owner.told(int.from_bytes(payload[:2], "big"), payload[2:].decode())
+                    self.owner.close_received(int.from_bytes(payload[:2], "big"), payload[2:].decode())
                 if not self._close_sent:
                     self._close_sent = True
                     self._send_bytes(close_frame(int.from_bytes(payload[:2], "big") or None))
@@ -505,7 +505,7 @@ class WireLink:
         data = bytes(self._to_server[:size])
         del self._to_server[:size]
         if data:
-            now = self._heard_at = self._world.clock.seconds()
+            now = self._arrived_at = self._world.clock.seconds()
             self._read_after_flood(now)
             if not self._asked:
                 self._asked_whole_at = now
@@ -624,11 +624,11 @@ class WireLink:
             self._world.lost_transports += 1
             self.owner.process.door.left(self)
             self._entry.connectionLost(Failure(reason))
-            self._untold()
+            self._check_close_received()
             self._finish(1006)
 
-    def _untold(self) -> None:
-        """The connection has ended: whoever reads has been told why, and what it answers has been read."""
+    def _check_close_received(self) -> None:
+        """The connection has ended: a client that reads has received the reason, and its answer has been read."""
         owner, session = self.owner, self.owner.session
         if session is None and self._status is None and self._part == 1 and self._expected == 101:
             # whoever sends what is right has an answer
@@ -644,7 +644,7 @@ class WireLink:
             return
         code = session.ended_with
         if not self._over and code is not None and code >= 4000:
-            self._world.oracle.fail(f"client {owner.number} was cut, and not told {code}")
+            self._world.oracle.fail(f"client {owner.number} was cut, and did not receive {code}")
         elif self.aborted and self._close_sent and self._server_paused:
             self._world.oracle.fail(f"client {owner.number} was cut, its answer to {code} was not read")
 
@@ -686,7 +686,7 @@ class WireLink:
 
     def resumeProducing(self) -> None:
         self._server_paused = False
-        self._heard_at = self._world.clock.seconds()
+        self._arrived_at = self._world.clock.seconds()
         self._pump_up()
 
     def getPeer(self) -> IPv4Address | IPv6Address:

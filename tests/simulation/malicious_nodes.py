@@ -37,7 +37,7 @@ class MaliciousNodes(Subject):
         self._last = -2 * APART
         self._until = 0.0
         self._kept: dict[bytes, bytes] = {}
-        self.told = 0
+        self.false_answers = 0
         self.world.liar = self._answer
 
     @classmethod
@@ -84,7 +84,7 @@ class MaliciousNodes(Subject):
         if changed is None:
             return content
         self._left -= 1
-        self.told += 1
+        self.false_answers += 1
         return changed
 
     def _signatures(self, signatures: list[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ EPSILON = 1e-6
 
 
 class Meter:
-    """A leaky bucket of the simulation's own: tells when more has come than a rate allows.
+    """A leaky bucket of the simulation's own: reports when more has come than a rate allows.
 
     :param per_second: the rate
     :param burst: what may come at once

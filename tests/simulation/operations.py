@@ -87,7 +87,7 @@ class Operations(Subject):
         Control(process.gateway).answer({"what": "override", "overrides": self.overrides().to_json()})
 
     def read_again(self, process: SimProcess) -> None:
-        """A new process reads the configuration, as its predecessor was told to."""
+        """A new process reads the configuration, as its predecessor was requested to."""
         process.reload(self._running)
 
     def overrides(self) -> Overrides:

@@ -144,7 +144,7 @@ class SimSession(ClientSession):
         if wrong is not None and counts and self.cause != wrong and not oracle.world.plan.clocks:
             oracle.fail(f"session {self.id} got {oracle.wrong[payload]}, its end was {self.cause} and not {wrong}")
         alone = oracle.world.plan.processes == 1 and not oracle.troubles["worker"]
-        if payload == self.owner.heard and self.state is not State.CLOSED and alone:
+        if payload == self.owner.overheard and self.state is not State.CLOSED and alone:
             oracle.fail(f"session {self.id} has opened with a ws_open that was relayed before")
         content = oracle.contents.get(payload)
         if content is not None and counts and self.state is not State.CLOSED:
@@ -314,7 +314,7 @@ class SimReplica(Replica):
         self.behind: dict[Principal, frozenset[int]] = {}
         self.had_queues: dict[Principal, set[Principal]] = {}
         self._before: dict[Principal, Block] = {}
-        self._told_done: set[bytes] = set()
+        self._reported_done: set[bytes] = set()
 
         def factory(canister: Principal) -> Any:
             def make(ws: WebSocketCdk) -> Canister:
@@ -407,8 +407,8 @@ class SimReplica(Replica):
 
         def admit(target: Any, request: Any, fault: Any) -> Any:
             known = self.ingress.get(request.request_id)
-            if request.request_id in self._told_done and fault is None:
-                self.oracle.fail("a call was sent again though the network had said that it is done")
+            if request.request_id in self._reported_done and fault is None:
+                self.oracle.fail("a call was sent again though the network had reported its end")
             forgotten = bool(self.forgets) and known is not None and known.done
             if forgotten:
                 self.forgets -= 1
@@ -421,7 +421,7 @@ class SimReplica(Replica):
                 raise
             if forgotten and fault is None:
                 # a stopped canister refuses the call before it is recorded
-                self._told_done.add(request.request_id)
+                self._reported_done.add(request.request_id)
             if fault is not None and fault.kind in (*UNDONE, "reject", "stopped"):
                 spoil(request, fault.kind)
             return call
@@ -432,12 +432,12 @@ class SimReplica(Replica):
         """Report what a canister executes."""
         update = host.update
 
-        def told(method: str, caller: Principal, arg: bytes) -> bytes:
+        def recorded(method: str, caller: Principal, arg: bytes) -> bytes:
             if self.oracle.world.replica is not self:
                 raise Rejected(1, "this replica is no more")
             return self.oracle.update(update, host, method, caller, arg)
 
-        host.update = told
+        host.update = recorded
 
 
 class Oracle:
@@ -457,7 +457,7 @@ class Oracle:
     :ivar spoilt: client key -> why the canister may lack some of its messages
     :ivar refused_acknowledgements: client keys whose refused message was, or may have been, an acknowledgement
     :ivar many_left: more ws_close were pending than there may be clients at once
-    :ivar told: client keys whose ws_close has reached their canister
+    :ivar notified: client keys whose ws_close has reached their canister
     :ivar opened_at: client key -> when the canister executed its ws_open
     :ivar at_open: by canister and principal, a function to call when the canister is about to execute its next ws_open
     :ivar patient: a client replaced in the block that opened it need not be closed yet
@@ -498,11 +498,11 @@ class Oracle:
         self.altered: set[bytes] = set()
         self.cut_short: set[ClientSession] = set()
         #: clients without ws_close when a process that had handed over gave up
-        self.left_untold: set[Key | None] = set()
+        self.left_unnotified: set[Key | None] = set()
         self.gone: dict[Key, str] = {}
         self.spoilt: dict[Key, str] = {}
         self.refused_acknowledgements: set[Key] = set()
-        self.told: set[Key] = set()
+        self.notified: set[Key] = set()
         self.durations: defaultdict[Key, list[float]] = defaultdict(list)
         self.many_left = False
         self.troubles: Counter[str] = Counter()
@@ -548,7 +548,7 @@ class Oracle:
                 acknowledges = args.is_service_message
             elif method == "ws_close":
                 key = decode_close_args(arg)
-                self.told.add(key)
+                self.notified.add(key)
             try:
                 reply: bytes = update(method, caller, arg)
             except Rejected as error:
@@ -688,12 +688,12 @@ class Oracle:
         assert code is not None
         self.codes[code] += 1
         process = session.owner.process
-        untold = sum(
-            other.ended_with is not None and other.client_key not in self.told
+        unnotified = sum(
+            other.ended_with is not None and other.client_key not in self.notified
             for other in self.sessions
             if other.client_key is not None and other.owner.process is process
         )
-        if untold > process.config.max_connections:
+        if unnotified > process.config.max_connections:
             # the gateway keeps as many pending ws_close as there may be clients
             self.many_left = True
         session.owner.link.session_ended()
@@ -723,7 +723,7 @@ class Oracle:
         if session in self.cut_short:
             return "its worker has died"
         if self.troubles["persuaded"]:
-            return "a wrong time that several nodes told was believed"
+            return "a wrong time that several nodes reported was believed"
         if key in self.spoilt:
             return self.spoilt[key]
         if State.INIT < session.ended_in < State.OPEN and self.troubles:

@@ -139,7 +139,7 @@ class Plan(Bounds):
     v2_gone: bool = drawn(chance(0.2), False)
     upstream: int = drawn(_upstream, 0)
     ending: str = drawn(one_of("leave", "leave", "drain", "hurry", "busy", "busy hurry"), "leave", "drain", "busy")
-    # connections that hang tell no time for longer than that model reckons with
+    # connections that hang report no time for longer than that model reckons with
     clocks: bool = drawn(lambda r, p: r.random() < 0.25 and not p.upstream, False)
     operations: bool = drawn(chance(0.25), False)
     asides: bool = drawn(chance(0.4), False)

@@ -68,7 +68,7 @@ class ConsistentAnswers:
         lasted = times[-1] - times[0] if times else 0.0
         if len(times) >= count and lasted >= seconds - EPSILON:
             return ""
-        return f"{len(times)} answers over {lasted:.2f} s said so"
+        return f"{len(times)} answers over {lasted:.2f} s prove it"
 
 
 class Read(NamedTuple):

@@ -282,15 +282,15 @@ class SimProcess:
 
     def handle(self, method: str, path: str, body: bytes) -> Any:
         """A request of this process comes to the network."""
-        told = self._errands.asked(method, path, body)
+        answered = self._errands.requested(method, path, body)
         try:
             answer = self.world.handle(method, path, body)
         except Exception as error:
-            told(error)
+            answered(error)
             raise
 
         def pass_on(result: Any) -> Any:
-            told(result)
+            answered(result)
             return result
 
         return answer.addBoth(pass_on)
@@ -338,7 +338,7 @@ class SimProcess:
 
     @property
     def empty(self) -> bool:
-        """Whether nobody is connected, and nothing is left to be told of those who were."""
+        """Whether nobody is connected, and no notification about earlier connections is left."""
         registry = self.gateway.registry
         return not registry.sessions and not registry.ending and not self.factory.connections
 

@@ -30,7 +30,7 @@ class Request:
     """One request.
 
     :ivar number: how many came before it
-    :ivar data: its bytes; the object itself tells it from others
+    :ivar data: its bytes; the object itself distinguishes it from others
     :ivar began: when it was handed to the transport
     :ivar due: when it has to have an end
     :ivar carrier: the connection on which it left last; None: it waits for one

@@ -96,14 +96,14 @@ def draw(seed: int, count: int) -> Script:
 class Scenario:
     """Runs the steps of a script.
 
-    :ivar said: a description of what each step did, by its number, if it did anything
+    :ivar done: a description of what each step did, by its number, if it did anything
     """
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.world = SimWorld(script.seed, script.plan)
         self.subjects = {subject.name: subject(self) for subject in SUBJECTS if subject.applies_to(script.plan)}
-        self.said: dict[int, str] = {}
+        self.done: dict[int, str] = {}
 
     def run(self) -> None:
         """:raises Violation: a promise was broken."""
@@ -162,15 +162,15 @@ class Scenario:
         for client in world.clients[there:]:
             if client.usable and client.opened and not client.unlucky:
                 client.talk(chance.choice((1, 5)), chance.choice("eeb"), chance)
-        self.wait_until_quiet("when they have come again and said something")
+        self.wait_until_quiet("when they have come again and sent something")
 
     def _take(self, step: Step) -> None:
         world = self.world
         subject, _, name = step.kind.partition(".")
-        said = getattr(self.subjects[subject], name)(Chance.of(step)) if subject in self.subjects else None
-        if said:
-            self.said[step.number] = said
-            world.oracle.note(said)
+        done = getattr(self.subjects[subject], name)(Chance.of(step)) if subject in self.subjects else None
+        if done:
+            self.done[step.number] = done
+            world.oracle.note(done)
         world.run(step.pause)
         for each in self.subjects.values():
             each.after_step()
@@ -271,7 +271,7 @@ class Scenario:
         if seconds >= MANY_LEAVE and world.plan.calls <= 4 and not world.plan.narrow:
             self._many_come()
         world.oracle.note(f"all leave{f', {what} for {seconds:.0f} s' if what else ''}")
-        before = self._untold()
+        before = self._unnotified()
         if what:
             world.oracle.troubles["parting"] += 1
             if what in ("lost", "refused"):
@@ -286,8 +286,8 @@ class Scenario:
         if what and seconds <= 60:
             world.run(30.0, lambda: all(process.agent.ready for process in world.processes))
             self._run_until_empty(world.processes)
-            if self._untold() > before and not world.oracle.many_left:
-                world.oracle.fail(f"canisters were not told who left: it was tried for less than {seconds:.0f} s")
+            if self._unnotified() > before and not world.oracle.many_left:
+                world.oracle.fail(f"canisters were not notified who left: it was tried for less than {seconds:.0f} s")
 
     def _many_come(self) -> None:
         """Connect so many clients that their canister removes some before their ws_close can be sent."""
@@ -298,7 +298,7 @@ class Scenario:
         conduct.many(chance, MANY)
         world.run(QUIET_SECONDS, lambda: all(client.opened or not client.usable for client in world.clients))
 
-    def _untold(self) -> float:
+    def _unnotified(self) -> float:
         """The number of ws_close that were given up."""
         metrics = [process.metrics for process in self.world.processes]
         counted = [each.ws_closes.values.items() for each in metrics]
@@ -341,17 +341,19 @@ class Scenario:
     def _check_canisters(self) -> None:
         """Check that the canisters know of all ends."""
         oracle = self.world.oracle
-        untold = self._untold()
-        if untold and not oracle.troubles and not oracle.many_left:
-            oracle.fail(f"{untold} canisters were not told that a client left, and nothing has kept them from it")
+        unnotified = self._unnotified()
+        if unnotified and not oracle.troubles and not oracle.many_left:
+            oracle.fail(
+                f"{unnotified} canisters were not notified that a client left, and nothing has kept them from it"
+            )
         # an accepted ws_close counts, though a canister that stops before it executes it does not get it
         excuses = ("gave up", "worker", "call cdk_err", "slow")
-        if untold or oracle.lives or any(oracle.troubles[excuse] for excuse in excuses):
+        if unnotified or oracle.lives or any(oracle.troubles[excuse] for excuse in excuses):
             return
         for host in self.world.replica.hosts:
             for key in host.ws.clients:
-                if (key.principal, key.nonce) not in oracle.left_untold:
-                    oracle.fail(f"{host.id.text[:5]} was not told that {_show((key.principal, key.nonce))} left")
+                if (key.principal, key.nonce) not in oracle.left_unnotified:
+                    oracle.fail(f"{host.id.text[:5]} was not notified that {_show((key.principal, key.nonce))} left")
 
 
 def run_scenario(seed: int, steps: int, *, leaks: bool = False) -> Scenario:

@@ -37,12 +37,12 @@ class Failure:
 
     :ivar kind: the words without what is particular to the scenario
     :ivar text: the words
-    :ivar said: what each step did, by its number
+    :ivar done: what each step did, by its number
     """
 
     kind: str
     text: str
-    said: dict[int, str]
+    done: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def failure_of(script: Script) -> Failure | None:
     except Violation as error:
         scenario: Scenario | None = error.scenario
         text = error.words
-        return Failure(kind_of(text), text, scenario.said if scenario is not None else {})
+        return Failure(kind_of(text), text, scenario.done if scenario is not None else {})
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{error!r} in {Path(last.filename).name}:{last.lineno}"
@@ -193,7 +193,7 @@ def as_python(script: Script, failure: Failure, about: str) -> str:
         "",
         f"plan = replace(\n    Plan.simplest(),\n{plan})" if plan else "plan = Plan.simplest()",
         "steps = (",
-        *(f"    {_step(step)},{_comment(failure.said.get(step.number))}" for step in script.steps),
+        *(f"    {_step(step)},{_comment(failure.done.get(step.number))}" for step in script.steps),
         ")",
         f"raise SystemExit(replay(Script({script.seed}, plan, steps)))",
     ]
@@ -204,5 +204,5 @@ def _step(step: Step) -> str:
     return f"Step({step.number}, {step.kind!r}, {step.seed}, {step.pause})"
 
 
-def _comment(said: str | None) -> str:
-    return f"  # {said}" if said else ""
+def _comment(done: str | None) -> str:
+    return f"  # {done}" if done else ""

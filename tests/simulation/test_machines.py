@@ -207,8 +207,8 @@ class PollerMachine(RuleBasedStateMachine):
             request = waiting[which % len(waiting)]
             # a replica that has seen nothing at all for seconds would look like a reset
             length = max(len(self.queue) - behind, min(len(self.queue), 1))
-            page = self.queue[request.asked : min(request.asked + self.PAGE, length)]
-            request.answer(ws.encode_batch(page, b"c", b"t", request.asked + self.PAGE >= length))
+            page = self.queue[request.nonce : min(request.nonce + self.PAGE, length)]
+            request.answer(ws.encode_batch(page, b"c", b"t", request.nonce + self.PAGE >= length))
 
     @rule(which=st.integers(0, 9), error=st.sampled_from([*FAILURES, Rejected(5, "trap")]))
     def fail(self, which: int, error: Exception) -> None:

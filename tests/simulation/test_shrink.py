@@ -104,12 +104,12 @@ def test_an_error_planted_in_the_gateway(monkeypatch: pytest.MonkeyPatch) -> Non
             break
     assert failure is not None
     found = Shrinker(script, failure, 60.0).shrink()
-    assert found.failure.kind == "CANISTER was not told that KEY left"
+    assert found.failure.kind == "CANISTER was not notified that KEY left"
     # it is cut by a step of its own, or by one in which it comes again
     assert 2 <= len(found.script.steps) <= 3
     assert found.script.steps[0].kind in ("client.connect", "client.rush")
     assert found.script.plan.calm
-    with pytest.raises(AssertionError, match="was not told"):
+    with pytest.raises(AssertionError, match="was not notified"):
         run_script(found.script)
 
 

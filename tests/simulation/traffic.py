@@ -4,7 +4,7 @@
 - No call is sent while the identical one is in flight, and no client has two calls in flight.
 - A call that was not accepted is resubmitted after a growing back-off, and not before the network allows it.
 - A canister has no more calls in flight than its call slots.
-- A call that was refused for good at its first attempt is not sent again, and one that is told to try again is not
+- A call that was refused for good at its first attempt is not sent again, and one that may be tried again is not
   sent more than four times.
 - Where nothing fails, no request fails.
 """
@@ -122,7 +122,7 @@ class _Call:
 
 
 class SimAgent(IcAgent):
-    """An agent that tells what is asked of it.
+    """An agent that checks the requests that it makes.
 
     :ivar in_flight: requests without an answer, by method; ``query`` for all polls
     """
@@ -171,7 +171,7 @@ class SimAgent(IcAgent):
     def continue_from(self, other: SimAgent) -> None:
         """Another process's clients are this one's from now on."""
         for call in other._calls.values():
-            # Nobody hears of an attempt that was in flight, which may have arrived; pauses begin again (decision 0071).
+            # An attempt that was in flight gets no answer, but may have arrived; pauses begin again (decision 0071).
             if call.in_flight:
                 call.outcomes.append("unsure")
             call.in_flight, call.not_before = False, 0.0
@@ -271,11 +271,11 @@ class SimAgent(IcAgent):
         poller = registry.pollers.get((canister.raw, index))
         place = canister.raw, sender
         if poller is not self._pollers.get(place):
-            # which has heard nothing of what the one before it had
+            # which has none of the answers of the one before it
             self._pollers[place] = poller
             self._good[place] = self.reactor.seconds() if poller is None else poller.started_at  # type: ignore[attr-defined]
-            for told in (self._bad_since, self._asked, self._unasked, self._rested):
-                told.pop(place, None)
+            for times in (self._bad_since, self._asked, self._unasked, self._rested):
+                times.pop(place, None)
             self._canisters.discard(place)
         if poller is None or not poller.sessions:
             self._world.oracle.fail(f"{canister.text[:5]} is polled for nobody")
@@ -341,7 +341,7 @@ class SimAgent(IcAgent):
         if call.in_flight:
             oracle.fail(f"an identical {method} left while the first was under way")
         if call.done:
-            oracle.fail(f"a {method} left again after its end was told")
+            oracle.fail(f"a {method} left again after its end was reported")
         if call.again:
             oracle.fail(f"a {method} left again though {call.again}")
         if now < call.not_before - EPSILON:
@@ -464,7 +464,7 @@ def _of_the_network(error: BaseException) -> bool:
 
 
 def _in_a_word(result: Any) -> str:
-    """What an attempt has brought, told from its answer and not from what the gateway makes of it."""
+    """The result of an attempt, by its answer and not by what the gateway makes of it."""
     if isinstance(result, CallOutcome):
         if result.reject is None or result.certified:
             return "taken" if result.kind is OutcomeKind.UNDER_WAY else "ended"

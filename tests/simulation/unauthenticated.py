@@ -46,7 +46,7 @@ class Replayer(SimClient):
 
     def open_payload(self, now_ns: int, **changes: object) -> bytes:
         super().open_payload(now_ns)
-        return self.heard
+        return self.overheard
 
 
 class UnauthenticatedConnections(Subject):
@@ -169,13 +169,13 @@ class UnauthenticatedConnections(Subject):
 
     def replay(self, chance: Chance) -> str | None:
         """Replay a ws_open that belongs to another client."""
-        heard = [c for c in self.world.clients if c.opened and c.said_open and c.canister not in self.world.unserved]
-        if not heard or not self._room():
+        victims = [c for c in self.world.clients if c.opened and c.open_sent and c.canister not in self.world.unserved]
+        if not victims or not self._room():
             return None
-        victim = chance.choice(heard)
+        victim = chance.choice(victims)
         client = self._come(chance, Replayer, canister=victim.canister, process=victim.process)
         assert isinstance(client, Replayer)
-        client.heard = victim.said_open
+        client.overheard = victim.open_sent
         client.doomed |= {CloseCode.OPEN_REFUSED, CloseCode.CANISTER_NOT_ALLOWED, CloseCode.OVERLOADED}
         client.doomed |= {CloseCode.EXPIRED, CloseCode.WRONG_GATEWAY}
         return f"stranger {client.number} repeats the ws_open of client {victim.number}"
@@ -184,15 +184,15 @@ class UnauthenticatedConnections(Subject):
         """The same, immediately before the envelope expires."""
         if self.world.plan.polling_interval < 0.3 or not any(client.usable for client in self.world.clients):
             return None
-        said, number = [], chance.number
+        done, number = [], chance.number
         for more in range(chance.choice((1, 3))):
             # each connection has its own number
             chance.number = number + 350_000 * more
             self.world.run(chance.choice((60.0, 120.0, 170.0)))
-            said.append(self.scenario.subjects["client"].connect(chance))  # type: ignore[attr-defined]
+            done.append(self.scenario.subjects["client"].connect(chance))  # type: ignore[attr-defined]
             self.world.run(chance.choice((20.0, 60.0, 170.0)))
-            said.append(self.replay(chance))
-        return f"{said}"
+            done.append(self.replay(chance))
+        return f"{done}"
 
     def queue(self, chance: Chance) -> str | None:
         """More ws_open at once than the queue of an address may hold, from several addresses."""

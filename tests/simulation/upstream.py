@@ -214,7 +214,7 @@ class Connection:
         if len(rest) < size:
             return
         if not self._tunnelled:
-            # the proxy takes it, and is not heard of again
+            # the proxy takes it, and only passes on bytes from now on
             self._tunnelled = method == "CONNECT"
             self._received.clear()
             self._send(b"HTTP/1.1 200 Connection established\r\n\r\n")

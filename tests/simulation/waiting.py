@@ -85,7 +85,7 @@ class Progress(Subject):
     def _mark(self, client: SimClient) -> Any:
         """A value that changes with each progress of a client; None if nothing is in flight."""
         oracle, key, session = self.oracle, client.key, client.session
-        if not client.usable or session is None or not client.said_open or not client.link.reading:
+        if not client.usable or session is None or not client.open_sent or not client.link.reading:
             return None
         if client.process.gateway.draining or client.quiet or client.number >= CROWDS or client.process.dead:
             return None
