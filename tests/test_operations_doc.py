@@ -99,12 +99,12 @@ def package_text() -> str:
 def test_lines_of_the_log_are_what_the_code_writes() -> None:
     sources = package_text()
     searched = set(re.findall(r"grep '([^'=]+)' icws\.log", DOCUMENT))
-    said = {"TLS certificate reloaded", "invalid TLS certificate ignored"}
-    said |= {"exporting traces failed", "no traces are exported at this level"}
-    said |= {"accepting paused", "ws_close calls abandoned"}
+    lines = {"TLS certificate reloaded", "invalid TLS certificate ignored"}
+    lines |= {"exporting traces failed", "no traces are exported at this level"}
+    lines |= {"accepting paused", "ws_close calls abandoned"}
     assert len(searched) > 4
-    assert all(words in DOCUMENT.replace("\n", " ") for words in said)
-    assert sorted(words for words in searched | said if words not in sources) == []
+    assert all(words in DOCUMENT.replace("\n", " ") for words in lines)
+    assert sorted(words for words in searched | lines if words not in sources) == []
 
 
 def rules() -> dict[str, str]:

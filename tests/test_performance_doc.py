@@ -27,8 +27,8 @@ def test_ratios_are_about_what_the_figures_are() -> None:
     """Not exactly: a ratio is the median of pairs, the figures are medians of their own."""
     seen = 0
     for _, ours, original, ratio, _ in beside():
-        for mine, its, said in zip(numbers(ours), numbers(original), numbers(ratio), strict=False):
-            assert abs(mine / its - said) < 0.01 + 0.15 * said, (ours, original, ratio)
+        for mine, its, stated in zip(numbers(ours), numbers(original), numbers(ratio), strict=False):
+            assert abs(mine / its - stated) < 0.01 + 0.15 * stated, (ours, original, ratio)
             seen += 1
     assert seen > 15
 

@@ -250,7 +250,7 @@ class Service(TestCase):
 
     def test_a_clock_that_is_wrong_makes_it_not_ready(self) -> Deferred[None]:
         async def scenario() -> None:
-            # the replica's answers have the machine's time, of which the gateway is told another
+            # the replica's answers have the machine's time, and the gateway gets another
             port = free_port()
             service = self.make(
                 devnet=True,
@@ -323,16 +323,16 @@ class Service(TestCase):
 
         return Deferred.fromCoroutine(scenario())
 
-    def heard(self) -> list[tuple[str, dict[str, Any]]]:
+    def log_lines(self) -> list[tuple[str, dict[str, Any]]]:
         """The lines of the log from now on, with their fields."""
         lines: list[tuple[str, dict[str, Any]]] = []
 
-        def hear(event: Any) -> None:
+        def record(event: Any) -> None:
             if "icws_message" in event:
                 lines.append((event["icws_message"], event))
 
-        globalLogPublisher.addObserver(hear)  # type: ignore[arg-type]
-        self.addCleanup(globalLogPublisher.removeObserver, hear)  # type: ignore[arg-type]
+        globalLogPublisher.addObserver(record)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, record)  # type: ignore[arg-type]
         return lines
 
     def test_traces_are_exported_from_its_start_to_its_end(self) -> Deferred[None]:
@@ -369,17 +369,17 @@ class Service(TestCase):
 
         return Deferred.fromCoroutine(scenario())
 
-    def test_a_certificate_that_no_address_uses_is_told(self) -> None:
+    def test_a_certificate_that_no_address_uses_is_logged(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         certificate, key = pem.server(pem.authority()).write(Path(folder.name))
         files = {"tls_certificate_pem_path": certificate, "tls_certificate_key_pem_path": key}
-        for address, told in ((f"unix:{folder.name}/icws", True), (LOOPBACK, False)):
-            lines = self.heard()
+        for address, unused in ((f"unix:{folder.name}/icws", True), (LOOPBACK, False)):
+            lines = self.log_lines()
             service = self.make(gateway_addresses=(address,), **files)
             assert ((UNUSED_CERTIFICATE in [text for text, _ in lines]), len(service._certificates.sources())) == (
-                told,
-                not told,
+                unused,
+                not unused,
             )
 
     def test_a_reload_looks_at_certificates_and_the_token(self) -> None:
@@ -418,7 +418,7 @@ class Service(TestCase):
 
     def test_too_few_files_lower_the_limit_of_connections(self) -> Deferred[None]:
         self.patch(service_module, "make_room", lambda connections: Room(100, 30, 10))
-        lines = self.heard()
+        lines = self.log_lines()
         service = self.make(max_connections=50)
         self.start(service)
         (event,) = [event for text, event in lines if text.startswith("connection limit lowered")]

@@ -78,8 +78,8 @@ def test_all_supported_pythons_are_run_with_the_lowest_and_the_newest_versions()
 
 @pytest.mark.parametrize("module", ["tests.fuzz", "tests.mutation"])
 def test_what_takes_long_is_run_each_week(module: str) -> None:
-    said = [command for job in jobs("scheduled.yml").values() for command in commands(job)]
-    assert any(f"python -m {module}" in command for command in said)
+    run = [command for job in jobs("scheduled.yml").values() for command in commands(job)]
+    assert any(f"python -m {module}" in command for command in run)
     assert (ROOT / module.replace(".", "/") / "__main__.py").exists()
 
 
@@ -89,10 +89,10 @@ def test_every_package_that_mutation_knows_is_judged_each_week() -> None:
 
 def test_a_release_is_built_twice_and_attested() -> None:
     release = jobs("release.yml")
-    said = "\n".join(commands(release["distributions"]))
-    assert "--require-hashes --requirement requirements/build.txt" in said
-    assert said.count("python scripts/dist.py") == 2
-    assert "diff --recursive dist again" in said
+    building = "\n".join(commands(release["distributions"]))
+    assert "--require-hashes --requirement requirements/build.txt" in building
+    assert building.count("python scripts/dist.py") == 2
+    assert "diff --recursive dist again" in building
     assert "--sbom=true --provenance=mode=max" in "\n".join(commands(release["image"]))
     for name in ("distributions", "image"):
         assert any("attest-build-provenance@" in step.get("uses", "") for step in steps(release[name]))

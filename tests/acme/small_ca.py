@@ -36,7 +36,7 @@ class SmallCa:
     :param now: seconds since 1970
     :param lookup: gives the answer that the name's server has for a challenge: (kind, name, token)
     :ivar faults: what comes instead of the next answers, by the first word of their path
-    :ivar asked: the paths of requests, in order
+    :ivar paths: the paths of requests, in order
     :ivar lifetime: seconds for which certificates are valid
     """
 
@@ -45,7 +45,7 @@ class SmallCa:
         self.lookup = lookup
         self.down = False
         self.faults: dict[str, list[Fault]] = {}
-        self.asked: list[str] = []
+        self.paths: list[str] = []
         self.lifetime = 90 * 86400.0
         self.challenges = ["http-01", "tls-alpn-01", "dns-01"]
         self.external: dict[str, str] | None = None
@@ -64,7 +64,7 @@ class SmallCa:
     ) -> Deferred[ParsedResponse]:
         """Send a request."""
         path = str(url).removeprefix(ROOT)
-        self.asked.append(path)
+        self.paths.append(path)
         assert timeout > 0
         if self.down:
             return fail(ConnectFailed("no connection to ca.example: refused"))
@@ -118,14 +118,14 @@ class SmallCa:
     def problem(self, kind: str, status: int = 400, **more: Any) -> tuple[int, dict[bytes, bytes], Any]:
         return status, {}, {"type": LETTERS + kind, "detail": f"about {kind}", **more}
 
-    def _new_account(self, key: Any, asked: dict[str, Any]) -> tuple[int, dict[bytes, bytes], Any]:
-        assert asked["termsOfServiceAgreed"] is True
+    def _new_account(self, key: Any, account: dict[str, Any]) -> tuple[int, dict[bytes, bytes], Any]:
+        assert account["termsOfServiceAgreed"] is True
         if self.external is not None:
-            bound = jws.JWS.from_json(asked["externalAccountBinding"])
+            bound = jws.JWS.from_json(account["externalAccountBinding"])
             mac = self.external[bound.signature.combined.kid]
             assert bound.verify(JWKOct(key=decode_b64jose(mac)))
             assert JWK.from_json(json.loads(bound.payload)) == key.public_key()
-        self.registrations.append(asked)
+        self.registrations.append(account)
         url = f"{ROOT}/account/{b64encode(key.thumbprint()).decode()}"
         known = url in self.accounts
         self.accounts[url] = key

@@ -20,7 +20,7 @@ def test_nonces_that_the_server_forgets(tmp_path: Path) -> None:
     world.service.startService()
     world.advance(30)
     assert (world.count("failed"), world.count("ok")) == (0, 1)
-    assert world.ca.asked.count("/newOrder") == 4
+    assert world.ca.paths.count("/newOrder") == 4
 
 
 def test_a_server_that_refuses_every_nonce_is_asked_a_limited_number_of_times(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_server_that_refuses_every_nonce_is_asked_a_limited_number_of_times(tm
     world.ca.faults = {"newOrder": [answer(400, {"type": LETTERS + "badNonce"})] * 100}
     world.service.startService()
     world.advance(30)
-    assert world.ca.asked.count("/newOrder") == 10
+    assert world.ca.paths.count("/newOrder") == 10
     assert world.count("failed") == 1
 
 

@@ -69,10 +69,10 @@ def test_pauses_grow_while_a_name_is_refused(tmp_path: Path) -> None:
     assert world.orders < 12
     # a restart does not ask earlier
     world.service.stopService()
-    asked = world.orders
+    before = world.orders
     world.begin(start=True)
     world.advance(60)
-    assert world.orders == asked
+    assert world.orders == before
     concern = world.service.concern()
     assert concern is not None
     assert "the server's answer is not right" in concern, "the reason outlives a restart"
@@ -137,7 +137,7 @@ def test_the_server_s_pause_is_kept(tmp_path: Path) -> None:
     world.ca.faults = {"newOrder": [answer(429, limit, retry_after="7200")]}
     world.service.startService()
     world.advance(7100, 10.0)
-    assert world.ca.asked.count("/newOrder") == 1
+    assert world.ca.paths.count("/newOrder") == 1
     world.advance(200, 5.0)
     assert world.count("ok") == 1
 
@@ -148,7 +148,7 @@ def test_one_process_asks(tmp_path: Path) -> None:
     assert other.hold()
     world.service.startService()
     world.advance(300, 5.0)
-    assert world.ca.asked == []
+    assert world.ca.paths == []
     other.release()
     world.advance(100, 5.0)
     assert world.count("ok") == 1

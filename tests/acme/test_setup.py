@@ -35,10 +35,10 @@ def test_the_parts_belong_together(tmp_path: Path) -> None:
 def test_names_are_proven_where_the_options_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str | None, challenge: str
 ) -> None:
-    asked: list[str] = []
+    kinds: list[str] = []
 
     def lookup(kind: str, name: str, token: str) -> None:
-        asked.append(kind)
+        kinds.append(kind)
 
     ca, clock = SmallCa(time.time, lookup), Clock()
     monkeypatch.setattr(setup, "Transport", lambda *_, **__: SimpleNamespace(fetch=ca.fetch, close=list))
@@ -46,7 +46,7 @@ def test_names_are_proven_where_the_options_say(
     renewals, _ = make_renewals(made, clock, Metrics())
     renewals.startService()
     renewals.stopService()
-    assert asked == [challenge]
+    assert kinds == [challenge]
 
 
 def test_authorities(tmp_path: Path) -> None:

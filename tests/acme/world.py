@@ -19,7 +19,7 @@ EPOCH = 1_800_000_000.0
 class World:
     """A gateway's names and their authority.
 
-    :ivar obtained: how often a new certificate was told of
+    :ivar obtained: the number of notifications of a new certificate
     """
 
     def __init__(self, directory: Path, names: tuple[str, ...] = ("a.example",), challenge: str = "http-01") -> None:

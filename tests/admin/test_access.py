@@ -148,9 +148,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)])
 def test_a_file_that_others_may_read_is_warned_of(tmp_path: Path, mode: int, warned: bool) -> None:
-    said: list[dict[str, Any]] = []
-    TokenFile(token_file(tmp_path, mode=mode), lambda message, **fields: said.append(fields))
-    assert [fields["mode"] for fields in said] == ([f"{mode:o}"] if warned else [])
+    warnings: list[dict[str, Any]] = []
+    TokenFile(token_file(tmp_path, mode=mode), lambda message, **fields: warnings.append(fields))
+    assert [fields["mode"] for fields in warnings] == ([f"{mode:o}"] if warned else [])
 
 
 def test_a_new_token_is_taken_at_a_reload_and_one_of_no_use_is_not(

@@ -515,9 +515,9 @@ def test_options_are_set_and_reset(world: World, log: Log) -> None:
 )
 def test_options_that_cannot_be_set(world: World, body: dict[str, Any], words: str) -> None:
     service = Alone(world)
-    status, said = refused(service, "PUT", "/v1/options", body)
+    status, error = refused(service, "PUT", "/v1/options", body)
     assert status == 400
-    assert said.startswith(words)
+    assert error.startswith(words)
     assert service.overrides == NO_OVERRIDES
 
 

@@ -1,4 +1,4 @@
-"""The admin API over HTTP: heads, bodies, bounds, and what is told about callers."""
+"""The admin API over HTTP: heads, bodies, bounds, and what is logged about callers."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Transport(StringTransport):
 
 
 class FakeApi:
-    """Says what it was asked, or what it was told to say."""
+    """Records its requests, and gives the answer that the test sets."""
 
     def __init__(self) -> None:
-        self.asked: list[Request] = []
+        self.requests: list[Request] = []
         self.error: Exception | None = None
         self.wait: Deferred[Any] | None = None
         self.after: list[str] = []
 
     async def answer(self, request: Request) -> Done:
-        self.asked.append(request)
+        self.requests.append(request)
         if self.wait is not None:
             await self.wait
         if self.error is not None:
@@ -114,7 +114,7 @@ def test_a_request_and_its_answer(server: Server) -> None:
     assert (status, json.loads(body)) == (202, {"path": "/v1/kick"})
     assert (headers["content-type"], headers["cache-control"]) == ("application/json", "no-store")
     assert (headers["connection"], headers["content-length"]) == ("close", str(len(body)))
-    assert server.api.asked == [Request("POST", "/v1/kick", "x=%20y", b'{"session": "a"}', "127.0.0.1:4711")]
+    assert server.api.requests == [Request("POST", "/v1/kick", "x=%20y", b'{"session": "a"}', "127.0.0.1:4711")]
 
 
 def test_a_head_has_no_body(server: Server) -> None:
@@ -136,7 +136,7 @@ def test_what_comes_after_the_answer_waits_for_the_connections_end(server: Serve
 def test_a_second_request_on_a_connection_is_not_read(server: Server) -> None:
     protocol, _ = server.connect()
     protocol.dataReceived(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\nGET /b HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    assert [request.path for request in server.api.asked] == ["/a"]
+    assert [request.path for request in server.api.requests] == ["/a"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_who_may_not_is_told_and_noted_not_too_often(log: Log) -> None:
     for _ in range(30):
         status, _, body = server.request("GET", "/", origin="https://evil.example")
         assert (status, json.loads(body)) == (403, {"error": "requests from web pages are not allowed"})
-    assert server.api.asked == []
+    assert server.api.requests == []
     assert log.lines == [("request refused", "requests from web pages are not allowed")] * 10
     server.clock.advance(61)
     server.request("GET", "/", origin="https://evil.example")
@@ -182,14 +182,14 @@ def test_the_token_is_asked_for(tmp_path: Any) -> None:
 def test_forms_change_nothing(server: Server) -> None:
     body = b"canister=aaaaa-aa"
     assert server.request("POST", "/v1/deny", body, content_type="application/x-www-form-urlencoded")[0] == 415
-    assert server.api.asked == []
+    assert server.api.requests == []
 
 
 @pytest.mark.parametrize("size", [MAX_BODY, MAX_BODY + 1])
 def test_bodies_are_bounded(server: Server, size: int) -> None:
     status, _, body = server.request("POST", "/v1/kick", b"x" * size)
     assert status == (202 if size == MAX_BODY else 413)
-    assert [len(request.body) for request in server.api.asked] == ([size] if size == MAX_BODY else [])
+    assert [len(request.body) for request in server.api.requests] == ([size] if size == MAX_BODY else [])
     assert json.loads(body)
 
 
@@ -204,7 +204,7 @@ def test_chunked_bodies_are_bounded_too(server: Server) -> None:
     assert not transport.aborted
     protocol.dataReceived(chunk)
     assert transport.aborted
-    assert server.api.asked == []
+    assert server.api.requests == []
 
 
 def test_connections_are_few_and_do_not_live_long(server: Server) -> None:
@@ -248,14 +248,14 @@ def test_who_has_left_gets_no_answer(server: Server) -> None:
     protocol.connectionLost(Failure(ConnectionDone()))
     server.api.wait.callback(None)
     assert transport.value() == b""
-    assert server.api.after == ["/a"], "what was asked for is done all the same"
+    assert server.api.after == ["/a"], "the request is carried out without its caller"
 
 
 def test_requests_that_are_none(server: Server) -> None:
     protocol, transport = server.connect()
     protocol.dataReceived(b"\x16\x03\x01 nonsense\r\n\r\n")
     assert transport.value().startswith(b"HTTP/1.1 400")
-    assert server.api.asked == []
+    assert server.api.requests == []
 
 
 def test_the_process_behind_a_unix_socket_is_named() -> None:

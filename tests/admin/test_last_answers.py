@@ -104,7 +104,7 @@ def test_an_answer_that_takes_long_is_waited_for_but_not_for_ever() -> None:
 
 
 class Reads(Protocol):
-    """Reads nothing before it is told to."""
+    """Reads nothing before the test lets it."""
 
     def connectionMade(self) -> None:
         self.data = b""

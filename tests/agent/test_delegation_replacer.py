@@ -34,12 +34,12 @@ def certificate(delegation: Delegation | None, serial: int = 0) -> bytes:
 
 
 class Rig:
-    """What is looked at, and a network that gives delegations when it is told to."""
+    """A replacer, and a network that gives delegations when the test answers its requests."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.key: bytes | None = ROOT_KEY_DER
-        self.asked: list[tuple[Principal, Deferred[Certificate]]] = []
+        self.requests: list[tuple[Principal, Deferred[Certificate]]] = []
         self.woken = 0
         self.fails: Exception | None = None
         self.cache = DelegationCache()
@@ -51,8 +51,8 @@ class Rig:
     def fetch(self, canister_id: Principal) -> Deferred[Certificate]:
         if self.fails is not None:
             raise self.fails
-        self.asked.append((canister_id, Deferred()))
-        return self.asked[-1][1]
+        self.requests.append((canister_id, Deferred()))
+        return self.requests[-1][1]
 
     def again(self) -> None:
         self.woken += 1
@@ -61,7 +61,7 @@ class Rig:
         return self.readable.look(canister_id, data, self.again)
 
     def answer(self, delegation: Delegation | None) -> None:
-        self.asked.pop(0)[1].callback(decode_certificate(certificate(delegation)))
+        self.requests.pop(0)[1].callback(decode_certificate(certificate(delegation)))
 
     def form(self, data: bytes | None) -> Delegation | None:
         assert data is not None
@@ -80,7 +80,7 @@ def test_what_every_client_reads_is_not_touched_and_looked_at_once() -> None:
     assert rig.readable.replaced == 0
     bare = certificate(None)
     assert rig.look(bare) is bare
-    assert rig.asked == []
+    assert rig.requests == []
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\xa1\x6adelegation", b"\xa1\x6adelegation\x01" * 3])
@@ -96,7 +96,7 @@ def test_what_was_kept_stands_in_the_place_of_the_newer_form() -> None:
         assert rig.form(data) == FLAT
         assert data is not None
         assert verify(data).time_ns == NOW + serial
-    assert rig.asked == []
+    assert rig.requests == []
     assert (rig.readable.looks, rig.readable.replaced) == (2, 3)
     assert rig.readable.concern() is None
 
@@ -106,7 +106,7 @@ def test_without_one_it_is_asked_for_and_messages_wait() -> None:
     data = certificate(SHARDED)
     assert rig.look(data) is None
     assert rig.look(data, canister(101)) is None
-    assert [asked for asked, _ in rig.asked] == [CANISTER], "one request for the subnet"
+    assert [canister_id for canister_id, _ in rig.requests] == [CANISTER], "one request for the subnet"
     rig.answer(FLAT)
     assert rig.woken == 2
     assert rig.form(rig.look(data)) == FLAT
@@ -124,7 +124,7 @@ def test_where_none_is_to_be_had_certificates_reach_clients_as_they_are_and_oper
         first = rig.look(data)
         assert first is None
         if isinstance(answer, HttpError):
-            rig.asked.pop()[1].errback(answer)
+            rig.requests.pop()[1].errback(answer)
         elif not isinstance(answer, NotReady):
             rig.answer(answer)
         assert rig.woken == 1
@@ -204,7 +204,7 @@ def test_the_delegation_in_the_answer_to_a_call_is_kept_where_there_is_none() ->
     rig = Rig()
     rig.readable.offer(b"status and " + certificate(FLAT))
     assert rig.form(rig.look(certificate(SHARDED))) == FLAT
-    assert rig.asked == []
+    assert rig.requests == []
     misses = rig.cache.misses
     for number in range(5):
         rig.readable.offer(certificate(delegate(NOW + number, sharded=False)))

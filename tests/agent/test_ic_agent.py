@@ -51,15 +51,15 @@ def logged() -> Iterator[list[str]]:
     """The messages that the log takes meanwhile."""
     lines: list[str] = []
 
-    def hear(event: Any) -> None:
+    def record(event: Any) -> None:
         if "icws_message" in event:
             lines.append(event["icws_message"])
 
-    globalLogPublisher.addObserver(hear)  # type: ignore[arg-type]
+    globalLogPublisher.addObserver(record)  # type: ignore[arg-type]
     try:
         yield lines
     finally:
-        globalLogPublisher.removeObserver(hear)  # type: ignore[arg-type]
+        globalLogPublisher.removeObserver(record)  # type: ignore[arg-type]
 
 
 def mainnet_status(method: str, path: str, body: bytes) -> Any:

@@ -17,7 +17,7 @@ STATUS: tuple[int, dict[str, str], bytes] = (200, {}, cbor2.dumps({"root_key": b
 
 
 def look(url: str, answer: Any) -> tuple[str, list[str]]:
-    """What is said, and the hosts that were asked."""
+    """The note for the log, and the hosts of the requests."""
     hosts: list[str] = []
 
     class Transport(MemoryTransport):
@@ -34,14 +34,14 @@ def look(url: str, answer: Any) -> tuple[str, list[str]]:
 
 
 def test_the_other_tool_s_network_is_named() -> None:
-    said, hosts = look("http://127.0.0.1:4943", STATUS)
-    assert said == "a local network answers, icp-cli's at http://127.0.0.1:8000: see --ic-network-url"
+    note, hosts = look("http://127.0.0.1:4943", STATUS)
+    assert note == "a local network answers, icp-cli's at http://127.0.0.1:8000: see --ic-network-url"
     assert hosts == ["127.0.0.1:8000"]
-    said, hosts = look("http://localhost:8000", STATUS)
-    assert said == "a local network answers, dfx's at http://127.0.0.1:4943: see --ic-network-url"
+    note, hosts = look("http://localhost:8000", STATUS)
+    assert note == "a local network answers, dfx's at http://127.0.0.1:4943: see --ic-network-url"
     assert hosts == ["127.0.0.1:4943"]
-    said, hosts = look("http://[::1]:5000", STATUS)
-    assert "icp-cli's at http://127.0.0.1:8000 and dfx's at http://127.0.0.1:4943" in said
+    note, hosts = look("http://[::1]:5000", STATUS)
+    assert "icp-cli's at http://127.0.0.1:8000 and dfx's at http://127.0.0.1:4943" in note
     assert len(hosts) == 2
 
 
@@ -49,8 +49,8 @@ def test_the_other_tool_s_network_is_named() -> None:
     "answer", [ConnectFailed("refused"), (404, {}, b""), (200, {}, b"<html>"), (200, {}, cbor2.dumps({}))]
 )
 def test_what_is_no_network_is_not_named_as_one(answer: Any) -> None:
-    said, _ = look("http://127.0.0.1:5000", answer)
-    assert said == (
+    note, _ = look("http://127.0.0.1:5000", answer)
+    assert note == (
         "no other local network answers either (icp-cli's at http://127.0.0.1:8000, dfx's at http://127.0.0.1:4943)"
     )
 

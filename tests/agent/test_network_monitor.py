@@ -106,8 +106,8 @@ def test_an_idle_gateway_asks_now_and_then() -> None:
     world.network_monitor.start()
     world.transport.requests.clear()
     world.run(120)
-    asked = len(world.transport.requests)
-    assert 120 / (QUIET + PERIOD) - 1 <= asked <= 120 / QUIET + 1
+    requests = len(world.transport.requests)
+    assert 120 / (QUIET + PERIOD) - 1 <= requests <= 120 / QUIET + 1
     assert {path for _, path, _ in world.transport.requests} == {"/api/v2/status"}
     assert world.network_monitor.network() is None
 
@@ -222,19 +222,19 @@ def test_dates_alone_make_nobody_unready() -> None:
 
 
 def test_changes_are_lines_in_the_log() -> None:
-    heard: list[str] = []
+    lines: list[str] = []
 
-    def hear(event: Any) -> None:
+    def record(event: Any) -> None:
         if "icws_message" in event:
-            heard.append(event["icws_message"])
+            lines.append(event["icws_message"])
 
-    globalLogPublisher.addObserver(hear)  # type: ignore[arg-type]
+    globalLogPublisher.addObserver(record)  # type: ignore[arg-type]
     try:
         world = World()
         world.agent.start()
         world.network_monitor.start()
         world.run(60)
-        assert heard == []
+        assert lines == []
         world.up = False
         world.run(180)
         world.up = True
@@ -248,8 +248,8 @@ def test_changes_are_lines_in_the_log() -> None:
         world.dates(0, 1)
         world.run(60)
     finally:
-        globalLogPublisher.removeObserver(hear)  # type: ignore[arg-type]
-    first, *rest = heard
+        globalLogPublisher.removeObserver(record)  # type: ignore[arg-type]
+    first, *rest = lines
     assert first.startswith(f"{URL} has not answered for")
     assert rest == [
         "the network answers again",
@@ -317,13 +317,13 @@ def test_a_test_network_with_its_own_time_is_a_concern_and_no_reason_to_be_unrea
         world.judge(ahead)
         world.run(PERIOD)
         assert world.network_monitor.clock() is None
-        said = world.network_monitor.concern()
-        assert said is not None
-        assert said.startswith(f"the network's time is {words} this machine's")
+        concern = world.network_monitor.concern()
+        assert concern is not None
+        assert concern.startswith(f"the network's time is {words} this machine's")
         world.judge(0.0)
         world.run(PERIOD)
     assert world.network_monitor.concern() is None
-    assert said in str(lines)
+    assert concern in str(lines)
     assert "the network's time is this machine's again" in str(lines)
     world.network_monitor.own_time = False
     world.judge(ahead)

@@ -1,4 +1,4 @@
-"""The agent tells the time from the answers it gets, and asks for the certified one where they contradict."""
+"""The agent derives the time from its answers, and reads the certified one where they contradict."""
 
 from __future__ import annotations
 
@@ -151,9 +151,9 @@ def test_the_answer_to_a_get_tells_no_time() -> None:
 
 
 def test_one_answer_in_ten_seconds_is_looked_at_unless_something_contradicts() -> None:
-    clock, told = Clock(), 3600.0
+    clock, date = Clock(), 3600.0
     time_observer = NetworkTimeObserver(clock, lambda: 0, lambda _: succeed(0))
-    answer = ParsedResponse(202, {b"date": formatdate(told, usegmt=True).encode()}, b"")
+    answer = ParsedResponse(202, {b"date": formatdate(date, usegmt=True).encode()}, b"")
     time_observer.note(answer, ECHO_ID)
     assert time_observer.due == clock.seconds()
     time_observer.note(ParsedResponse(202, {b"date": formatdate(0, usegmt=True).encode()}, b""), ECHO_ID)
@@ -161,11 +161,11 @@ def test_one_answer_in_ten_seconds_is_looked_at_unless_something_contradicts() -
 
 
 @pytest.mark.parametrize("answer", [HttpError(503), CertificateInvalid("x"), SignatureInvalid("y")])
-def test_a_certified_time_that_cannot_be_had_is_asked_for_again(answer: Exception) -> None:
-    clock, asked = Clock(), []
+def test_a_certified_time_that_cannot_be_had_is_read_again(answer: Exception) -> None:
+    clock, reads = Clock(), []
 
     def read_time(_: object) -> Deferred[int]:
-        asked.append(clock.seconds())
+        reads.append(clock.seconds())
         return fail(answer)
 
     time_observer = NetworkTimeObserver(clock, lambda: int(clock.seconds() * SECOND), read_time)
@@ -173,15 +173,15 @@ def test_a_certified_time_that_cannot_be_had_is_asked_for_again(answer: Exceptio
         date = formatdate(clock.seconds() + 60, usegmt=True).encode()
         time_observer.note(ParsedResponse(202, {b"date": date}, b""), ECHO_ID)
         clock.advance(NOTE_INTERVAL)
-    assert len(asked) == 6 - WITNESSES + 1
+    assert len(reads) == 6 - WITNESSES + 1
     assert time_observer.time.disputed
 
 
-def test_a_question_that_fails_at_once_is_not_asked_again_with_each_answer() -> None:
-    clock, asked = Clock(), []
+def test_a_read_that_fails_at_once_is_not_repeated_with_each_answer() -> None:
+    clock, reads = Clock(), []
 
     def read_time(_: object) -> Deferred[int]:
-        asked.append(clock.seconds())
+        reads.append(clock.seconds())
         return fail(HttpError(500))
 
     observer = NetworkTimeObserver(clock, lambda: int(clock.seconds() * SECOND), read_time)
@@ -190,8 +190,8 @@ def test_a_question_that_fails_at_once_is_not_asked_again_with_each_answer() -> 
         observer.note(ParsedResponse(202, {b"date": date}, b""), ECHO_ID)
         clock.advance(0.05)
     assert observer.time.disputed
-    assert 4 <= len(asked) <= 6
-    assert all(later - earlier >= READ_INTERVAL for earlier, later in pairwise(asked))
+    assert 4 <= len(reads) <= 6
+    assert all(later - earlier >= READ_INTERVAL for earlier, later in pairwise(reads))
 
 
 def test_stopping_gives_the_question_up() -> None:

@@ -159,7 +159,7 @@ def test_http_error() -> None:
 def test_an_http_error_is_found_again_by_the_edge_s_id() -> None:
     error = http_error(ParsedResponse(500, {b"x-request-id": b"0199\r\n-" + b"a" * 100}, b"no"), NOW)
     assert error.edge_id == "0199-" + "a" * 59
-    # in the log, but not in what clients are told
+    # in the log, but not in the reason that clients get
     assert str(error) == f"HTTP 500: no (x-request-id {error.edge_id})"
     assert error.detail == "no"
 

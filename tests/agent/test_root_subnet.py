@@ -52,18 +52,18 @@ def root_certificate(form: str) -> bytes:
 class Rig:
     def __init__(self, key: bytes | None = ROOT_KEY_DER) -> None:
         self.key = key
-        self.asked: list[Deferred[Certificate]] = []
+        self.requests: list[Deferred[Certificate]] = []
         self.clock = Clock()
         self.root = RootSubnet(lambda: self.key, self.read, self.clock)
 
     def read(self, canister_id: Principal) -> Deferred[Certificate]:
         if self.key is None:
             raise NotReady("no key")
-        self.asked.append(Deferred())
-        return self.asked[-1]
+        self.requests.append(Deferred())
+        return self.requests[-1]
 
     def answer(self, data: bytes) -> None:
-        self.asked.pop(0).callback(decode_certificate(data))
+        self.requests.pop(0).callback(decode_certificate(data))
 
 
 def test_mainnet_s_root_subnet_shows_its_ranges() -> None:
@@ -88,19 +88,19 @@ def test_a_canister_of_the_root_subnet(form: str) -> None:
     assert rig.root.holds(CANISTER) is None
     certificate = decode_certificate(build_certificate(state(), sign_as_root))
     checks = [rig.root.check(certificate, CANISTER) for _ in range(3)]
-    assert len(rig.asked) == 1, "one request for all"
+    assert len(rig.requests) == 1, "one request for all"
     rig.answer(root_certificate(form))
     assert [result_of(check) for check in checks] == [certificate] * 3
     assert rig.root.holds(CANISTER) is True
     assert result_of(rig.root.check(certificate, CANISTER)) is certificate
-    assert rig.asked == []
+    assert rig.requests == []
 
 
 def test_a_canister_of_another_subnet() -> None:
     rig = Rig()
     delegated = build_certificate(state(), sign_as_subnet, delegate())
     assert result_of(rig.root.check(decode_certificate(delegated), CANISTER)).delegation is not None
-    assert rig.asked == []
+    assert rig.requests == []
     lie = decode_certificate(build_certificate(state(), sign_as_root))
     check = rig.root.check(lie, CANISTER)
     rig.answer(delegated)
@@ -127,7 +127,7 @@ def test_what_fails_is_asked_again() -> None:
     rig = Rig()
     check = rig.root.look_up(CANISTER)
     assert pending(check)
-    rig.asked.pop().errback(HttpError(503))
+    rig.requests.pop().errback(HttpError(503))
     with pytest.raises(HttpError):
         result_of(check)
     rig.clock.advance(PAUSE)
@@ -145,9 +145,9 @@ def test_failures_are_followed_by_growing_pauses() -> None:
     rig, times = Rig(), []
     while rig.clock.seconds() < 60:
         check = rig.root.look_up(CANISTER)
-        if rig.asked:
+        if rig.requests:
             times.append(rig.clock.seconds())
-            rig.asked.pop().errback(HttpError(503))
+            rig.requests.pop().errback(HttpError(503))
         with pytest.raises(HttpError):
             result_of(check)
         rig.clock.advance(1 / 16)
@@ -164,7 +164,7 @@ def test_success_ends_the_pauses() -> None:
     rig = Rig()
     for _ in range(3):
         check = rig.root.look_up(CANISTER)
-        rig.asked.pop().errback(HttpError(503))
+        rig.requests.pop().errback(HttpError(503))
         with pytest.raises(HttpError):
             result_of(check)
         rig.clock.advance(LONGEST_PAUSE)
@@ -179,7 +179,7 @@ def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig()
     for number in range(4):
         check = rig.root.look_up(Principal(bytes((0, 0, 0, 0, 0, 0, 0, number, 1, 1))))
-        rig.asked.pop().errback(HttpError(503))
+        rig.requests.pop().errback(HttpError(503))
         with pytest.raises(HttpError):
             result_of(check)
     assert len(rig.root._failed) == 2

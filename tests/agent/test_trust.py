@@ -36,17 +36,17 @@ class Status:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.asked: list[Deferred[dict[str, Any]]] = []
+        self.requests: list[Deferred[dict[str, Any]]] = []
         self.times: list[float] = []
 
     def __call__(self) -> Deferred[dict[str, Any]]:
         d: Deferred[dict[str, Any]] = Deferred()
-        self.asked.append(d)
+        self.requests.append(d)
         self.times.append(self.clock.seconds())
         return d
 
     def fail(self) -> None:
-        self.asked.pop().errback(ConnectFailed("refused"))
+        self.requests.pop().errback(ConnectFailed("refused"))
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def test_the_key_comes(trust, status, clock) -> None:
         trust.require()
     trust.start()
     trust.start()
-    assert len(status.asked) == 1
-    status.asked.pop().callback({"root_key": KEY})
+    assert len(status.requests) == 1
+    status.requests.pop().callback({"root_key": KEY})
     assert result_of(ready) is None
     assert result_of(trust.when_ready()) is None
     assert trust.require() == KEY
@@ -87,7 +87,7 @@ def test_it_is_asked_for_as_long_as_it_takes(trust, status, clock) -> None:
     assert len(status.times) == 31
     pauses = [b - a for a, b in zip(status.times, status.times[1:], strict=False)]
     assert max(pauses) <= LAST_PAUSE
-    status.asked.pop().callback({"root_key": KEY})
+    status.requests.pop().callback({"root_key": KEY})
     assert trust.require() == KEY
     assert trust.last_failure is None
     assert trust.fetches == {"ok": 1, "failed": 30}
@@ -106,11 +106,11 @@ def test_backoff_with_jitter(clock, status) -> None:
 @pytest.mark.parametrize("answer", [{}, {"root_key": "text"}, {"root_key": b"short"}])
 def test_a_status_without_a_key_is_a_failure(trust, status, clock, answer) -> None:
     trust.start()
-    status.asked.pop().callback(answer)
+    status.requests.pop().callback(answer)
     assert trust.root_key is None
     assert "root_key" in trust.last_failure or "root key" in trust.last_failure
     clock.advance(1)
-    assert len(status.asked) == 1
+    assert len(status.requests) == 1
 
 
 def test_stop_while_asking_and_while_pausing(trust, status, clock) -> None:
@@ -125,7 +125,7 @@ def test_stop_while_asking_and_while_pausing(trust, status, clock) -> None:
         result_of(ready)
     assert clock.getDelayedCalls() == []
     trust.start()
-    status.asked[-1].errback(ConnectFailed("x"))
+    status.requests[-1].errback(ConnectFailed("x"))
     trust.stop()
     assert clock.getDelayedCalls() == []
 
@@ -133,7 +133,7 @@ def test_stop_while_asking_and_while_pausing(trust, status, clock) -> None:
 def test_a_known_key_needs_no_asking(clock, status) -> None:
     trust = Trust(clock, lambda: 0.0, status, KEY)
     trust.start()
-    assert status.asked == []
+    assert status.requests == []
     assert result_of(trust.when_ready()) is None
 
 
@@ -145,13 +145,13 @@ def certificate(nodes: dict[bytes, bytes]) -> Certificate:
 class Keys:
     def __init__(self) -> None:
         self.clock = Clock()
-        self.asked: list[tuple[Principal, Deferred[Certificate]]] = []
+        self.requests: list[tuple[Principal, Deferred[Certificate]]] = []
         trust = Trust(self.clock, lambda: 0.0, lambda: Deferred(), KEY)
         self.cache = NodeKeyCache(self.clock, trust, self.read)
 
     def read(self, canister: Principal) -> Deferred[Certificate]:
         d: Deferred[Certificate] = Deferred()
-        self.asked.append((canister, d))
+        self.requests.append((canister, d))
         return d
 
 
@@ -162,7 +162,7 @@ def test_node_keys_are_fetched_once() -> None:
     cancelled.cancel()
     with pytest.raises(CancelledError):
         result_of(cancelled)
-    ((canister, reading),) = keys.asked
+    ((canister, reading),) = keys.requests
     assert canister == CANISTER
     reading.callback(certificate({b"n": b"key"}))
     assert result_of(one) == result_of(two) == {b"n": b"key"}
@@ -176,27 +176,27 @@ def test_node_keys_are_fetched_once() -> None:
 def test_an_unknown_node_cannot_make_us_ask_all_the_time() -> None:
     keys = Keys()
     keys.cache.fetch(CANISTER)
-    keys.asked.pop()[1].callback(certificate({b"n": b"key"}))
+    keys.requests.pop()[1].callback(certificate({b"n": b"key"}))
     assert result_of(keys.cache.fetch(CANISTER)) == {b"n": b"key"}
-    assert keys.asked == []
+    assert keys.requests == []
     keys.clock.advance(NODE_KEYS_REFETCH + 1)
     again = keys.cache.fetch(CANISTER)
     assert pending(again)
-    keys.asked.pop()[1].callback(certificate({b"m": b"new"}))
+    keys.requests.pop()[1].callback(certificate({b"m": b"new"}))
     assert result_of(again) == {b"m": b"new"}
 
 
 def test_a_failed_fetch_fails_all_who_wait() -> None:
     keys = Keys()
     one, two = keys.cache.fetch(CANISTER), keys.cache.fetch(CANISTER)
-    keys.asked.pop()[1].errback(ConnectFailed("x"))
+    keys.requests.pop()[1].errback(ConnectFailed("x"))
     for d in (one, two):
         with pytest.raises(ConnectFailed):
             result_of(d)
     assert keys.cache.fetches == {"ok": 0, "failed": 1}
     keys.clock.advance(NODE_KEYS_PAUSE)
     again = keys.cache.fetch(CANISTER)
-    keys.asked.pop()[1].callback(certificate({b"n": b"key"}))
+    keys.requests.pop()[1].callback(certificate({b"n": b"key"}))
     assert result_of(again) == {b"n": b"key"}
 
 
@@ -206,9 +206,9 @@ def test_failures_are_followed_by_growing_pauses() -> None:
     times = []
     for _ in range(1200):
         fetched = keys.cache.fetch(CANISTER)
-        if keys.asked:
+        if keys.requests:
             times.append(keys.clock.seconds())
-            keys.asked.pop()[1].errback(ConnectFailed("no route"))
+            keys.requests.pop()[1].errback(ConnectFailed("no route"))
         with pytest.raises(ConnectFailed, match="no route"):
             result_of(fetched)
         # a sum without an error
@@ -218,14 +218,14 @@ def test_failures_are_followed_by_growing_pauses() -> None:
     assert set(pauses[6:]) == {NODE_KEYS_LONGEST_PAUSE}
     # a neighbour has its own pause, and success ends it
     assert pending(keys.cache.fetch(NEIGHBOUR))
-    keys.asked.clear()
+    keys.requests.clear()
     keys.clock.advance(NODE_KEYS_LONGEST_PAUSE)
     fetched = keys.cache.fetch(CANISTER)
-    keys.asked.pop()[1].callback(certificate({b"n": b"key"}))
+    keys.requests.pop()[1].callback(certificate({b"n": b"key"}))
     assert result_of(fetched) == {b"n": b"key"}
     keys.clock.advance(NODE_KEYS_REFETCH + 1)
     failed = keys.cache.fetch(CANISTER)
-    keys.asked.pop()[1].errback(ConnectFailed("no route"))
+    keys.requests.pop()[1].errback(ConnectFailed("no route"))
     with pytest.raises(ConnectFailed):
         result_of(failed)
     keys.clock.advance(NODE_KEYS_PAUSE)
@@ -234,21 +234,21 @@ def test_failures_are_followed_by_growing_pauses() -> None:
 
 def test_doubts_fetch_the_key_again_now_and_then(trust, status, clock) -> None:
     trust.start()
-    status.asked.pop().callback({"root_key": KEY})
+    status.requests.pop().callback({"root_key": KEY})
     trust.doubt()
-    assert status.asked == []
+    assert status.requests == []
     clock.advance(DOUBT_INTERVAL)
     trust.doubt()
     trust.doubt()
-    assert len(status.asked) == 1
+    assert len(status.requests) == 1
     before = trust.delegations
-    status.asked.pop().callback({"root_key": KEY})
+    status.requests.pop().callback({"root_key": KEY})
     assert trust.delegations is before
     trust.doubt()
-    assert status.asked == [], "it has just been asked for"
+    assert status.requests == [], "it has just been requested"
     clock.advance(DOUBT_INTERVAL)
     trust.doubt()
-    status.asked.pop().callback({"root_key": b"n" * 133})
+    status.requests.pop().callback({"root_key": b"n" * 133})
     assert trust.root_key == b"n" * 133
     assert trust.delegations is before, "they are kept by root key"
     trust.stop()
@@ -259,7 +259,7 @@ def test_a_key_that_was_given_is_not_doubted(status, clock) -> None:
     trust.start()
     clock.advance(DOUBT_INTERVAL)
     trust.doubt()
-    assert status.asked == []
+    assert status.requests == []
 
 
 @pytest.mark.parametrize("ranges", [False, True])
@@ -270,10 +270,10 @@ def test_node_keys_of_the_root_subnet_need_its_canister_ranges(ranges) -> None:
     if ranges:
         subnet[b"canister_ranges"] = cbor.dumps([[CANISTER.raw, CANISTER.raw]])  # type: ignore[assignment]
     read = Certificate(hashtree.from_mapping({b"subnet": {root.raw: subnet}}), b"s" * 48)
-    asked: Deferred[Certificate] = Deferred()
-    keys = NodeKeyCache(clock, Trust(clock, lambda: 0.5, Status(clock), ROOT_KEY_DER), lambda _: asked)
+    reading: Deferred[Certificate] = Deferred()
+    keys = NodeKeyCache(clock, Trust(clock, lambda: 0.5, Status(clock), ROOT_KEY_DER), lambda _: reading)
     fetching = keys.fetch(CANISTER)
-    asked.callback(read)
+    reading.callback(read)
     if ranges:
         assert result_of(fetching) == {b"n": b"k"}
     else:

@@ -1,4 +1,4 @@
-"""The table of API versions: scripts of answers, and what is asked next."""
+"""The table of API versions: scripts of answers, and the next requests."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ class Script:
         self.now = 100.0
         self.changes: list[VersionChange] = []
 
-    def hear(self, route: Route, version: int, status: int, body: bytes = b"") -> None:
+    def answered(self, route: Route, version: int, status: int, body: bytes = b"") -> None:
         change = self.versions.answered(route, version, status, body, self.now)
         if change is not None:
             self.changes.append(change)
 
     def ask(self, route: Route, has: set[tuple[Route, int]]) -> list[int]:
-        """Make a request as the agent does; gives the versions that were asked."""
-        asked = []
+        """Make a request as the agent does; returns the versions that it tried."""
+        tried = []
         for version in self.versions.order(route, self.now):
-            asked.append(version)
+            tried.append(version)
             there = (route, version) in has
-            self.hear(route, version, 200 if there else 404)
+            self.answered(route, version, 200 if there else 404)
             if there:
                 break
-        return asked
+        return tried
 
     def lose(self, route: Route, version: int, others: Route = Route.CALL) -> None:
         """Give all the evidence there has to be."""
         for _ in range(MISSES - 1):
-            self.hear(route, version, 404)
-        self.hear(others, others.versions[-1], 200)
+            self.answered(route, version, 404)
+        self.answered(others, others.versions[-1], 200)
         self.now += SPAN
-        self.hear(route, version, 404)
+        self.answered(route, version, 404)
 
 
 def test_a_query_is_asked_by_the_version_whose_delegation_every_agent_reads() -> None:
@@ -73,12 +73,12 @@ def test_two_404s_on_the_synchronous_call_change_nothing() -> None:
     script = Script()
     for _ in range(2):
         for version in (4, 3):
-            script.hear(Route.SYNC_CALL, version, 404)
-        script.hear(Route.QUERY, 2, 200)
+            script.answered(Route.SYNC_CALL, version, 404)
+        script.answered(Route.QUERY, 2, 200)
         script.now += SPAN
     assert script.versions.order(Route.SYNC_CALL, script.now) == (3, 4)
-    script.hear(Route.SYNC_CALL, 4, 200)
-    script.hear(Route.SYNC_CALL, 3, 202)
+    script.answered(Route.SYNC_CALL, 4, 200)
+    script.answered(Route.SYNC_CALL, 3, 202)
     assert script.versions.complete
     assert script.changes == []
 
@@ -86,10 +86,10 @@ def test_two_404s_on_the_synchronous_call_change_nothing() -> None:
 def test_many_404s_in_a_moment_change_nothing() -> None:
     script = Script()
     for _ in range(1000):
-        script.hear(Route.SYNC_CALL, 4, 404)
-        script.hear(Route.QUERY, 2, 200)
+        script.answered(Route.SYNC_CALL, 4, 404)
+        script.answered(Route.QUERY, 2, 200)
     script.now += SPAN - 0.1
-    script.hear(Route.SYNC_CALL, 4, 404)
+    script.answered(Route.SYNC_CALL, 4, 404)
     assert script.changes == []
 
 
@@ -98,7 +98,7 @@ def test_404s_for_all_that_is_asked_change_nothing() -> None:
     for _ in range(50):
         for route in Route:
             for version in route.versions:
-                script.hear(route, version, 404)
+                script.answered(route, version, 404)
         script.now += 7.0
     assert script.changes == []
     assert script.versions.order(Route.SYNC_CALL, script.now) == (3, 4)
@@ -108,8 +108,8 @@ def test_404s_for_all_that_is_asked_change_nothing() -> None:
 def test_an_answer_of_something_in_front_is_no_evidence_for_others(status) -> None:
     script = Script()
     for _ in range(10):
-        script.hear(Route.SYNC_CALL, 4, 404)
-        script.hear(Route.QUERY, 2, status)
+        script.answered(Route.SYNC_CALL, 4, 404)
+        script.answered(Route.QUERY, 2, status)
         script.now += SPAN
     assert script.changes == []
 
@@ -118,26 +118,26 @@ def test_an_answer_of_something_in_front_is_no_evidence_for_others(status) -> No
 def test_an_answer_of_the_version_itself_ends_all_doubt(status) -> None:
     script = Script()
     for _ in range(20):
-        script.hear(Route.QUERY, 2, 404)
-        script.hear(Route.QUERY, 3, 200)
+        script.answered(Route.QUERY, 2, 404)
+        script.answered(Route.QUERY, 3, 200)
         script.now += SPAN
-        script.hear(Route.QUERY, 2, status)
+        script.answered(Route.QUERY, 2, status)
         assert script.versions.complete
     assert script.changes == []
 
 
 def test_a_path_that_read_state_refuses_is_no_missing_version() -> None:
     script = Script()
-    script.hear(Route.QUERY, 2, 404)
+    script.answered(Route.QUERY, 2, 404)
     for _ in range(10):
-        script.hear(Route.READ_STATE, 3, 404, b"Invalid path requested.")
-        script.hear(Route.DELEGATION, 2, 404, b"Invalid path requested.")
+        script.answered(Route.READ_STATE, 3, 404, b"Invalid path requested.")
+        script.answered(Route.DELEGATION, 2, 404, b"Invalid path requested.")
         script.now += SPAN
     assert script.changes == []
     assert script.versions.state(Route.READ_STATE, 3) == "present"
     # for a query these are only words
     for _ in range(MISSES):
-        script.hear(Route.QUERY, 2, 404, b"Invalid path requested.")
+        script.answered(Route.QUERY, 2, 404, b"Invalid path requested.")
     assert script.versions.state(Route.QUERY, 2) == "missing"
 
 
@@ -148,7 +148,7 @@ def test_a_missing_version_is_looked_at_once_a_minute_and_comes_back() -> None:
     script.now += LOOK_AGAIN
     assert script.versions.order(Route.QUERY, script.now) == (2, 3)
     assert script.versions.order(Route.QUERY, script.now) == (3, 2), "one look"
-    script.hear(Route.QUERY, 2, 404)
+    script.answered(Route.QUERY, 2, 404)
     script.now += LOOK_AGAIN - 1
     assert script.versions.order(Route.QUERY, script.now) == (3, 2)
     script.now += 1

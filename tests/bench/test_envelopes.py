@@ -45,9 +45,13 @@ def test_the_calls_of_a_session_pass_a_replica_s_checks() -> None:
         assert request.sender == envelopes.identity.principal
         assert call.canister_id == canister_id(3).raw
     assert ws.decode_open_args(calls[0].arg) == (envelopes.client_nonce, GATEWAY)
-    said = ws.decode_message_args(calls[1].arg)
-    assert (said.sequence_num, said.client_nonce, said.is_service_message) == (1, envelopes.client_nonce, False)
-    assert (len(said.content), said.content[:8]) == (300, (77).to_bytes(8, "big"))
+    message = ws.decode_message_args(calls[1].arg)
+    assert (message.sequence_num, message.client_nonce, message.is_service_message) == (
+        1,
+        envelopes.client_nonce,
+        False,
+    )
+    assert (len(message.content), message.content[:8]) == (300, (77).to_bytes(8, "big"))
     kept = ws.decode_message_args(calls[2].arg)
     assert (kept.sequence_num, kept.is_service_message) == (2, True)
     assert ws.decode_service_message(kept.content) == ws.KeepAliveMessage(9)

@@ -31,7 +31,7 @@ class Client:
     def send(self, data: bytes) -> None:
         self.sent.append(data)
 
-    def said(self) -> list[tuple[int, int]]:
+    def calls(self) -> list[tuple[int, int]]:
         """Sequence numbers, and when the messages were due, ns after the base."""
         calls = [ws.decode_message_args(parse_client_frame(unmask(each)[1]).arg) for each in self.sent]
         return [(call.sequence_num, int.from_bytes(call.content[:8], "big")) for call in calls]
@@ -72,9 +72,9 @@ def test_a_flow_sends_signed_messages_and_goes_on_when_there_are_no_more() -> No
         assert time.monotonic() < deadline
         crowd.loop.turn(1.0)
     assert flow.stop() == crowd.sent
-    said = [client.said() for client in clients]
-    assert sum(map(len, said)) == crowd.sent
-    for first, each in enumerate(said):
+    calls = [client.calls() for client in clients]
+    assert sum(map(len, calls)) == crowd.sent
+    for first, each in enumerate(calls):
         assert each == [(at + 1, (3 * at + first) * 1_000_000) for at in range(len(each))]
 
 
@@ -90,4 +90,4 @@ def test_a_session_that_has_ended_costs_the_others_nothing() -> None:
         crowd.loop.turn(1.0)
     flow.stop()
     assert not clients[0].sent
-    assert [number for number, _ in clients[1].said()] == list(range(1, crowd.sent + 1))
+    assert [number for number, _ in clients[1].calls()] == list(range(1, crowd.sent + 1))

@@ -141,7 +141,7 @@ def test_options_of_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "error"),
     [
         (["run", "slow", "--rate", "0"], "slow needs a rate"),
         (["run", "down", "--count", "1000000"], "keeps 200,000 messages"),
@@ -152,9 +152,9 @@ def test_options_of_the_command_line() -> None:
         (["compare", "/nonexistent/a", "/nonexistent/b"], "nonexistent"),
     ],
 )
-def test_mistakes_are_told(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported(words: list[str], error: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == 1
-    assert said in capsys.readouterr().err
+    assert error in capsys.readouterr().err
 
 
 def test_compare_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

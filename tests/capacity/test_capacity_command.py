@@ -57,7 +57,7 @@ def test_a_warning_is_told_by_words_and_status(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "error"),
     [
         ([], "--clients"),
         (["--clients", "0"], "'0' is not a whole number of at least 1"),
@@ -70,8 +70,8 @@ def test_a_warning_is_told_by_words_and_status(capsys: pytest.CaptureFixture[str
         (["--clients", "5", "--message-size", "x"], "x"),
     ],
 )
-def test_mistakes_are_told(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported(words: list[str], error: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(words, {})
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert error in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_a_gateway_that_does_not_run(stack: Stack) -> None:
     found = topics(out)
     assert found[0] == ("FAIL", "gateway")
     assert "      -> Start the gateway" in out
-    # the rest is looked at all the same
+    # the rest is still examined
     assert ("ok", "poll") in found
     assert ("skip", "opening") in found
 

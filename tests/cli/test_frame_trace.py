@@ -20,29 +20,29 @@ def traced(world: World) -> FrameTrace:
 def tapped(world: World) -> tuple[MemoryClient, list[str], list[bytes]]:
     """A client, what a trace says of its messages, and the gateway's payloads."""
     client, trace, seen = world.client(), traced(world), []
-    said: list[str] = []
+    lines: list[str] = []
     handle, send = client.handle, client.send_payload
 
     def handling(payload: bytes, now_ns: int) -> list[bytes]:
         seen.append(payload)
-        said.append(trace.received(payload, now_ns))
+        lines.append(trace.received(payload, now_ns))
         return handle(payload, now_ns)
 
     def sending(payload: bytes, is_binary: bool = True) -> None:
-        said.append(trace.sent(payload, world.now_ns()))
+        lines.append(trace.sent(payload, world.now_ns()))
         send(payload, is_binary)
 
     client.handle, client.send_payload = handling, sending
-    return client, said, seen
+    return client, lines, seen
 
 
 def test_a_session() -> None:
     world = World(call_latency=0.1)
-    client, said, _ = tapped(world)
+    client, lines, _ = tapped(world)
     world.run(1)
     client.echoes(app_message("hi"))
     world.run(320)  # an acknowledgement and its answer
-    handshake, opening, opened, sent, echoed, acknowledged, kept_alive = said
+    handshake, opening, opened, sent, echoed, acknowledged, kept_alive = lines
     assert re.fullmatch(r"<- handshake of gateway [a-z0-9-]+; \d+ bytes", handshake)
     assert re.fullmatch(r"-> ws_open; \d+ bytes, call [0-9a-f]{16}, expires in \d+ s", opening)
     checked = (
@@ -58,9 +58,9 @@ def test_a_session() -> None:
 
 def test_what_does_not_verify_says_so() -> None:
     world = World()
-    _, said, seen = tapped(world)
+    _, lines, seen = tapped(world)
     world.run(1)
-    assert "verified: " in said[2]
+    assert "verified: " in lines[2]
     trace = traced(world)
     wrong = seen[1].replace(b"is_service_message\xf5", b"is_service_message\xf4")
     assert "; WRONG: the message is not certified" in trace.received(wrong, world.now_ns())

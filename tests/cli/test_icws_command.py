@@ -54,8 +54,8 @@ def test_sending(stack: Stack) -> None:
 def test_a_trace_shows_each_message_of_the_protocol(stack: Stack) -> None:
     status, out, err = icws(stack, "send", stack.echo, '{"text": "hi"}', "--expect", '{"text": "hi"}', "--trace")
     assert (status, out) == (0, '{"text": "hi"}\n')
-    said = [line.partition(" s  ")[2] for line in err.splitlines() if " s  " in line]
-    frames = [line for line in said if line[:2] in ("->", "<-")]
+    lines = [line.partition(" s  ")[2] for line in err.splitlines() if " s  " in line]
+    frames = [line for line in lines if line[:2] in ("->", "<-")]
     assert [line.partition(";")[0].partition(" of gateway")[0] for line in frames] == [
         "<- handshake",
         "-> ws_open",

@@ -63,7 +63,7 @@ def test_what_a_canister_sends_is_one_visible_line(name: str) -> None:
         shown = form.show(content)
         assert shown.isprintable()
         assert "\n" not in shown
-    # a message of another type is shown all the same
+    # a message of another type is still shown
     assert MessageFormat("json", KIND).show(b"DIDL\x00\x01\x7d\x05") == "4449444c00017d05"
     assert not MessageFormat("json", KIND).matches('{"text": "a"}', b"DIDL\x00\x01\x7d\x05")
 

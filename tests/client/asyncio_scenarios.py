@@ -51,14 +51,14 @@ async def echo(places: Places) -> None:
         with pytest.raises(FormatError):
             await client.receive()
         assert await client.receive() == {"text": "after it"}
-        heard = []
+        received = []
         for number in range(5):
             await client.send_soon({"text": f"m{number}"})
         async for message in client:
-            heard.append(message["text"])
-            if len(heard) == 5:
+            received.append(message["text"])
+            if len(received) == 5:
                 break
-        assert heard == [f"m{number}" for number in range(5)]
+        assert received == [f"m{number}" for number in range(5)]
         with pytest.raises(asyncio.TimeoutError):
             await client.request({"text": "lost"}, lambda message: False, timeout=0.01)
     assert client.state is ClientState.CLOSED
@@ -176,13 +176,13 @@ async def moves(places: Places) -> None:
     urls = places.gateway.split(",")
     client: AsyncioClient[bytes] = AsyncioClient(urls, places.canister, root_key=places.root_key, on_event=on_event)
     async with client:
-        first, heard = client.gateway, 0
+        first, count = client.gateway, 0
 
         async def echo_next() -> None:
-            nonlocal heard
-            client.send(b"%d" % heard)
-            assert await client.receive() == b"%d" % heard
-            heard += 1
+            nonlocal count
+            client.send(b"%d" % count)
+            assert await client.receive() == b"%d" % count
+            count += 1
 
         await echo_next()
         print("ready", flush=True)

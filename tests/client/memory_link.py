@@ -63,13 +63,13 @@ class MemoryConnection(Pausing):
 class MemoryLink:
     """The transport of a client in a :class:`~tests.memory.world.World`.
 
-    :ivar events: what the application was told
+    :ivar events: the events that the application received
     :ivar refusing: attempts to connect that are still to fail
     :ivar silent: whether pings are not answered at present
     :ivar gateway: the gateway to which it connects
     :ivar others: gateways for the next session of a client that moves
     :ivar refusing_others: attempts to connect to those that are still to fail
-    :ivar client: the driver; :attr:`driver` is what a connection that was left tells
+    :ivar client: the driver; :attr:`driver` receives the events of a connection that was left
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The part of the clients that both event loops share, with a protocol that writes down what it is told."""
+"""The part of the clients that both event loops share, with a driver that records its calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Link(AutobahnLink):
     def end_attempt(self) -> None:
         self.attempts_ended += 1
 
-    def told(self) -> list[tuple[Any, ...]]:
+    def calls(self) -> list[tuple[Any, ...]]:
         assert isinstance(self.driver, Recorder)
         return self.driver.calls
 
@@ -71,7 +71,7 @@ def test_without_a_connection_there_is_nothing_to_close_and_nothing_to_ask() -> 
     link = Link()
     link.close(1000, "")
     link.ping()
-    assert link.told() == []
+    assert link.calls() == []
 
 
 def test_a_connection_tells_what_comes() -> None:
@@ -81,7 +81,7 @@ def test_a_connection_tells_what_comes() -> None:
     connection.onMessage(b"message", True)
     connection.onPong(b"autobahn's own")
     connection.onPong(READ_PING)
-    assert link.told() == [("connected",), ("received", b"message", True), ("ponged",)]
+    assert link.calls() == [("connected",), ("received", b"message", True), ("ponged",)]
 
 
 def test_the_end_has_the_code_of_the_gateway() -> None:
@@ -89,28 +89,28 @@ def test_the_end_has_the_code_of_the_gateway() -> None:
     connection = Connection(link)
     connection.remoteCloseCode, connection.remoteCloseReason = 4100, "draining"
     connection.onClose(True, 1000, "ours")
-    assert link.told() == [("lost", 4100, "draining")]
+    assert link.calls() == [("lost", 4100, "draining")]
 
 
 def test_the_end_without_a_code_is_1006() -> None:
     link = Link()
     Connection(link).onClose(False, 1006, "connection was closed uncleanly")
-    assert link.told() == [("lost", 1006, "connection was closed uncleanly")]
+    assert link.calls() == [("lost", 1006, "connection was closed uncleanly")]
 
 
 def test_a_refused_handshake_has_its_http_status() -> None:
     link = Link()
     Connection(link).onClose(False, None, "(WebSocket connection upgrade failed [503]: gateway is full)")
-    assert [call[:2] for call in link.told()] == [("refused", 503)]
+    assert [call[:2] for call in link.calls()] == [("refused", 503)]
 
 
 def test_the_end_of_an_earlier_connection_is_not_that_of_the_present_one() -> None:
     link = Link()
     earlier, present = Connection(link), Connection(link)
     earlier.onClose(False, None, "late")
-    assert link.told() == []
+    assert link.calls() == []
     present.onClose(False, None, "now")
-    assert link.told() == [("lost", 1006, "now")]
+    assert link.calls() == [("lost", 1006, "now")]
 
 
 def test_autobahn_gives_up_later_than_the_machine() -> None:

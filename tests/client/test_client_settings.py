@@ -2,7 +2,7 @@ import pytest
 
 from icwsgw.client.client_settings import DEFAULT_SETTINGS
 from icwsgw.client.moving_machine import MovePhase, MovingClientMachine, MovingEvent
-from tests.client.test_moving_machine import asked
+from tests.client.test_moving_machine import requested_to_move
 
 
 @pytest.mark.parametrize("field", ["connect_timeout", "open_timeout", "closing_timeout", "overlap", "move_pause"])
@@ -15,7 +15,7 @@ def test_a_session_opens_within_the_sdks_time() -> None:
 
 
 def test_the_times_of_a_move_are_settings() -> None:
-    _, machine = asked()
+    _, machine = requested_to_move()
     assert isinstance(machine, MovingClientMachine)
     machine._settings = DEFAULT_SETTINGS._replace(overlap=3.0, move_pause=7.0)
     machine.next_lost(200.0)

@@ -13,7 +13,7 @@ from icwsgw.ic.principal import Principal
 
 
 class Recorder:
-    """A link that writes down what it is told."""
+    """A link that records its calls."""
 
     driver: LinkEvents
 

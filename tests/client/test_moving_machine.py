@@ -163,8 +163,8 @@ def test_a_client_that_does_not_reconnect_does_not_move() -> None:
 # -- by hand ----------------------------------------------------------------------------------------------------------
 
 
-def asked() -> tuple[World, MovingClientMachine]:
-    """A machine that was asked to move, and connects."""
+def requested_to_move() -> tuple[World, MovingClientMachine]:
+    """A machine that was requested to move, and connects."""
     world = World()
     machine = machine_of(moving(world))
     assert machine.received(move_request(8), 100.0, world.now_ns()) == [ConnectNext("ws://memory")]
@@ -172,7 +172,7 @@ def asked() -> tuple[World, MovingClientMachine]:
 
 
 def test_the_calls_of_this_session_end_before_the_next_one_opens() -> None:
-    world, machine = asked()
+    world, machine = requested_to_move()
     machine.send(b"waits")
     assert machine.next_payload(world.now_ns()) is None
     assert machine.next_received(handshake(OTHER.principal.raw), 101.0, world.now_ns()) == []
@@ -188,7 +188,7 @@ def test_the_calls_of_this_session_end_before_the_next_one_opens() -> None:
 
 
 def test_a_failure_after_it_has_left_is_another_attempt_and_nothing_is_said_twice() -> None:
-    world, machine = asked()
+    world, machine = requested_to_move()
     now_ns = world.now_ns()
     machine.next_received(handshake(OTHER.principal.raw), 101.0, now_ns)
     machine.payload(now_ns)
@@ -218,7 +218,7 @@ class NextSession:
 
 def overlapping() -> tuple[World, MovingClientMachine]:
     """A machine with two open sessions."""
-    world, machine = asked()
+    world, machine = requested_to_move()
     now_ns = world.now_ns()
     machine.next_received(handshake(OTHER.principal.raw), 101.0, now_ns)
     machine.received(CALLS_RELAYED, 102.0, now_ns)
@@ -264,13 +264,13 @@ def test_what_it_does_not_do_by_itself_is_that_of_any_client() -> None:
 
 def test_messages_that_do_not_belong_there_end_the_second_connection() -> None:
     for payload, binary in ((b"no CBOR", True), (handshake(b"\1" * 29), False), (b"\xa0", True)):
-        world, machine = asked()
+        world, machine = requested_to_move()
         assert machine.next_received(payload, 101.0, world.now_ns(), binary=binary) == [AbortNext()]
         assert machine.phase is MovePhase.CONNECTING
 
 
 def test_what_waits_of_the_next_session_is_bounded() -> None:
-    world, machine = asked()
+    world, machine = requested_to_move()
     machine.phase = MovePhase.OVERLAPPING
     machine._held = []
     half = bytes(DEFAULT_SETTINGS.max_held_bytes // 2)

@@ -165,13 +165,13 @@ async def moves(places: Places) -> None:
         on_event=events.append,
     )
     await client.when_open()
-    first, heard = client.gateway, 0
+    first, count = client.gateway, 0
     while not any(isinstance(event, ClientOpened) and event.resumed for event in events):
-        client.send(b"%d" % heard)
-        assert await mailbox.get() == b"%d" % heard
-        if not heard:
+        client.send(b"%d" % count)
+        assert await mailbox.get() == b"%d" % count
+        if not count:
             print("ready", flush=True)
-        heard += 1
+        count += 1
     client.send(b"last")
     assert await mailbox.get() == b"last"
     assert client.gateway != first

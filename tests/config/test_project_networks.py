@@ -163,7 +163,7 @@ ENTRIES = st.dictionaries(
 
 @given(st.lists(ENTRIES, max_size=3), st.integers(2, 6), st.booleans())
 def test_it_reads_what_another_program_writes(networks: list[Any], indent: int, document: bool) -> None:
-    """PyYAML quotes digits that are text; the reader's scalars are text all the same."""
+    """PyYAML quotes digits that are text; the reader's scalars are always text."""
     text = yaml.safe_dump({"networks": networks, "z": 1}, indent=indent, default_flow_style=False, width=10_000)
     assert read_networks(("---\n" if document else "") + text) == networks
 

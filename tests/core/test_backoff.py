@@ -231,7 +231,7 @@ def test_the_last_failure_is_remembered() -> None:
 
 @pytest.mark.parametrize(("second", "until"), [(10.0, 22.5), (2.0, 15.0)])
 def test_of_two_pauses_that_overlap_the_longer_one_counts(second: float, until: float) -> None:
-    """A query that was in flight is told of a pause of its own, while the first one lasts."""
+    """A query that was in flight gets a pause of its own, while the first one lasts."""
     paced = backoff()
     paced.failed(10.0, overloaded=True, retry_after=4.0)
     assert paced.held_until == 15.0

@@ -12,7 +12,7 @@ from icwsgw.core.call_slots import CallSlots, SlotQueue
 
 
 class Call:
-    """A call that stays under way until it is told to end."""
+    """A call that stays under way until the test ends it."""
 
     def __init__(self, slot_queue: SlotQueue, began: list[Call]) -> None:
         self.slot_queue = slot_queue

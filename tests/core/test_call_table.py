@@ -30,8 +30,8 @@ def test_every_state_is_reached_and_left_and_whatever_ends_a_call_goes_on() -> N
     assert {state for state, _ in TABLE} == set(CallState)
     assert {after for after, _ in TABLE.values()} == set(CallState)
     assert {event for _, event in TABLE} == set(CallEvent)
-    asked = {effect for _, effects in TABLE.values() for effect in effects}
-    assert asked == set(CallEffect) - {CallEffect.FULL, CallEffect.DRAINED, CallEffect.ALL_SENT}
+    requested = {effect for _, effects in TABLE.values() for effect in effects}
+    assert requested == set(CallEffect) - {CallEffect.FULL, CallEffect.DRAINED, CallEffect.ALL_SENT}
     for (_, event), (after, effects) in TABLE.items():
         if after is CallState.IDLE and event is not CallEvent.GIVEN_UP:
             assert effects[-1] is CallEffect.NEXT

@@ -24,7 +24,7 @@ TOLD = (NoticeEffect.NOTIFY_KNOWN, NoticeEffect.NOTIFY_NOT_KNOWN, NoticeEffect.N
 
 
 class Script(MachineScript):
-    """A notice whose client left at 1000 s, and what it has asked for since it was looked at."""
+    """A notice whose client left at 1000 s, and its effects since the last check."""
 
     def __init__(self) -> None:
         super().__init__(now=1000.0)

@@ -44,7 +44,7 @@ NESTED = '{"error_type":' + "[" * 1980
 
 
 @pytest.mark.parametrize(
-    ("header", "body", "error_cause", "said"),
+    ("header", "body", "error_cause", "text"),
     [
         ("", NO_HEALTHY_NODES, "no_healthy_nodes", NO_HEALTHY_NODES),
         ("no_healthy_nodes", NO_HEALTHY_NODES, "no_healthy_nodes", NO_HEALTHY_NODES),
@@ -62,14 +62,14 @@ NESTED = '{"error_type":' + "[" * 1980
         pytest.param("", NESTED, "", NESTED, id="nested"),
     ],
 )
-def test_the_error_cause(header: str, body: str, error_cause: str, said: str) -> None:
-    assert cause_of(header, body) == (error_cause, said)
+def test_the_error_cause(header: str, body: str, error_cause: str, text: str) -> None:
+    assert cause_of(header, body) == (error_cause, text)
 
 
 def test_the_json_of_ic_gateway_becomes_text() -> None:
-    error_cause, said = cause_of("", SUBNET_UPDATING)
+    error_cause, text = cause_of("", SUBNET_UPDATING)
     assert error_cause == "subnet_updating"
-    assert said.startswith("subnet_updating: The protocol currently upgrades this part")
+    assert text.startswith("subnet_updating: The protocol currently upgrades this part")
 
 
 EXPIRY = "Invalid request expiry: Specified ingress_expiry not within expected range: Minimum allowed expiry: x"

@@ -24,7 +24,7 @@ WAITS = (LivenessEffect.WAIT_INTERVAL, LivenessEffect.WAIT_REST, LivenessEffect.
 
 
 class Script(MachineScript):
-    """A connection that is visited when it asks to, and what it was asked for since it was looked at.
+    """A connection that is visited when it is due, and its effects since the last check.
 
     Pings are sent each 25 s, pongs are due after 10 s, and a message has to be whole after 30 s.
     """
@@ -41,18 +41,18 @@ class Script(MachineScript):
         self.in_message = False
         self.next: float | None = self.deadlines.wait(LivenessEffect.WAIT_INTERVAL, self.now, opens_by)
 
-    def hears(self) -> Script:
+    def receives(self) -> Script:
         self.received = True
         return self
 
     def begins_a_message(self) -> Script:
         self.in_message = True
-        return self.hears()
+        return self.receives()
 
     def ends_a_message(self, begins_another: bool = False) -> Script:
         self.messages += 1
         self.in_message = begins_another
-        return self.hears()
+        return self.receives()
 
     def is_not_read(self) -> Script:
         self.is_read = False
@@ -63,7 +63,7 @@ class Script(MachineScript):
         return self
 
     def is_visited(self) -> Script:
-        """The wheel visits it at the time that it has asked for."""
+        """The wheel visits it at the time that it has requested."""
         assert self.next is not None
         self.now += self.next
         self.partial = PartialMessage.seen(self.partial, self.messages, self.now) if self.in_message else None
@@ -88,7 +88,7 @@ class Script(MachineScript):
 def test_a_client_that_sends_is_never_pinged() -> None:
     script = Script()
     for _ in range(10):
-        script.hears().is_visited().asks(next_after=25.0)
+        script.receives().is_visited().asks(next_after=25.0)
 
 
 def test_a_silent_client_is_pinged_and_ends_without_a_pong() -> None:
@@ -100,7 +100,7 @@ def test_a_silent_client_is_pinged_and_ends_without_a_pong() -> None:
 def test_a_client_that_only_answers_pings_gets_one_each_interval() -> None:
     script = Script().is_visited()
     for _ in range(5):
-        script.hears().asks("PING", next_after=10.0).is_visited().asks(next_after=15.0).is_visited()
+        script.receives().asks("PING", next_after=10.0).is_visited().asks(next_after=15.0).is_visited()
 
 
 def test_a_client_that_is_not_read_is_not_asked_for_a_pong() -> None:
@@ -119,8 +119,8 @@ def test_without_pings_a_silent_client_stays() -> None:
 
 
 def test_a_session_that_is_not_opened_in_time_is_closed_whatever_else_is_heard() -> None:
-    script = Script(opens_by=1030.0).hears().is_visited().asks(next_after=5.0)
-    script.hears().is_visited().asks("CLOSE_NOT_OPENED", next_after=None)
+    script = Script(opens_by=1030.0).receives().is_visited().asks(next_after=5.0)
+    script.receives().is_visited().asks("CLOSE_NOT_OPENED", next_after=None)
     assert script.state is LivenessState.ENDED
 
 
@@ -155,8 +155,8 @@ def test_an_interval_that_the_time_for_the_pong_fills_leaves_a_second() -> None:
 
 def test_a_message_that_does_not_end_is_closed_though_bytes_come() -> None:
     script = Script().begins_a_message().is_visited().asks(next_after=25.0)
-    script.hears().is_visited().asks(next_after=25.0)
-    script.hears().is_visited().asks("CLOSE_INCOMPLETE", next_after=None)
+    script.receives().is_visited().asks(next_after=25.0)
+    script.receives().is_visited().asks("CLOSE_INCOMPLETE", next_after=None)
 
 
 def test_the_time_of_a_message_begins_when_it_is_seen_first() -> None:

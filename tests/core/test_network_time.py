@@ -27,14 +27,14 @@ OURS = 240
 
 
 class Script:
-    """A machine and a clock; answers are a kind and the network's time as it tells it, in seconds ahead of ours."""
+    """A machine and a clock; answers are a kind and the network's time in it, in seconds ahead of ours."""
 
     def __init__(self) -> None:
         self.time = NetworkTime()
         self.seconds = 100.0
         self.wall = NOW
 
-    def hear(self, kind: Kind, *ahead: float) -> Script:
+    def take(self, kind: Kind, *ahead: float) -> Script:
         for seconds in ahead:
             self.seconds += 0.1
             self.wall += SECOND_NS // 10
@@ -61,7 +61,7 @@ def test_before_the_first_evidence_the_network_judges_everything() -> None:
 
 
 def test_a_date_that_agrees_with_our_clock_confirms_it() -> None:
-    script = Script().hear(Kind.DATE, 0.7)
+    script = Script().take(Kind.DATE, 0.7)
     assert script.time.known
     assert script.skew == 0
     assert script.time.measured_ns == 0.7 * SECOND_NS
@@ -74,81 +74,81 @@ def test_nothing_is_in_doubt_at_first() -> None:
 
 
 def test_what_is_measured_is_what_tells_the_time() -> None:
-    script = Script().hear(Kind.DATE, 0.75).hear(Kind.ACCEPTED, OURS).hear(Kind.SIGNED, -50.0)
+    script = Script().take(Kind.DATE, 0.75).take(Kind.ACCEPTED, OURS).take(Kind.SIGNED, -50.0)
     assert script.time.measured_ns == 0.75 * SECOND_NS
-    script.hear(Kind.REFUSED, 1.0)
+    script.take(Kind.REFUSED, 1.0)
     assert script.time.measured_ns == SECOND_NS
 
 
 def test_the_narrowest_evidence_bounds_the_networks_time_the_latest_of_those_alike() -> None:
-    assert Script().hear(Kind.DATE, 0.0, 1.0).enclosed() == (-1.5, 3.5)
-    assert Script().hear(Kind.DATE, 1.0).hear(Kind.ACCEPTED, 100.0).enclosed() == (-1.5, 3.5)
-    assert Script().hear(Kind.ACCEPTED, 100.0).enclosed() == (-230.0, 100.0)
-    assert Script().hear(Kind.ACCEPTED, 100.0).hear(Kind.DATE, 1.0).enclosed() == (-1.5, 3.5)
+    assert Script().take(Kind.DATE, 0.0, 1.0).enclosed() == (-1.5, 3.5)
+    assert Script().take(Kind.DATE, 1.0).take(Kind.ACCEPTED, 100.0).enclosed() == (-1.5, 3.5)
+    assert Script().take(Kind.ACCEPTED, 100.0).enclosed() == (-230.0, 100.0)
+    assert Script().take(Kind.ACCEPTED, 100.0).take(Kind.DATE, 1.0).enclosed() == (-1.5, 3.5)
 
 
 @pytest.mark.parametrize("ahead", [2.5, -2.5])
 def test_a_step_is_still_agreement(ahead: float) -> None:
-    script = Script().hear(Kind.DATE, ahead)
+    script = Script().take(Kind.DATE, ahead)
     assert script.time.known
     assert script.time.rival_ns is None
 
 
 def test_refusals_agree_where_all_of_them_overlap() -> None:
     # 597.5 to 602.5, 601.5 to 606.5: the third meets the second alone
-    assert Script().hear(Kind.REFUSED, 600.0, 604.0, 608.0).skew == 0
-    assert Script().hear(Kind.REFUSED, 604.0, 600.0, 596.0).skew == 0
-    assert Script().hear(Kind.REFUSED, 600.0, 604.0, 602.0).skew == 602.0
-    assert Script().hear(Kind.REFUSED, 600.0, 604.0, 599.5).skew == 599.5
+    assert Script().take(Kind.REFUSED, 600.0, 604.0, 608.0).skew == 0
+    assert Script().take(Kind.REFUSED, 604.0, 600.0, 596.0).skew == 0
+    assert Script().take(Kind.REFUSED, 600.0, 604.0, 602.0).skew == 602.0
+    assert Script().take(Kind.REFUSED, 600.0, 604.0, 599.5).skew == 599.5
     # that they touch is enough
-    assert Script().hear(Kind.REFUSED, 600.0, 605.0, 602.5).skew == 602.5
-    assert Script().hear(Kind.REFUSED, 605.0, 600.0, 602.5).skew == 602.5
+    assert Script().take(Kind.REFUSED, 600.0, 605.0, 602.5).skew == 602.5
+    assert Script().take(Kind.REFUSED, 605.0, 600.0, 602.5).skew == 602.5
 
 
 def test_a_judgement_decides_what_was_in_doubt() -> None:
-    script = Script().hear(Kind.DATE, -60.0).hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script = Script().take(Kind.DATE, -60.0).take(Kind.REFUSED, 600.0, 600.0, 600.0)
     assert script.skew == 600.0
     assert not script.time.eager
     assert script.time.rival_ns is None
     # within a step our own clock is right
-    assert script.hear(Kind.REFUSED, 2.5, 2.5, 2.5).skew == 0
+    assert script.take(Kind.REFUSED, 2.5, 2.5, 2.5).skew == 0
 
 
 @pytest.mark.parametrize("count", [1, 2, WITNESSES, 100])
 def test_dates_alone_change_nothing_however_many_they_are(count: int) -> None:
-    script = Script().hear(Kind.DATE, *[3600.0] * count)
+    script = Script().take(Kind.DATE, *[3600.0] * count)
     assert script.skew == 0
     assert script.time.disputed is (count >= WITNESSES)
     assert script.time.eager is (count < WITNESSES)
     assert not script.time.known
-    script.hear(Kind.ACCEPTED, OURS)
+    script.take(Kind.ACCEPTED, OURS)
     assert not script.time.disputed, "a request of ours that was taken proves them wrong"
     assert script.skew == 0
-    script.hear(Kind.DATE, 3600.0)
+    script.take(Kind.DATE, 3600.0)
     assert not script.time.eager
 
 
 def test_a_first_date_that_is_wrong_is_forgotten_with_the_next() -> None:
-    script = Script().hear(Kind.DATE, 3600.0)
+    script = Script().take(Kind.DATE, 3600.0)
     assert script.time.eager
-    script.hear(Kind.DATE, 0.0)
+    script.take(Kind.DATE, 0.0)
     assert script.enclosed() == (-2.5, 2.5)
     assert script.time.rival_ns is None
 
 
 @pytest.mark.parametrize("ahead", [60.0, -60.0])
 def test_where_clock_and_date_disagree_nobody_is_refused_who_is_in_time_by_either(ahead: float) -> None:
-    script = Script().hear(Kind.DATE, 0.0, *[ahead] * 5)
+    script = Script().take(Kind.DATE, 0.0, *[ahead] * 5)
     assert script.time.disputed
     assert script.enclosed() == (min(-2.5, ahead - 2.5), max(2.5, ahead + 2.5))
 
 
 @pytest.mark.parametrize("ahead", [600.0, -600.0, YEAR])
 def test_a_refusal_is_believed_the_third_time(ahead: float) -> None:
-    script = Script().hear(Kind.REFUSED, ahead, ahead + 1)
+    script = Script().take(Kind.REFUSED, ahead, ahead + 1)
     assert script.skew == 0
     assert script.time.eager
-    script.hear(Kind.REFUSED, ahead)
+    script.take(Kind.REFUSED, ahead)
     assert script.skew == ahead
     assert script.time.now_ns(script.seconds, script.wall) == script.wall + ahead * SECOND_NS
     assert script.enclosed() == (ahead - 2.5, ahead + 2.5)
@@ -156,79 +156,81 @@ def test_a_refusal_is_believed_the_third_time(ahead: float) -> None:
 
 
 @pytest.mark.parametrize("ahead", [600.0, -600.0, YEAR])
-@pytest.mark.parametrize(("agreed", "told"), [(Kind.ACCEPTED, OURS), (Kind.REFUSED, 0.1)])
-def test_where_a_replica_has_agreed_it_takes_many_refusals_in_a_row(ahead: float, agreed: Kind, told: float) -> None:
+@pytest.mark.parametrize(("agreed", "reported"), [(Kind.ACCEPTED, OURS), (Kind.REFUSED, 0.1)])
+def test_where_a_replica_has_agreed_it_takes_many_refusals_in_a_row(
+    ahead: float, agreed: Kind, reported: float
+) -> None:
     """Of a subnet's machines one has a wrong clock; its refusals come three in a row now and then."""
-    script = Script().hear(agreed, told)
+    script = Script().take(agreed, reported)
     for count in range(1, MANY_WITNESSES):
-        script.hear(Kind.REFUSED, *[ahead] * count).hear(Kind.ACCEPTED, OURS)
+        script.take(Kind.REFUSED, *[ahead] * count).take(Kind.ACCEPTED, OURS)
         assert script.skew == 0
-    script.hear(Kind.REFUSED, *[ahead] * (MANY_WITNESSES - 1))
+    script.take(Kind.REFUSED, *[ahead] * (MANY_WITNESSES - 1))
     assert script.skew == 0
-    assert script.hear(Kind.REFUSED, ahead).skew == ahead
+    assert script.take(Kind.REFUSED, ahead).skew == ahead
     # that was wrong: nothing of ours has been taken by this reckoning, so it ends soon
-    assert script.hear(Kind.REFUSED, *[0.5] * WITNESSES).skew == 0
+    assert script.take(Kind.REFUSED, *[0.5] * WITNESSES).skew == 0
 
 
 def test_dates_that_agree_with_a_refusal_are_witnesses_too() -> None:
-    script = Script().hear(Kind.DATE, 600.0).hear(Kind.REFUSED, 600.2)
+    script = Script().take(Kind.DATE, 600.0).take(Kind.REFUSED, 600.2)
     assert script.skew == 0, "one machine may have given both"
-    script.hear(Kind.DATE, 600.0).hear(Kind.REFUSED, 600.2)
+    script.take(Kind.DATE, 600.0).take(Kind.REFUSED, 600.2)
     assert script.skew == 600.0
 
 
 def test_one_machine_whose_clock_is_wrong_changes_nothing() -> None:
-    script = Script().hear(Kind.DATE, 0.0)
+    script = Script().take(Kind.DATE, 0.0)
     for _ in range(50):
-        script.hear(Kind.DATE, 600.0).hear(Kind.REFUSED, 600.0).hear(Kind.ACCEPTED, OURS).hear(Kind.DATE, 0.0)
-        script.hear(Kind.SIGNED, 600.0).hear(Kind.SIGNED, -1.0)
+        script.take(Kind.DATE, 600.0).take(Kind.REFUSED, 600.0).take(Kind.ACCEPTED, OURS).take(Kind.DATE, 0.0)
+        script.take(Kind.SIGNED, 600.0).take(Kind.SIGNED, -1.0)
         # refusals that do not agree with each other
-        script.hear(Kind.REFUSED, 600.0, 1200.0, 600.0).hear(Kind.ACCEPTED, OURS)
+        script.take(Kind.REFUSED, 600.0, 1200.0, 600.0).take(Kind.ACCEPTED, OURS)
         assert script.skew == 0
 
 
 def test_a_certificate_proves_that_it_is_not_earlier() -> None:
-    assert Script().hear(Kind.CERTIFIED, 45.0).skew == 45.0
-    script = Script().hear(Kind.CERTIFIED, -45.0)
+    assert Script().take(Kind.CERTIFIED, 45.0).skew == 45.0
+    script = Script().take(Kind.CERTIFIED, -45.0)
     assert script.skew == 0, "but any certificate may be old"
-    script.hear(Kind.CERTIFIED, -45.0, -45.0)
+    script.take(Kind.CERTIFIED, -45.0, -45.0)
     assert script.skew == -45.0
 
 
 def test_the_certified_time_ends_a_dispute_either_way() -> None:
-    assert Script().hear(Kind.DATE, 60.0, 60.0, 60.0).hear(Kind.CERTIFIED, 59.0).skew == 60.0
-    assert Script().hear(Kind.DATE, -60.0, -60.0, -60.0).hear(Kind.CERTIFIED, -61.0).skew == -60.0
+    assert Script().take(Kind.DATE, 60.0, 60.0, 60.0).take(Kind.CERTIFIED, 59.0).skew == 60.0
+    assert Script().take(Kind.DATE, -60.0, -60.0, -60.0).take(Kind.CERTIFIED, -61.0).skew == -60.0
     for ahead in (60.0, -60.0):
-        script = Script().hear(Kind.DATE, ahead, ahead, ahead).hear(Kind.CERTIFIED, -1.0)
+        script = Script().take(Kind.DATE, ahead, ahead, ahead).take(Kind.CERTIFIED, -1.0)
         assert script.skew == 0
         assert not script.time.disputed
-        script.hear(Kind.DATE, ahead, ahead, ahead)
+        script.take(Kind.DATE, ahead, ahead, ahead)
         assert not script.time.disputed, "it was refuted"
         assert script.enclosed()[1] < 60.0
 
 
 def test_a_node_that_lags_or_an_answer_that_was_kept_is_no_earlier_time() -> None:
-    script = Script().hear(Kind.DATE, 0.0).hear(Kind.SIGNED, *[-100.0] * 10)
+    script = Script().take(Kind.DATE, 0.0).take(Kind.SIGNED, *[-100.0] * 10)
     assert script.skew == 0
     assert not script.time.eager
-    assert script.hear(Kind.SIGNED, *[45.0] * 3).skew == 45.0
+    assert script.take(Kind.SIGNED, *[45.0] * 3).skew == 45.0
 
 
 def test_what_is_in_time_by_both_ends_no_contradiction() -> None:
-    script = Script().hear(Kind.SIGNED, 60.0).hear(Kind.ACCEPTED, OURS)
+    script = Script().take(Kind.SIGNED, 60.0).take(Kind.ACCEPTED, OURS)
     assert script.time.eager
-    assert script.hear(Kind.SIGNED, 60.0).hear(Kind.ACCEPTED, OURS).hear(Kind.SIGNED, 60.0).skew == 60.0
+    assert script.take(Kind.SIGNED, 60.0).take(Kind.ACCEPTED, OURS).take(Kind.SIGNED, 60.0).skew == 60.0
 
 
 def test_a_skew_that_has_gone_is_gone() -> None:
-    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
-    script.hear(Kind.ACCEPTED, 600 + OURS).hear(Kind.REFUSED, *[0.5] * MANY_WITNESSES)
+    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script.take(Kind.ACCEPTED, 600 + OURS).take(Kind.REFUSED, *[0.5] * MANY_WITNESSES)
     assert script.skew == 0
 
 
 @pytest.mark.parametrize("jump", [JUMP_NS + 1, -JUMP_NS - 1, 600 * SECOND_NS])
 def test_a_clock_that_is_set_makes_all_evidence_void(jump: int) -> None:
-    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0)
     script.wall += jump
     assert script.time.now_ns(script.seconds, script.wall) == script.wall
     assert script.enclosed()[0] < -100 * YEAR
@@ -236,11 +238,11 @@ def test_a_clock_that_is_set_makes_all_evidence_void(jump: int) -> None:
 
 
 @pytest.mark.parametrize("jump", [JUMP_NS + 1, -JUMP_NS - 1, 600 * SECOND_NS, -100_300_000_000, -200_600_000_000])
-@pytest.mark.parametrize("asked", ["earliest", "enclosed"])
-def test_whatever_is_asked_first_notices_that_the_clock_was_set(jump: int, asked: str) -> None:
-    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+@pytest.mark.parametrize("first", ["earliest", "enclosed"])
+def test_whatever_is_read_first_notices_that_the_clock_was_set(jump: int, first: str) -> None:
+    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0)
     script.wall += jump
-    if asked == "earliest":
+    if first == "earliest":
         assert script.time.earliest_ns(script.seconds, script.wall) < script.wall - 100 * YEAR * SECOND_NS
     else:
         low, high = script.time.enclosed_ns(script.seconds, script.wall)
@@ -249,9 +251,9 @@ def test_whatever_is_asked_first_notices_that_the_clock_was_set(jump: int, asked
 
 
 def test_evidence_that_comes_after_the_clock_was_set_is_judged_by_the_new_one() -> None:
-    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0)
     script.wall += 600 * SECOND_NS
-    script.hear(Kind.DATE, 0.0)
+    script.take(Kind.DATE, 0.0)
     assert script.skew == 0
     assert script.time.known
     assert script.time.rival_ns is None
@@ -259,14 +261,14 @@ def test_evidence_that_comes_after_the_clock_was_set_is_judged_by_the_new_one() 
 
 @pytest.mark.parametrize("jump", [JUMP_NS, -JUMP_NS])
 def test_as_much_as_a_jump_may_be_is_none(jump: int) -> None:
-    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0)
     script.wall += jump
     assert script.time.now_ns(script.seconds, script.wall) == script.wall + 600 * SECOND_NS
     assert script.enclosed() == (597.5, 602.5)
 
 
 def test_evidence_holds_however_long_nothing_is_heard() -> None:
-    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0)
     script.seconds += 86_400
     script.wall += 86_400 * SECOND_NS
     assert script.enclosed() == (597.5, 602.5)
@@ -274,9 +276,9 @@ def test_evidence_holds_however_long_nothing_is_heard() -> None:
 
 
 def test_a_clock_that_is_slewed_does_not() -> None:
-    script = Script().hear(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0)
     script.wall += JUMP_NS // 2
-    script.hear(Kind.ACCEPTED, 600 + OURS)
+    script.take(Kind.ACCEPTED, 600 + OURS)
     script.wall += JUMP_NS // 2 + 1
     assert script.time.now_ns(script.seconds, script.wall) != script.wall
 
@@ -290,11 +292,11 @@ def test_evidence_that_is_true_leaves_our_own_right_clock_alone(others: list[tup
     script = Script()
     for kind, ahead in others:
         if kind is Kind.ACCEPTED:
-            script.hear(kind, ahead % (MAX_INGRESS_TTL_NS / SECOND_NS))
+            script.take(kind, ahead % (MAX_INGRESS_TTL_NS / SECOND_NS))
         elif kind is Kind.DATE:
-            script.hear(kind, ahead)
+            script.take(kind, ahead)
         else:
-            script.hear(kind, -(abs(ahead) % (kind.above_ns / SECOND_NS)))
+            script.take(kind, -(abs(ahead) % (kind.above_ns / SECOND_NS)))
         assert script.skew == 0
         earliest, latest = script.enclosed()
         assert earliest <= 0 <= latest
@@ -310,14 +312,14 @@ AGENTS_VECTOR = (
 
 def test_the_replicas_words() -> None:
     assert refuses_expiry(AGENTS_VECTOR)
-    told = replica_time(AGENTS_VECTOR)
+    reported = replica_time(AGENTS_VECTOR)
     moment = datetime(2025, 5, 1, 23, 55, 18, tzinfo=timezone.utc)
-    assert told == int(moment.timestamp()) * SECOND_NS + 5_285_297
+    assert reported == int(moment.timestamp()) * SECOND_NS + 5_285_297
     # as older replicas have it
     lines = AGENTS_VECTOR.replace(", ", ",\n").replace(": M", ":\nM")
-    assert replica_time(lines) == told
-    assert replica_time(AGENTS_VECTOR.replace(".005285297", "")) == told - 5_285_297
-    assert replica_time(AGENTS_VECTOR.replace(".005285297", ".5")) == told - 5_285_297 + 500_000_000
+    assert replica_time(lines) == reported
+    assert replica_time(AGENTS_VECTOR.replace(".005285297", "")) == reported - 5_285_297
+    assert replica_time(AGENTS_VECTOR.replace(".005285297", ".5")) == reported - 5_285_297 + 500_000_000
 
 
 @pytest.mark.parametrize(

@@ -13,20 +13,20 @@ N = 100
 
 
 class Script:
-    """A queue whose pages up to ``limit`` are too large, asked as a poller asks, a quarter of a second apart."""
+    """A queue whose pages up to ``limit`` are too large, polled as a poller does, a quarter of a second apart."""
 
     def __init__(self, fits_from: int) -> None:
         self.search = OversizeSearch()
         self.fits_from = fits_from
-        self.asked: list[int] = []
+        self.polls: list[int] = []
         self.now = 0.0
 
     def step(self) -> int | None:
         number = self.search.next_nonce() if self.search.seeking else N
-        self.asked.append(number)
-        asked, self.now = self.now, self.now + 0.25
+        self.polls.append(number)
+        sent, self.now = self.now, self.now + 0.25
         if number < self.fits_from:
-            return self.search.refused(number, N, self.now, asked)
+            return self.search.refused(number, N, self.now, sent)
         self.search.fitted(number, N)
         return None
 
@@ -39,7 +39,7 @@ class Script:
 
 
 @pytest.mark.parametrize(
-    ("fits_from", "asked"),
+    ("fits_from", "polls"),
     [
         (101, [101, 100]),
         (102, [101, 102, 101]),
@@ -48,10 +48,10 @@ class Script:
         (113, [101, 102, 104, 108, 116, 112, 114, 113, 112]),
     ],
 )
-def test_it_asks_farther_and_farther_then_halves_and_asks_once_more(fits_from: int, asked: list[int]) -> None:
+def test_it_asks_farther_and_farther_then_halves_and_asks_once_more(fits_from: int, polls: list[int]) -> None:
     script = Script(fits_from)
     assert script.run() == fits_from
-    assert script.asked == [N] * REFUSALS + asked
+    assert script.polls == [N] * REFUSALS + polls
     assert script.search.first is None
     assert not script.search.seeking
 
@@ -60,7 +60,7 @@ def test_it_asks_farther_and_farther_then_halves_and_asks_once_more(fits_from: i
 def test_the_first_number_that_fits_is_found_in_few_questions(distance: int) -> None:
     script = Script(N + distance)
     assert script.run() == N + distance
-    assert len(script.asked) <= REFUSALS + 2 * distance.bit_length() + 2
+    assert len(script.polls) <= REFUSALS + 2 * distance.bit_length() + 2
 
 
 def test_a_page_that_comes_after_all_ends_the_search() -> None:
@@ -115,8 +115,8 @@ def test_a_cursor_that_has_moved_begins_anew() -> None:
 def test_a_canister_that_refuses_everything_is_not_sought_for_ever() -> None:
     script = Script(1 << 62)
     assert script.run(500) is None
-    assert max(script.asked) <= N + FARTHEST
-    assert script.asked.count(N) > 3 * REFUSALS
+    assert max(script.polls) <= N + FARTHEST
+    assert script.polls.count(N) > 3 * REFUSALS
 
 
 def test_what_is_too_large() -> None:
@@ -147,11 +147,11 @@ def test_it_looks_as_far_as_said_and_then_begins_again() -> None:
     search = OversizeSearch()
     for now in range(REFUSALS):
         search.refused(first, first, float(now), float(now))
-    asked = []
+    polls = []
     while search.seeking:
-        asked.append(search.next_nonce() - first)
+        polls.append(search.next_nonce() - first)
         search.refused(search.next_nonce(), first, 10.0, 10.0)
-    assert asked == [1 << power for power in range(FARTHEST.bit_length())]
+    assert polls == [1 << power for power in range(FARTHEST.bit_length())]
     assert search.first is None
 
 

@@ -105,17 +105,17 @@ def test_a_long_queue_is_read_ahead_only_as_far_as_tokens_are_worth_pages() -> N
 )
 def test_polls_and_deliveries_keep_within_their_rates(messages: int, polls: int, page: int, ticks: list[float]) -> None:
     limited = quota(polls=polls, messages=messages)
-    now, asked, delivered = 0.0, 0, 0
+    now, polled, delivered = 0.0, 0, 0
     for tick in ticks:
         now += tick
         if limited.exceeded(now):
             continue
         limited.sent(now)
-        asked += 1
+        polled += 1
         got = min(page, limited.room(now)[0])
         limited.delivered(got, 0, now)
         delivered += got
-        assert asked <= polls * (now + 2)
+        assert polled <= polls * (now + 2)
         assert delivered <= messages * (now + 2)
 
 

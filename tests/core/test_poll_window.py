@@ -75,12 +75,12 @@ def test_a_canister_that_says_nothing_about_its_end() -> None:
 @given(st.integers(1, 2000), st.integers(1, 60), st.integers(1, 64))
 def test_a_queue_of_any_depth_is_drained_without_asking_anything_twice(depth: int, page: int, limit: int) -> None:
     window = PollWindow(limit)
-    nonce, rounds, asked = 0, 0, []
+    nonce, rounds, polls = 0, 0, []
     while True:
         nonces = window.nonces(nonce, set())
         assert nonces[0] == nonce
         assert len(nonces) <= limit
-        asked += nonces
+        polls += nonces
         more = False
         for start in nonces:
             count = max(0, min(page, depth - start))
@@ -111,7 +111,7 @@ def test_steady_paging_asks_nothing_twice_in_whatever_order_the_answers_come(
     """As the poller does it: answers that come before their turn are kept, and count as asked."""
     window = PollWindow(limit)
     window.page = page
-    nonce, asked = 0, []
+    nonce, polls = 0, []
     in_flight: dict[int, None] = {}
     kept: set[int] = set()
     more = True
@@ -119,7 +119,7 @@ def test_steady_paging_asks_nothing_twice_in_whatever_order_the_answers_come(
         if more:
             for ask in window.nonces(nonce, in_flight.keys() | kept):
                 in_flight[ask] = None
-                asked.append(ask)
+                polls.append(ask)
         more = False
         assert len(in_flight) + len(kept) <= limit
         answer = data.draw(st.sampled_from(list(in_flight)))
@@ -133,7 +133,7 @@ def test_steady_paging_asks_nothing_twice_in_whatever_order_the_answers_come(
             nonce += count
             more = window.answered(count, nonce >= depth)
     assert nonce == depth
-    assert len(set(asked)) == len(asked)
+    assert len(set(polls)) == len(polls)
 
 
 def test_it_grows_little_for_messages_that_reach_no_client() -> None:

@@ -1,4 +1,4 @@
-"""Which of a principal's connections lives: the tables, and scripts of what is accepted, heard and answered."""
+"""Which of a principal's connections lives: the tables, and scripts of what is accepted, received and answered."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Script(MachineScript):
         self.all[name].state = State.DISMISSED
         return self
 
-    def hears(self, name: str, at_ns: int | None) -> Script:
+    def receives(self, name: str, at_ns: int | None) -> Script:
         return self._note(self.machine.received(KEY, self.all[name], at_ns, self.living))
 
     def is_answered(self, name: str, known: bool | None, at_ns: int = 0) -> Script:
@@ -120,8 +120,8 @@ def test_where_no_times_are_told_the_last_one_lives() -> None:
 
 
 def test_of_two_with_one_time_the_one_that_is_spoken_to_later_lives() -> None:
-    script = pair().hears("a", 70).hears("a", None).shows()
-    script.hears("a", 71).shows("UNWATCH a", "UNWATCH b", "REPLACE b", "ANNOUNCE 71")
+    script = pair().receives("a", 70).receives("a", None).shows()
+    script.receives("a", 71).shows("UNWATCH a", "UNWATCH b", "REPLACE b", "ANNOUNCE 71")
     assert script.machine.undecided == {}
 
 
@@ -140,7 +140,7 @@ def test_a_third_with_a_later_time_replaces_both() -> None:
 
 
 def test_a_third_with_the_same_time_is_watched_too() -> None:
-    pair().accepts("c", 70).shows("WATCH c").hears("c", 90).shows(
+    pair().accepts("c", 70).shows("WATCH c").receives("c", 90).shows(
         *("UNWATCH a", "UNWATCH b", "UNWATCH c", "REPLACE a", "REPLACE b", "ANNOUNCE 71")
     )
 
@@ -179,7 +179,7 @@ def test_what_another_process_announces(mine: int, theirs: int, later: bool, dec
 
 def test_one_time_in_two_processes_is_announced_once() -> None:
     script = Script().accepts("a", 70).announces_elsewhere(70).shows("WATCH a", "ANNOUNCE 70")
-    script.announces_elsewhere(70).shows().hears("a", 90).shows("UNWATCH a", "ANNOUNCE 71")
+    script.announces_elsewhere(70).shows().receives("a", 90).shows("UNWATCH a", "ANNOUNCE 71")
 
 
 def test_a_sign_that_has_come_decides_when_the_other_process_announces_the_same_time() -> None:
@@ -202,7 +202,7 @@ def test_one_that_the_canister_did_not_know_has_cost_nobody_its_place() -> None:
 def test_the_answer_that_the_canister_knew_it_ends_those_that_were_opened_before() -> None:
     script = Script().accepts("a", 70).waits("late", Opened.EXECUTED).waits("c").waits("d").shows()
     script.is_answered("late", known=True, at_ns=80).shows("REPLACE a", "ANNOUNCE_LEFT 80")
-    # of the others it is told when their first messages come
+    # the others are decided when their first messages come
     script.accepts("c", 80).shows("REPLACE c").accepts("d", 81).shows()
     assert script.machine.outlived == {}
 
@@ -293,14 +293,14 @@ def test_a_wrong_time_of_other_connections_is_named() -> None:
 
 
 def test_the_tables_decide_every_case() -> None:
-    told = (Order.EARLIER, Order.SAME, Order.LATER)
-    assert set(HERE) == set(itertools.product((*told, Order.NO_TIME), Sign))
-    assert set(ELSEWHERE) == set(itertools.product((*told, Order.NO_TIME_LATER, Order.NO_TIME_EARLIER), Sign))
+    timed = (Order.EARLIER, Order.SAME, Order.LATER)
+    assert set(HERE) == set(itertools.product((*timed, Order.NO_TIME), Sign))
+    assert set(ELSEWHERE) == set(itertools.product((*timed, Order.NO_TIME_LATER, Order.NO_TIME_EARLIER), Sign))
     assert set(HERE.values()) | set(ELSEWHERE.values()) == set(Verdict)
 
 
 def test_two_processes_agree_on_different_times() -> None:
-    """One of both lives, whichever hears of the other: where the times differ, signs do not count."""
+    """One of both lives, whichever is notified of the other: where the times differ, signs do not count."""
     for sign in Sign:
         assert HERE[Order.LATER, sign] is ELSEWHERE[Order.LATER, sign] is Verdict.OTHER_STAYS
         assert (HERE[Order.EARLIER, sign], ELSEWHERE[Order.EARLIER, sign]) == (

@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        self.server.asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
+        self.server.requests.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
         status, body = self.server.answer
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -78,12 +78,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class TcpServer(socketserver.TCPServer):
-    asked: list[Any]
+    requests: list[Any]
     answer: tuple[int, bytes] = (200, b'{"ok": true}')
 
 
 class UnixServer(socketserver.UnixStreamServer):
-    asked: list[Any]
+    requests: list[Any]
     answer: tuple[int, bytes] = (200, b'{"ok": true}')
 
 
@@ -97,7 +97,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any
     else:
         made = UnixServer(str(tmp_path / "s"), Handler)
         endpoint = f"unix:{tmp_path / 's'}:mode=600"
-    made.asked = []
+    made.requests = []
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield made, endpoint
@@ -115,14 +115,14 @@ def test_requests(server: tuple[Any, str], tmp_path: Path) -> None:
     gateway.get("sessions", "a/b-1")
     gateway.post("kick", session=None, code=1008)
     gateway.put("log-levels", body={"relay": None})
-    assert [(method, path) for method, path, _, _ in made.asked] == [
+    assert [(method, path) for method, path, _, _ in made.requests] == [
         ("GET", "/v1/sessions?canister=a+b&limit=5"),
         ("GET", "/v1/sessions/a%2Fb-1"),
         ("POST", "/v1/kick"),
         ("PUT", "/v1/log-levels"),
     ]
-    assert [json.loads(body) for _, _, _, body in made.asked[2:]] == [{"code": 1008}, {"relay": None}]
-    for _, _, headers, body in made.asked:
+    assert [json.loads(body) for _, _, _, body in made.requests[2:]] == [{"code": 1008}, {"relay": None}]
+    for _, _, headers, body in made.requests:
         assert headers["Authorization"] == "Bearer 0123456789abcdef"
         assert headers.get("Content-Type") == ("application/json" if body else None)
 
@@ -151,7 +151,7 @@ def test_answers_that_refuse(server: tuple[Any, str], answer: tuple[int, bytes],
     made.answer = answer
     with pytest.raises(Failed, match=words):
         AdminClient(endpoint).get("status")
-    assert "Authorization" not in made.asked[0][2]
+    assert "Authorization" not in made.requests[0][2]
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:

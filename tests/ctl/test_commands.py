@@ -1,4 +1,4 @@
-"""The command line of icwsctl: what is asked for, what is shown, and how it ends."""
+"""The command line of icwsctl: its requests, its output, and how it ends."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ CANISTER = "bkyz2-fmaaa-aaaaa-qaaaq-cai"
 
 
 class Fake:
-    """A gateway that takes note of what it is asked."""
+    """A gateway that records its requests."""
 
     made: list[tuple[str, Path | None]]
-    asked: list[Any]
+    requests: list[Any]
     document: dict[str, Any] | Exception
 
     def __init__(self, endpoint: str, token_file: Path | None, seconds: float) -> None:
         self.made.append((endpoint, token_file))
 
-    def _answer(self, *asked: Any) -> dict[str, Any]:
-        self.asked.append(asked)
+    def _answer(self, *request: Any) -> dict[str, Any]:
+        self.requests.append(request)
         if isinstance(self.document, Exception):
             raise self.document
         return self.document
@@ -45,12 +45,12 @@ class Fake:
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     monkeypatch.setattr(commands, "AdminClient", Fake)
-    Fake.made, Fake.asked, Fake.document = [], [], {}
+    Fake.made, Fake.requests, Fake.document = [], [], {}
     return Fake
 
 
 @pytest.mark.parametrize(
-    ("line", "asked"),
+    ("line", "expected"),
     [
         ("status", ("GET", "status", {})),
         ("sessions", ("GET", "sessions", {})),
@@ -100,10 +100,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
         ("log-level --reset", ("PUT", "log-levels", {"reset": True})),
     ],
 )
-def test_what_is_asked(fake: type[Fake], line: str, asked: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_requests(fake: type[Fake], line: str, expected: Any, capsys: pytest.CaptureFixture[str]) -> None:
     fake.document = {"some": ["thing"]}
     assert run([*line.split(), "--json"], WHERE) == 0
-    assert fake.asked == [asked]
+    assert fake.requests == [expected]
     out = capsys.readouterr().out
     assert json.loads(out) == {"some": ["thing"]}
     assert out.count("\n") == 1
@@ -135,12 +135,12 @@ def test_what_is_asked(fake: type[Fake], line: str, asked: Any, capsys: pytest.C
 def test_wrong_command_lines(fake: type[Fake], line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(line.split(), WHERE)
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert ended.value.code == 2
-    assert words in said
-    assert said.startswith("icwsctl: ")
-    assert said.count("\n") == 1
-    assert fake.asked == []
+    assert words in error
+    assert error.startswith("icwsctl: ")
+    assert error.count("\n") == 1
+    assert fake.requests == []
 
 
 def test_where_the_gateway_is(fake: type[Fake], capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +165,7 @@ def test_a_dump_is_the_answers_to_two_questions(fake: type[Fake], capsys: pytest
     options = {"a": {"value": "1", "from": "default"}, "b": {"value": ["x", "y"], "from": "file /f"}}
     fake.document = {"options": options, "certificates": [], "missing_workers": []}
     assert run(["dump"], WHERE) == 0
-    assert fake.asked == [("GET", "config", {}), ("GET", "certificates", {})]
+    assert fake.requests == [("GET", "config", {}), ("GET", "certificates", {})]
     assert capsys.readouterr().out == (
         "OPTION  VALUE  FROM\na       1      default\nb       x, y   file /f\n\nno certificates\n"
     )
@@ -178,7 +178,7 @@ def test_top_asks_twice_for_one_view(fake: type[Fake], capsys: pytest.CaptureFix
     line = f"top --once --json --interval 500ms --sort lag --limit 5 --canister {CANISTER} --principal 2vxsx-fae"
     assert run(line.split(), WHERE) == 0
     query = {"sort": "lag", "limit": 5, "canister": CANISTER, "principal": "2vxsx-fae"}
-    assert fake.asked == [("GET", "top", query)] * 2
+    assert fake.requests == [("GET", "top", query)] * 2
     assert json.loads(capsys.readouterr().out) == {"some": ["thing"]}
 
 

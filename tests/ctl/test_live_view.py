@@ -64,12 +64,12 @@ def test_a_view_fits_the_screen(width: int, height: int) -> None:
 
 
 def test_without_a_terminal_there_are_no_control_characters() -> None:
-    asked: list[str] = []
+    sorts: list[str] = []
     pauses: list[float] = []
 
     def ask(sort: str) -> Any:
-        asked.append(sort)
-        if len(asked) > 3:
+        sorts.append(sort)
+        if len(sorts) > 3:
             raise Failed("gone")
         return DOCUMENT
 
@@ -77,24 +77,24 @@ def test_without_a_terminal_there_are_no_control_characters() -> None:
     with pytest.raises(Failed):
         print_views(ask, "up", 2.5, out=out, pause=pauses.append)
     # the rates of the first are those of the first interval
-    assert (asked, pauses) == (["up"] * 4, [2.5] * 3)
+    assert (sorts, pauses) == (["up"] * 4, [2.5] * 3)
     assert out.getvalue().count("300 clients") == 2
     assert "\x1b" not in out.getvalue()
     out = io.StringIO()
-    asked.clear()
+    sorts.clear()
     print_views(ask, "up", 1.0, as_json=True, once=True, out=out, pause=pauses.append)
     assert json.loads(out.getvalue()) == DOCUMENT
     assert out.getvalue().count("\n") == 1
 
 
 def test_keys_choose_what_is_sorted_by_and_a_gateway_that_is_away_is_asked_again() -> None:
-    asked: list[str] = []
+    sorts: list[str] = []
     keys = iter(["l", "x", None, " ", "q"])
     out = io.StringIO()
 
     def ask(sort: str) -> Any:
-        asked.append(sort)
-        if len(asked) == 2:
+        sorts.append(sort)
+        if len(sorts) == 2:
             raise Failed("cannot reach\x1b[2J it")
         return DOCUMENT
 
@@ -108,7 +108,7 @@ def test_keys_choose_what_is_sorted_by_and_a_gateway_that_is_away_is_asked_again
 
     live = LiveView(ask, "rate", 2.0, key=key, out=out, size=lambda: (100, 30), now=lambda: seconds[0])
     live.run()
-    assert asked == ["rate", "lag", "lag", "lag"]
+    assert sorts == ["rate", "lag", "lag", "lag"]
     drawn = out.getvalue().split("\x1b[H")[1:]
     assert "by rate" in drawn[0]
     assert "cannot reach\\u001b[2J it" in drawn[1]

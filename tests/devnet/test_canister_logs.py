@@ -38,7 +38,7 @@ def test_records_without_text_have_a_bound_too() -> None:
 
 
 def test_a_listener_gets_text() -> None:
-    heard: list[tuple[Principal, str]] = []
-    logs = CanisterLogs(lambda: 0, lambda canister, text: heard.append((canister, text)))
+    lines: list[tuple[Principal, str]] = []
+    logs = CanisterLogs(lambda: 0, lambda canister, text: lines.append((canister, text)))
     logs.add(ONE, b"a\xffb")
-    assert heard == [(ONE, "a\N{REPLACEMENT CHARACTER}b")]
+    assert lines == [(ONE, "a\N{REPLACEMENT CHARACTER}b")]

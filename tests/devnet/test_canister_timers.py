@@ -43,7 +43,7 @@ def net_with(source: bytes) -> Net:
 
 
 def texts(net: Net) -> list[str]:
-    return [app_text(heard) for heard in net.received() if isinstance(heard, bytes)]
+    return [app_text(message) for message in net.received() if isinstance(message, bytes)]
 
 
 def logged(net: Net) -> list[str]:

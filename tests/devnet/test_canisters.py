@@ -23,9 +23,9 @@ ALICE, BOB = identity(1), identity(2)
 
 
 def texts(net: Net, nonce: int = 0) -> list[tuple[bytes, str]]:
-    """Who is told what in the chat room."""
-    told = [(message[0], content_of(message)) for message in net.poll(nonce, canister=CHAT_ID).messages]
-    return [(client, app_text(content)) for client, content in told if isinstance(content, bytes)]
+    """The texts of the chat room, each with its receiver."""
+    messages = [(message[0], content_of(message)) for message in net.poll(nonce, canister=CHAT_ID).messages]
+    return [(client, app_text(content)) for client, content in messages if isinstance(content, bytes)]
 
 
 def test_the_ids_are_those_that_are_documented() -> None:

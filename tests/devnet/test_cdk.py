@@ -217,16 +217,16 @@ def test_a_poll_returns_fifty_and_says_whether_that_is_all(bench: Bench) -> None
     for _ in range(100):
         bench.cdk.send(ALICE, b"x")
 
-    def asked(nonce: int) -> tuple[int, bool]:
+    def polled(nonce: int) -> tuple[int, bool]:
         page = bench.cdk.ws_get_messages(HERE, nonce)
         return len(page.messages), page.is_end_of_queue
 
-    assert asked(0) == (50, False)
-    assert asked(50) == (50, False)
-    assert asked(51) == (50, True)
-    assert asked(100) == (1, True)
-    assert asked(101) == (0, True)
-    assert asked(10**19) == (0, True)
+    assert polled(0) == (50, False)
+    assert polled(50) == (50, False)
+    assert polled(51) == (50, True)
+    assert polled(100) == (1, True)
+    assert polled(101) == (0, True)
+    assert polled(10**19) == (0, True)
 
 
 def test_a_stranger_gets_the_empty_answer(bench: Bench) -> None:

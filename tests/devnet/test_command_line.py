@@ -168,13 +168,13 @@ def test_a_taken_port_ends_the_start() -> None:
 
 
 def test_make_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(command_line, "report_start_errors", told.append)
-    monkeypatch.setattr(command_line, "exit_zero_on_signals", lambda reactor: told.append("SIGTERM"))
+    calls: list[str] = []
+    monkeypatch.setattr(command_line, "report_start_errors", calls.append)
+    monkeypatch.setattr(command_line, "exit_zero_on_signals", lambda reactor: calls.append("SIGTERM"))
     options = Options()
     options.parseOptions(["--listen=tcp:0:interface=127.0.0.1"])
     service = makeService(options)
     assert isinstance(service, command_line.DevnetService)
     service.replica.close()
-    assert told == ["twistd icws-devnet", "SIGTERM"]
+    assert calls == ["twistd icws-devnet", "SIGTERM"]
     assert isinstance(options.config().settings(), CdkSettings)

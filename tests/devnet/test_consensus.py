@@ -56,9 +56,9 @@ def test_order_is_the_order_of_arrival_at_the_maker() -> None:
         for number in range(1, 11):
             net.submit(net.call_request(ALICE, "ws_message", message(number)), version="v2")
         net.advance(4, 0.1)
-        heard = [content_of(each) for each in net.poll(1).messages]
-        kept += heard == [b"%d" % number for number in range(1, 11)]
-        assert kept or ws.CloseMessage("WrongSequenceNumber") in heard
+        received = [content_of(each) for each in net.poll(1).messages]
+        kept += received == [b"%d" % number for number in range(1, 11)]
+        assert kept or ws.CloseMessage("WrongSequenceNumber") in received
     assert kept == 0
 
 

@@ -182,10 +182,10 @@ def test_the_end_of_a_call_is_told_as_it_was() -> None:
         inspector.ended(b"%d" % number, outcome, 2)
         # too late: it has an end already
         inspector.given_up(b"%d" % number, "given up")
-    told = [exchange.outcome for exchange in inspector]
-    assert [text.startswith(words) for text, (_, words) in zip(told, outcomes, strict=True)] == [True] * 4
-    assert "room" in told[1]
-    assert "\x1b" not in told[1]
+    texts = [exchange.outcome for exchange in inspector]
+    assert [text.startswith(words) for text, (_, words) in zip(texts, outcomes, strict=True)] == [True] * 4
+    assert "room" in texts[1]
+    assert "\x1b" not in texts[1]
 
 
 def polled(*contents: bytes) -> Inspector:

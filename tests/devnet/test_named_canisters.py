@@ -167,7 +167,7 @@ def test_a_bad_change_leaves_what_runs(tmp_path: Path, logged: list[str], conten
     write(tmp_path / "a.wasm", content)
     it.net.advance(5, step=LOOK_S)
     assert it.who("a") == b"a"
-    assert len(logged) == 1, "it is said once"
+    assert len(logged) == 1, "it is logged once"
     assert complaint in logged[0]
     assert logged[0].startswith(f"canister a stays as it is: {tmp_path}/a.wasm: ")
     write(tmp_path / "a.wasm", answering("good"))

@@ -15,18 +15,18 @@ def test_hours_of_rounds_in_milliseconds() -> None:
     net = Net()
     net.open(ALICE)
     net.open(BOB)
-    nonce, said = 2, 0
+    nonce, sent = 2, 0
     net.advance(240)
     for _ in range(48):
         net.advance(60)
         messages = net.poll(nonce).messages
         nonce += len(messages)
         if any(message[0] == ALICE.principal.raw for message in messages):
-            said += 1
-            net.send_message(ALICE, said, ws.encode_service_message(ws.KeepAliveMessage(0)), service=True)
+            sent += 1
+            net.send_message(ALICE, sent, ws.encode_service_message(ws.KeepAliveMessage(0)), service=True)
         net.advance(60)
         net.advance(180)
-    assert said == 48
+    assert sent == 48
     assert [key.principal for key in net.replica.host(ECHO_ID).ws.clients] == [ALICE.principal.raw]
 
 

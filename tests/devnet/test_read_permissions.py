@@ -41,7 +41,7 @@ def answered(
     return status, "" if status == 200 else body.decode()
 
 
-def asked(*args: Any, **options: Any) -> int:
+def read_status(*args: Any, **options: Any) -> int:
     return answered(*args, **options)[0]
 
 
@@ -116,9 +116,9 @@ def test_paths_by_endpoint(version: str) -> None:
     for path in (*NOWHERE, *AT_CANISTERS):
         assert answered(net, [path], at=at_subnet, version=version) == refusal, path
     for at in (f"canister/{ECHO_ID}", at_subnet):
-        assert asked(net, [flat], at=at, version=version) == (200 if version == "v2" else 404)
+        assert read_status(net, [flat], at=at, version=version) == (200 if version == "v2" else 404)
     for path in REQUESTS:
-        assert asked(net, [path], at=at_subnet, version=version) == (404 if version == "v2" else 200)
+        assert read_status(net, [path], at=at_subnet, version=version) == (404 if version == "v2" else 200)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_ranges_by_shard_are_read_at_the_subnet() -> None:
 def test_one_request_at_a_time() -> None:
     status, text = answered(Net(), [(b"request_status", b"r" * 32), (b"request_status", b"s" * 32)])
     assert (status, text.startswith("More than one non-unique request ID")) == (400, True)
-    assert asked(Net(), [(b"request_status", b"r" * 32), (b"request_status", b"r" * 32, b"reply")]) == 200
+    assert read_status(Net(), [(b"request_status", b"r" * 32), (b"request_status", b"r" * 32, b"reply")]) == 200
 
 
 def test_the_status_of_a_call_is_for_its_sender() -> None:
@@ -166,7 +166,7 @@ def test_the_status_of_a_call_is_for_its_sender() -> None:
     path = (b"request_status", request.request_id)
     assert request_status(net.read_state(ALICE, [path]), request.request_id).reply == ws.encode_result_ok()
     for at in (f"canister/{ECHO_ID}", f"canister/{NEIGHBOUR}", f"subnet/{OWN}"):
-        assert asked(net, [path], ALICE, at) == 200
+        assert read_status(net, [path], ALICE, at) == 200
         assert answered(net, [path], BOB, at) == (
             403,
             "The user tries to access Request ID not signed by the caller.",
@@ -205,4 +205,4 @@ def test_delegations_with_targets_read_what_is_theirs() -> None:
 
 
 def test_another_subnet_is_refused() -> None:
-    assert asked(Net(), [(b"time",)], at=f"subnet/{Principal(b'other')}") == 400
+    assert read_status(Net(), [(b"time",)], at=f"subnet/{Principal(b'other')}") == 400

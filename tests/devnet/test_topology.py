@@ -49,8 +49,8 @@ def delegation_of(net: Net, raw: bytes) -> Certificate:
 
 
 def queried(net: Net, version: str) -> bytes:
-    asked = net.ask(GATEWAY, "ws_get_messages", ws.encode_get_messages(0), version=version)
-    return ws.parse_get_messages(cbor.loads(result_of(asked)[2])["reply"]["arg"]).cert
+    answer = net.ask(GATEWAY, "ws_get_messages", ws.encode_get_messages(0), version=version)
+    return ws.parse_get_messages(cbor.loads(result_of(answer)[2])["reply"]["arg"]).cert
 
 
 def called(net: Net, version: str) -> bytes:

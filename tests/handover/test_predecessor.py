@@ -360,15 +360,15 @@ def test_a_signal_hands_over_and_stops_or_goes_on(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(transfer, "give_way", lambda: None)
     monkeypatch.setattr(Handed, "detached", False)
     made, _, predecessor = in_memory()
-    said: list[Any] = []
-    observer: Any = said.append
+    events: list[Any] = []
+    observer: Any = events.append
     globalLogPublisher.addObserver(observer)
     predecessor.signalled()
     # the answer exists before the test waits for it
     made.send({"ready": "9.9"}, {"taken": 0} if taken else {"failed": "no such option"})
     gc.collect()
     globalLogPublisher.removeObserver(observer)
-    assert not [event for event in said if "log_failure" in event], "nobody else reports the failure again"
+    assert not [event for event in events if "log_failure" in event], "nobody else reports the failure again"
     assert (Handed.detached, made.stopped) == (taken, int(taken))
     assert made.signals == ([] if taken else ["KILL"])
     made.far.close()
@@ -481,7 +481,7 @@ def test_a_reload_that_is_asked_for_meanwhile_is_passed_on() -> None:
     assert made.signals == []
     reload()
     assert len(reads) == 2, "it drains what is left"
-    assert made.signals == ["HUP"], "and the successor, which has been told to go on already, is signalled"
+    assert made.signals == ["HUP"], "and the successor, which has been allowed to go on already, is signalled"
     assert why(predecessor.hand_over()) == "a handover is under way already"
     made.ends(Failure(ProcessTerminated(3)))
     reload()

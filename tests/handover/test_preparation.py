@@ -105,11 +105,11 @@ def test_a_successor_is_started_as_this_process_was(monkeypatch: Any) -> None:
 
 
 def test_a_failed_start_is_reported_to_the_predecessor() -> None:
-    told: list[str] = []
-    for successor in (None, SimpleNamespace(failed=told.append)):
+    reported: list[str] = []
+    for successor in (None, SimpleNamespace(failed=reported.append)):
         with pytest.raises(ConfigError), reported_to_predecessor(successor):  # type: ignore[arg-type]
             raise ConfigError("the key is invalid")
-    assert told == ["the key is invalid"]
+    assert reported == ["the key is invalid"]
 
 
 def test_the_pid_file_goes_to_the_successor(monkeypatch: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_successor_takes_the_pid_file_and_is_ready_when_it_serves(monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("told", "reloads", "written"),
+    ("last", "reloads", "written"),
     [
         ({"go": True, "pidfile": "", "reload": True}, 1, False),
         ({"go": True, "pidfile": "", "reload": False, "rotate": True}, 0, False),
@@ -146,17 +146,17 @@ def test_a_successor_takes_the_pid_file_and_is_ready_when_it_serves(monkeypatch:
         ({"overrides": {}}, 1, True),
     ],
 )
-def test_a_successor_reloads_if_its_predecessor_was_asked_to(
-    monkeypatch: Any, tmp_path: Path, told: dict[str, Any], reloads: int, written: bool
+def test_a_successor_reloads_if_its_predecessor_was_requested_to(
+    monkeypatch: Any, tmp_path: Path, last: dict[str, Any], reloads: int, written: bool
 ) -> None:
     path = tmp_path / "gateway.pid"
     successor = Inherits(pidfile=str(path))
     gateway, notifying, made = prepare(monkeypatch, {"pidfile": ""}, successor)
-    successor.began(told)
+    successor.began(last)
     assert (path.exists(), notifying.began, made["reloads"]) == (written, 1, [])
     gateway.reactor.advance(0.0)
     assert made["reloads"] == [True] * reloads
-    assert gateway.rotations == [True] * told.get("rotate", 0)
+    assert gateway.rotations == [True] * last.get("rotate", 0)
 
 
 def test_of_an_older_version_that_has_died_no_pid_file_is_known(monkeypatch: Any) -> None:

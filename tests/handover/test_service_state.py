@@ -597,10 +597,10 @@ def test_a_connection_that_could_not_be_made_ends_in_its_last_state(monkeypatch:
 
 
 def test_identities_of_the_other_process_are_those_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+    orders: list[Any] = []
 
     def with_identities(document: Any, identities: Any) -> Any:
-        asked.append(identities)
+        orders.append(identities)
         return {**document, "version": VERSION}
 
     monkeypatch.setattr(service_state, "with_identities", with_identities)
@@ -608,7 +608,7 @@ def test_identities_of_the_other_process_are_those_here(monkeypatch: pytest.Monk
     taken = Taken(service_of(world, world.gateway), [1, 0])
     # of the other process's identity, if it were not translated
     assert not taken.add({"version": VERSION + 1}, [])
-    assert asked == [[1, 0]]
+    assert orders == [[1, 0]]
 
 
 def test_a_handover_that_fails_after_the_early_part_changes_nothing() -> None:

@@ -63,7 +63,7 @@ def make() -> tuple[Channel, Successor, Service, Reactor, list[str]]:
     ours, theirs = socket.socketpair()
     reactor, service, began = Reactor(), Service(), []
     successor = Successor(Channel(theirs), {}, reactor)
-    successor.prepare(service, lambda told: began.append(str(told.get("pidfile", ""))))  # type: ignore[arg-type]
+    successor.prepare(service, lambda last: began.append(str(last.get("pidfile", ""))))  # type: ignore[arg-type]
     return Channel(ours), successor, service, reactor, began
 
 
@@ -196,7 +196,7 @@ class Taking:
 @pytest.mark.parametrize(
     ("last", "fails", "pidfile"),
     [({"go": True, "pidfile": "/run/a"}, False, "/run/a"), ({"go": True}, True, ""), (None, False, "")],
-    ids=["told to go on", "a fault", "the other one has ended"],
+    ids=["a message to go on", "a fault", "the other one has ended"],
 )
 def test_it_continues_when_it_has_everything(
     monkeypatch: pytest.MonkeyPatch, last: dict[str, Any] | None, fails: bool, pidfile: str
@@ -217,8 +217,8 @@ def test_it_continues_when_it_has_everything(
     service.away = None
     reactor.advance(0.1)
     assert "ready" in channel.receive(5.0)[0]
-    said = [channel.receive(5.0)[0] for _ in range(3)]
-    assert said == [{"made": 2}, {"made": 2}, {"taken": 2}]
+    received = [channel.receive(5.0)[0] for _ in range(3)]
+    assert received == [{"made": 2}, {"made": 2}, {"taken": 2}]
     assert (taking.begun, service.accepted, began, reactor.stopped) == (1, 1, [pidfile], False)
     channel.close()
 
@@ -363,7 +363,7 @@ def test_it_continues_when_the_supervisor_has_ended_or_is_silent(
     service.away = None
     reactor.advance(0.1)
     assert (began, service.accepted, reactor.stopped) == ([""], 1, False)
-    assert service.overridden == [overrides], "what it has said in advance"
+    assert service.overridden == [overrides], "what it has sent in advance"
     channel.close()
 
 

@@ -376,14 +376,14 @@ def test_both_sides_say_how_long_clients_have_waited(monkeypatch: pytest.MonkeyP
     receiving = taker(giver)
     taking: Any = receiving._service.reactor
     monkeypatch.setattr(Taken, "begin", lambda taken: taking.advance(0.12345))
-    told: list[Any] = []
-    info = lambda words, **fields: told.append((words, fields))  # noqa: E731
+    logged: list[Any] = []
+    info = lambda words, **fields: logged.append((words, fields))  # noqa: E731
     monkeypatch.setattr("icwsgw.handover.receiving._log", SimpleNamespace(info=info))
     thread = run(giver)
     receiving.run()
     thread.join()
     assert giver.done[0]["seconds"] == 0.123
-    assert told == [("taken over", {"connections": 2, "sessions": 0, "seconds": 0.123})]
+    assert logged == [("taken over", {"connections": 2, "sessions": 0, "seconds": 0.123})]
 
 
 def test_the_process_that_only_cleans_up_has_the_lowest_priority(monkeypatch: pytest.MonkeyPatch) -> None:

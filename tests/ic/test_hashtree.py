@@ -455,9 +455,9 @@ def test_two_witnesses_merged_say_what_either_says(
     assert both == merge(second, first)
     assert reconstruct(both) == reconstruct(tree)
     for partial in (first, second):
-        said = lookup(partial, path)
-        if said is not UNKNOWN:
-            assert lookup(both, path) == said
+        result = lookup(partial, path)
+        if result is not UNKNOWN:
+            assert lookup(both, path) == result
         assert merge(both, partial) == both
     assert merge(both, tree) == tree
 

@@ -23,18 +23,18 @@ class Network(World):
     """A world whose network can stop serving API versions.
 
     :ivar gone: ends of paths that answer 404
-    :ivar asked: ends of the paths that were requested
+    :ivar requested: ends of the paths of requests
     """
 
     def __init__(self, *gone: str, **options: Any) -> None:
         self.gone = gone
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         super().__init__(start=False, verify=True, verify_batches=True, **options)
         answer = self.transport.handler
 
         def handle(method: str, path: str, body: bytes) -> Deferred[Any]:
             kind = "/".join([path.split("/")[2], path.split("/")[-1]])
-            self.asked.append(kind)
+            self.requested.append(kind)
             return succeed((404, {}, b"")) if kind in self.gone else answer(method, path, body)  # type: ignore[return-value]
 
         self.transport.handler = handle
@@ -80,8 +80,8 @@ def test_with_v2_certificates_reach_clients_unchanged() -> None:
     world = Network()
     assert world.exchange()
     assert world.agent.readable.replaced == 0
-    assert {kind for kind in world.asked if kind.endswith("query")} == {"v2/query"}
-    assert "v2/read_state" not in world.asked
+    assert {kind for kind in world.requested if kind.endswith("query")} == {"v2/query"}
+    assert "v2/read_state" not in world.requested
 
 
 def test_a_network_stops_serving_v2_queries() -> None:
@@ -92,7 +92,7 @@ def test_a_network_stops_serving_v2_queries() -> None:
         assert world.exchange()
         world.run(SPAN / 2, 0.1)
     assert world.agent.readable.replaced > 0
-    assert "v2/read_state" not in world.asked, "what was kept is enough"
+    assert "v2/read_state" not in world.requested, "what was kept is enough"
     assert world.agent.api_versions["query"] == 3
 
 
@@ -106,7 +106,7 @@ def test_a_network_that_has_read_state_v2_alone_is_asked_for_a_delegation() -> N
     world = Network("v2/query", "v3/call")
     assert world.exchange()
     assert world.agent.readable.fetches == {"ok": 1, "failed": 0}
-    assert world.asked.count("v2/read_state") == 1
+    assert world.requested.count("v2/read_state") == 1
     assert world.agent.readable.concern() is None
 
 

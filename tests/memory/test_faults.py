@@ -250,14 +250,14 @@ def test_a_rate_limited_network_is_given_time_and_nothing_is_lost() -> None:
     traffic = Traffic(world, 2)
     (third,) = world.open(1, CHAT_ID)
     traffic.go(0.5)
-    asked = [
+    pauses = [
         world.replica.faults.add(
             InjectedFault(kind="http", status=429, retry_after=2, on="query", canister=canister, count=1)
         )
         for canister in (ECHO_ID, OTHER)
     ]
     traffic.go(0.5)
-    assert [fault.hits for fault in asked] == [1, 1]
+    assert [fault.hits for fault in pauses] == [1, 1]
     before = len(world.transport.requests)
     world.run(1.3)
     assert not any("/query" in path for _, path, _ in world.transport.requests[before:])

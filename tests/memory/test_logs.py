@@ -53,15 +53,15 @@ def log() -> Iterator[Log]:
 
 def recorded(client: MemoryClient) -> list[bytes]:
     """Record the payloads that a client sends from now on."""
-    said: list[bytes] = []
+    sent: list[bytes] = []
     send = client.send_payload
 
     def send_payload(payload: bytes, is_binary: bool = True) -> None:
-        said.append(payload)
+        sent.append(payload)
         send(payload, is_binary)
 
     client.send_payload = send_payload
-    return said
+    return sent
 
 
 def test_a_line_at_the_end_of_each_session(log: Log) -> None:
@@ -100,7 +100,7 @@ def test_a_line_at_the_end_of_each_session(log: Log) -> None:
 def test_a_session_leads_to_its_calls_and_each_call_to_its_request(log: Log) -> None:
     world = World()
     client = world.client()
-    said = recorded(client)
+    sent = recorded(client)
     world.until(lambda: client.opened)
     client.echoes(b"hello")
     client.leave()
@@ -108,7 +108,7 @@ def test_a_session_leads_to_its_calls_and_each_call_to_its_request(log: Log) -> 
     assert client.session is not None
     calls = [line for line in log.records("call") if line["session"] == client.session.id]
     assert [line["method"] for line in calls] == ["ws_open", "ws_message", "ws_close"]
-    requests = [request_id(cbor.loads(payload)["envelope"]["content"]).hex()[:16] for payload in said]
+    requests = [request_id(cbor.loads(payload)["envelope"]["content"]).hex()[:16] for payload in sent]
     assert [line["request"] for line in calls[:2]] == requests
     assert [line["request"] for line in log.records("call ended")] == requests
 
@@ -116,11 +116,11 @@ def test_a_session_leads_to_its_calls_and_each_call_to_its_request(log: Log) -> 
 def test_no_log_line_has_a_secret_whatever_fails(log: Log) -> None:
     world = World(canister_grace=3600)
     identity = Ed25519Identity(SEED)
-    said: list[list[bytes]] = []
+    sent: list[list[bytes]] = []
 
     def connect(identity: Ed25519Identity | None = None) -> MemoryClient:
         client = world.client(ECHO_ID, identity)
-        said.append(recorded(client))
+        sent.append(recorded(client))
         return client
 
     # in both directions, while each kind of fault happens once
@@ -169,7 +169,7 @@ def test_no_log_line_has_a_secret_whatever_fails(log: Log) -> None:
     assert len(log.records("session ended")) >= 10
     assert len(log.records("poll failed")) >= 10
     secrets = {"content": SECRET, "seed": SEED, "seed of the gateway": b"\x07" * 32}
-    for number, payload in enumerate(payload for payloads in said for payload in payloads):
+    for number, payload in enumerate(payload for payloads in sent for payload in payloads):
         at = payload.find(b"sender_sig")
         if at >= 0:
             # after the field's name and the head of the byte string

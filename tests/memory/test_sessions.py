@@ -69,8 +69,8 @@ def test_what_a_client_sent_before_it_left_still_arrives_and_ws_close_comes_last
     sender.leave()
     world.until(lambda: world.replica.stats["ws_close"] == 1, 20)
     world.run(1)
-    heard = b"".join(listener.received[before:])
-    assert [heard.count(b"last words %d" % number) for number in range(5)] == [1] * 5
+    received = b"".join(listener.received[before:])
+    assert [received.count(b"last words %d" % number) for number in range(5)] == [1] * 5
 
 
 def cbor_free_text(text: str) -> bytes:
@@ -156,9 +156,9 @@ def test_polling_starts_with_the_first_client_and_ends_with_the_last() -> None:
     assert world.gateway.registry.pollers
     second.leave()
     world.run(1)
-    asked = world.replica.stats["query"]
+    before = world.replica.stats["query"]
     world.run(5)
-    assert world.replica.stats["query"] == asked
+    assert world.replica.stats["query"] == before
 
 
 def test_a_later_client_resumes_where_polling_ended() -> None:

@@ -123,16 +123,16 @@ def test_auto_is_the_network_that_answers_and_stays_it() -> None:
 
 def test_the_embedded_replica_steps_aside_only_where_its_port_is_taken() -> None:
     assert choices(lambda _: None, devnet=True).notes == []
-    asked: list[str] = []
+    addresses: list[str] = []
 
     def fault(address: str) -> str | None:
-        asked.append(address)
+        addresses.append(address)
         return None if ":4946:" in address else "Address already in use"
 
     chosen = choices(fault, devnet=True, gateway_address=("tcp:4944",))
     config = chosen.sourced.config
     assert (config.devnet_listen, config.ic_network_url) == ("tcp:4946:interface=127.0.0.1", "http://127.0.0.1:4946")
-    assert asked == [f"tcp:{port}:interface=127.0.0.1" for port in (4943, 4945, 4946)]
+    assert addresses == [f"tcp:{port}:interface=127.0.0.1" for port in (4943, 4945, 4946)]
     (note,) = chosen.notes
     assert note.startswith("another program has port 4943: the embedded replica listens on port 4946")
     # read again, while the replica itself has its port

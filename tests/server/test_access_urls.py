@@ -32,11 +32,11 @@ class ScriptedDownload:
 
     def __init__(self) -> None:
         self.at: float | None = None
-        self.asked = 0
+        self.requests = 0
         self.waiting: Deferred[bool] | None = None
 
     async def fetch(self) -> bool:
-        self.asked += 1
+        self.requests += 1
         self.waiting = Deferred()
         return await self.waiting
 
@@ -60,21 +60,21 @@ def test_a_list_is_fetched_at_once_and_at_each_interval(log: Log) -> None:
     clock, download, changes = Clock(), ScriptedDownload(), list[None]()
     updated = UpdatedList(DENY, download, clock, lambda: 300.0, lambda: changes.append(None))  # type: ignore[arg-type]
     updated.look()
-    assert download.asked == 0, "it has not begun"
+    assert download.requests == 0, "it has not begun"
     updated.start()
     updated.look()
-    assert download.asked == 1, "one at a time"
+    assert download.requests == 1, "one at a time"
     download.end(True)
     assert len(changes) == 1
     clock.advance(299)
-    assert download.asked == 1
+    assert download.requests == 1
     clock.advance(1)
-    assert download.asked == 2
+    assert download.requests == 2
     download.end(False)
     assert len(changes) == 1
     # SIGHUP
     updated.look()
-    assert download.asked == 3
+    assert download.requests == 3
     updated.stop()
     assert clock.getDelayedCalls() == []
     assert updated.counts == {"changed": 1, "unchanged": 1, "failed": 0}
@@ -127,7 +127,7 @@ def test_a_fault_of_the_program_ends_nothing(log: Log) -> None:
     updated.start()
     download.end(ZeroDivisionError())
     clock.advance(FIRST_RETRY)
-    assert (download.asked, log.lines) == (2, ["failure fetching an access list failed"])
+    assert (download.requests, log.lines) == (2, ["failure fetching an access list failed"])
     updated.stop()
 
 

@@ -30,15 +30,15 @@ class Response:
 class ScriptedHttp(ListHttp):
     """An HTTP client whose answers the test gives.
 
-    :ivar asked: the headers of each request
+    :ivar requests: the headers of each request
     """
 
     def __init__(self, *answers: Response | Exception) -> None:
         self.answers = list(answers)
-        self.asked: list[dict[str, str]] = []
+        self.requests: list[dict[str, str]] = []
 
     def get(self, headers: dict[str, str]) -> Deferred[Any]:
-        self.asked.append({name: value for name, value in headers.items() if name != "Accept"})
+        self.requests.append({name: value for name, value in headers.items() if name != "Accept"})
         answer = self.answers.pop(0)
         return fail(answer) if isinstance(answer, Exception) else succeed(answer)
 
@@ -50,9 +50,9 @@ def download(path: Path, http: ScriptedHttp, **more: Any) -> ListDownload:
     return ListDownload(URL, path, http, **{"may_be_empty": True, "now": lambda: 1000.0, **more})
 
 
-def fetched(asked: ListDownload) -> bool:
+def fetched(one: ListDownload) -> bool:
     results: list[Any] = []
-    Deferred.fromCoroutine(asked.fetch()).addBoth(results.append)
+    Deferred.fromCoroutine(one.fetch()).addBoth(results.append)
     (result,) = results
     if not isinstance(result, bool):
         result.raiseException()
@@ -67,20 +67,20 @@ def test_what_is_fetched_is_kept_and_not_sent_again_while_it_is_the_same(tmp_pat
         Response(200, b"203.0.113.8\n"),
         Response(200, b"203.0.113.8\n"),
     )
-    asked = download(path, http)
-    assert (asked.at, fetched(asked), asked.at, asked.count) == (None, True, 1000.0, 2)
+    one = download(path, http)
+    assert (one.at, fetched(one), one.at, one.count) == (None, True, 1000.0, 2)
     kept = read_kept(path, URL)
     assert kept is not None
     assert (kept.etag, kept.at, kept.entries.networks.hold("203.0.113.7")) == ('"v1"', 1000.0, True)
     assert path.stat().st_mode & 0o077 == 0 or path.parent.stat().st_mode & 0o077 == 0
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    assert not fetched(asked)
+    assert not fetched(one)
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before, "so that nobody reads it again"
-    assert fetched(asked)
+    assert fetched(one)
     # the server has sent no validators this time
-    assert fetched(asked)
+    assert fetched(one)
     both = {"If-None-Match": '"v1"', "If-Modified-Since": "Sat, 01 Aug 2026 00:00:00 GMT"}
-    assert http.asked == [{}, both, both, {}]
+    assert http.requests == [{}, both, both, {}]
 
 
 def test_another_process_goes_on_with_the_copy(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_another_process_goes_on_with_the_copy(tmp_path: Path) -> None:
     later = download(path, http, now=lambda: 5000.0)
     assert (later.at, later.count) == (1000.0, 1)
     assert not fetched(later)
-    assert (http.asked, later.at) == ([{"If-None-Match": '"v1"'}], 5000.0)
+    assert (http.requests, later.at) == ([{"If-None-Match": '"v1"'}], 5000.0)
 
 
 def test_the_copy_of_another_url_counts_for_nothing(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_copy_of_another_url_counts_for_nothing(tmp_path: Path) -> None:
     assert other.at is None
     with pytest.raises(ListUnusable, match="HTTP 304"):
         fetched(other)
-    assert http.asked == [{}]
+    assert http.requests == [{}]
 
 
 @pytest.mark.parametrize(
@@ -117,37 +117,37 @@ def test_the_copy_of_another_url_counts_for_nothing(tmp_path: Path) -> None:
 )
 def test_what_is_no_list_leaves_the_last_good_one(tmp_path: Path, answer: Response | Exception, words: str) -> None:
     path = tmp_path / "deny.list"
-    asked = download(path, ScriptedHttp(Response(200, b"203.0.113.7\n", etag='"v1"'), answer, Response(304)))
-    fetched(asked)
+    one = download(path, ScriptedHttp(Response(200, b"203.0.113.7\n", etag='"v1"'), answer, Response(304)))
+    fetched(one)
     before = path.read_bytes()
     with pytest.raises(ListUnusable, match=words):
-        fetched(asked)
-    assert (path.read_bytes(), asked.count) == (before, 1)
+        fetched(one)
+    assert (path.read_bytes(), one.count) == (before, 1)
     # and its validator, too
-    assert not fetched(asked)
+    assert not fetched(one)
 
 
 def test_an_empty_list_lets_everybody_in_so_one_of_the_allowed_is_damaged(tmp_path: Path) -> None:
-    asked = download(tmp_path / "a", ScriptedHttp(Response(200, b"# none\n")), may_be_empty=False)
+    one = download(tmp_path / "a", ScriptedHttp(Response(200, b"# none\n")), may_be_empty=False)
     with pytest.raises(ListUnusable, match="it is empty, which would let everybody in"):
-        fetched(asked)
+        fetched(one)
     assert fetched(download(tmp_path / "d", ScriptedHttp(Response(200, b"# none\n"))))
 
 
 @pytest.mark.parametrize("etag", ['"' + "x" * MOST_VALIDATOR + '"', '"ä"'])
 def test_validators_that_cannot_be_sent_back_are_left_out(tmp_path: Path, etag: str) -> None:
     http = ScriptedHttp(Response(200, b"", etag=etag), Response(200, b""))
-    asked = download(tmp_path / "a", http)
-    fetched(asked)
-    fetched(asked)
-    assert http.asked == [{}, {}]
+    one = download(tmp_path / "a", http)
+    fetched(one)
+    fetched(one)
+    assert http.requests == [{}, {}]
 
 
 def test_a_disk_that_takes_nothing_is_told(tmp_path: Path) -> None:
     (tmp_path / "lists").write_text("a file in the way")
-    asked = download(tmp_path / "lists" / "deny.list", ScriptedHttp(Response(200, b"203.0.113.7\n")))
+    one = download(tmp_path / "lists" / "deny.list", ScriptedHttp(Response(200, b"203.0.113.7\n")))
     with pytest.raises(ListUnusable, match="it cannot be kept at"):
-        fetched(asked)
+        fetched(one)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_a_damaged_copy_is_told_and_fetched_anew(tmp_path: Path, content: bytes)
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"kept access list .* is damaged: "):
         read_kept(path, URL)
-    asked = download(path, ScriptedHttp(Response(200, b"203.0.113.7\n")))
-    assert asked.at is None
-    assert fetched(asked)
+    one = download(path, ScriptedHttp(Response(200, b"203.0.113.7\n")))
+    assert one.at is None
+    assert fetched(one)
     assert read_kept(path, URL) is not None
 
 

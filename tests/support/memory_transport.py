@@ -56,14 +56,14 @@ class MemoryTransport:
         request = (method.decode(), url.path.decode(), body)
         self.requests.append(request)
         self.in_flight += 1
-        asked: list[Deferred[Any]] = []
+        answers: list[Deferred[Any]] = []
 
         def cancelled(_: Deferred[ParsedResponse]) -> None:
-            for d in asked:
+            for d in answers:
                 d.cancel()
 
         done: Deferred[ParsedResponse] = Deferred(cancelled)
-        timer = self.clock.callLater(timeout, self._late, done, asked)
+        timer = self.clock.callLater(timeout, self._late, done, answers)
 
         def ended(result: Any) -> Any:
             self.in_flight -= 1
@@ -76,11 +76,11 @@ class MemoryTransport:
             done.errback(ConnectionLost("the transport is closed"))
             return done
 
-        def ask() -> None:
+        def request_answer() -> None:
             if done.called:
                 return
             answer = maybeDeferred(self.handler, *request)
-            asked.append(answer)
+            answers.append(answer)
             answer.addBoth(answered)
 
         def answered(result: Any) -> None:
@@ -98,7 +98,7 @@ class MemoryTransport:
                 return
             done.callback(ParsedResponse(status, {n.lower().encode(): v.encode() for n, v in headers.items()}, content))
 
-        self._later(ask)
+        self._later(request_answer)
         return done
 
     def agent(self, timeout: float) -> MemoryAgent:
@@ -122,10 +122,10 @@ class MemoryTransport:
         else:
             call(*args)
 
-    def _late(self, done: Deferred[ParsedResponse], asked: list[Deferred[Any]]) -> None:
+    def _late(self, done: Deferred[ParsedResponse], answers: list[Deferred[Any]]) -> None:
         if not done.called:
             done.errback(RequestTimeout("no answer in time"))
-            for d in asked:
+            for d in answers:
                 d.cancel()
 
 

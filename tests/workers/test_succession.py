@@ -76,16 +76,16 @@ class World:
             configured=GatewayConfig(),
             override=self.overridden.append,
             serve=self.serve,
-            rotate_logs=lambda: self.asked.append("rotate"),
+            rotate_logs=lambda: self.requested.append("rotate"),
             listening_services=[listener],
         )
         ours, theirs = socket.socketpair()
         self.ours, self.other = Channel(ours), Channel(theirs)
         inheritances = share([[number] for number in range(sources)], 2, 1)
         self.began_with: list[Any] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.succession = Succession(
-            supervisor, self.ours, inheritances, self.begin, lambda: self.asked.append("reload")
+            supervisor, self.ours, inheritances, self.begin, lambda: self.requested.append("reload")
         )
         self.succession.prepare()
 
@@ -200,9 +200,9 @@ def test_requests_to_the_other_process_apply_at_once_and_again_if_it_dies(world:
     for request in ("reload", "rotate"):
         send_early_request(world.other, request)
         world.receive()
-        assert world.asked.pop() == request
+        assert world.requested.pop() == request
     world.reports(0, type="taken_over", connections=2)
-    assert (world.served, world.asked) == (0, [])
+    assert (world.served, world.requested) == (0, [])
     world.other.close()
     world.receive()
     assert world.began_with == [{"reload": True, "rotate": True}]

@@ -217,11 +217,11 @@ def test_requests_and_reports_do_not_wait_for_a_silent_worker() -> None:
     world = Pool()
     healthy, hanging = (process.ready() for process in world.processes)
     waiting = fired(world.pool.refresh())
-    asked = fired(world.pool.request({"what": "levels"}))
+    answered = fired(world.pool.request({"what": "levels"}))
     for _ in range(2):
         healthy.report()
         healthy.answer(type="answer", number=1, answer={})
-        assert (waiting, asked) == ([], [])
+        assert (waiting, answered) == ([], [])
         world.clock.advance(LOOK_PERIOD / 2.5)
     world.clock.advance(LOOK_PERIOD)
     healthy.report()
@@ -268,13 +268,13 @@ def test_the_gateway_is_stuck_when_no_worker_answers_or_one_cannot_be_ended() ->
 
 def test_workers_report_their_health_between_reports() -> None:
     world = Pool(1).ready()
-    asked = []
+    requests = []
     for _ in range(2 * REPORT_EVERY):
         world.clock.advance(LOOK_PERIOD)
-        asked.append(world.processes[0].last["do"])
+        requests.append(world.processes[0].last["do"])
         world.processes[0].answer(type="health", findings=[["network", "not reached"]])
         assert world.pool.ready == 0
-    assert asked == [*["report_health"] * (REPORT_EVERY - 1), "report"] * 2
+    assert requests == [*["report_health"] * (REPORT_EVERY - 1), "report"] * 2
 
 
 def test_a_worker_that_starts_has_time_to_do_so() -> None:

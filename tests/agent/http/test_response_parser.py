@@ -105,7 +105,7 @@ TAKEN = {
     "folded": (with_head(b"X: a", b"\tb", b"Content-Length: 5", body=b"hello"), b"hello", True),
 }
 TO_THE_END = {
-    "nothing said": with_head(body=b"hello"),
+    "no length": with_head(body=b"hello"),
     "another coding": with_head(b"Transfer-Encoding: chunked, gzip", body=b"hello"),
     "no coding that is known": with_head(b"Transfer-Encoding: xchunked", body=b"hello"),
     "1.0": b"HTTP/1.0 200 OK\r\n\r\nhello",

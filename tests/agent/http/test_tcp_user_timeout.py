@@ -54,11 +54,11 @@ class Silence(TransportCase):
         held = []
         server = self.serve(lambda c, h, b: c.answer(b) if b == b"first" else held.append(c))
         yield self.post(server, b"first")
-        asked = self.post(server, b"second")
+        request = self.post(server, b"second")
         # the time that passes is what is tested: more than the silence that is allowed
         yield deferLater(reactor, 0.8)
         held[0].answer(b"late")
-        answer = yield asked
+        answer = yield request
         self.assertEqual(answer.body, b"late")
         self.assertEqual(len(server.connections), 1)
 

@@ -214,8 +214,8 @@ class Answers(TransportCase):
     @inlineCallbacks
     def test_many_at_once_to_several_hosts(self) -> Generator[Any, Any, None]:
         servers = [self.serve(lambda c, h, body: c.answer(body)) for _ in range(3)]
-        asked = [self.post(servers[n % 3], b"%d" % n) for n in range(300)]
-        for n, d in enumerate(asked):
+        requests = [self.post(servers[n % 3], b"%d" % n) for n in range(300)]
+        for n, d in enumerate(requests):
             answer = yield d
             self.assertEqual(answer.body, b"%d" % n)
         self.assertEqual(len(self.transport.connections), 3)
@@ -448,11 +448,11 @@ class KeptConnections(TransportCase):
         self.transport = self.make(max_connections=4)
         held = []
         server = self.serve(lambda c, h, b: held.append((c, b)))
-        asked = [self.post(server, b"%d" % n) for n in range(12)]
+        requests = [self.post(server, b"%d" % n) for n in range(12)]
         order = []
-        for d in asked:
+        for d in requests:
             d.addCallback(lambda a: order.append(a.body))
-        done = DeferredList(asked, fireOnOneErrback=True)
+        done = DeferredList(requests, fireOnOneErrback=True)
         for _ in range(12):
             while not held:
                 yield deferLater(reactor, 0)
@@ -489,18 +489,18 @@ class DeadlinesAndCancels(TransportCase):
     @inlineCallbacks
     def out_of_time(self, on_request) -> Generator[Any, Any, None]:
         clock = HandTime()
-        asked: Deferred[Any] = Deferred()
+        arrived: Deferred[Any] = Deferred()
         yield self.transport.close()
         self.transport = Transport(clock)
 
         def answer(connection, head, body) -> None:
             on_request(connection)
-            asked.callback(None)
+            arrived.callback(None)
 
         server = self.serve(answer)
         end = server.next_end()
         request = self.get(server, timeout=5.0)
-        yield asked
+        yield arrived
         clock.advance(4.9)
         self.assertNoResult(request)
         clock.advance(0.2)

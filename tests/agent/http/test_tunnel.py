@@ -1,4 +1,4 @@
-"""Proxies: which one the environment means, what is said to it, and a network with TLS behind one on loopback."""
+"""Proxies: which one the environment means, what it receives, and a network with TLS behind one on loopback."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 from icwsgw.devnet.wasm.canister import INITIAL_CYCLES
 from tests.devnet.wasm.support import SECOND, World, module, replies, u64, u128
 
-#: Replies with what each function says of cycles, which it writes to where it is told.
+#: Replies with the cycles that each function reports, which it writes at the address in its argument.
 CYCLES = """
   (func (export "canister_update available") (call $reply_i64 (call $msg_cycles_available)))
   (func (export "canister_update available128")

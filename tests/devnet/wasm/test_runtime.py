@@ -31,6 +31,6 @@ def test_one_sentence_where_the_extra_is_missing() -> None:
         "try:\n    import icwsgw.devnet.wasm.runtime\n"
         "except ConfigError as error:\n    print(error)\n"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "pip install 'icwsgw[wasm]'" in said
-    assert len(said.splitlines()) == 1
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "pip install 'icwsgw[wasm]'" in output
+    assert len(output.splitlines()) == 1
