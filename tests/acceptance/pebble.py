@@ -111,7 +111,7 @@ class Pebble:
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return (self._directory / "pebble.log").read_text(errors="replace")
 
     def root(self) -> bytes:

@@ -116,7 +116,7 @@ class Server:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            # what is said to this machine's programs is not meant for a gateway under test
+            # the settings of this machine's programs are not meant for a gateway under test
             if not name.startswith(("ICWS_", "RUST_LOG")) and not name.lower().endswith("_proxy")
         }
         inherited["PYTHONPATH"] = str(ROOT)
@@ -217,7 +217,7 @@ class Server:
 
 
 class NodeFailed(AssertionError):
-    """A Node script that ended with an error; the message holds all it said."""
+    """A Node script that ended with an error; the message holds all its output."""
 
 
 def node_modules(folder: Path = SDK) -> Path:
@@ -305,8 +305,8 @@ def run_node(
         complaints.seek(0)
         if status != 0 or cut or not events or events[-1].get("event") != "result":
             how = f"not done in {timeout} s" if status == -signal.SIGKILL else f"status {status}"
-            said = "\n".join([*map(str, events), cut])
-            raise NodeFailed(f"{script} {parameters}: {how}\n{said}\n{complaints.read()}")
+            output = "\n".join([*map(str, events), cut])
+            raise NodeFailed(f"{script} {parameters}: {how}\n{output}\n{complaints.read()}")
     return events
 
 

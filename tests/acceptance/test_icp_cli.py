@@ -58,9 +58,9 @@ class Developer:
             timeout=120,
             check=False,
         )
-        said = done.stdout + done.stderr
-        assert (done.returncode != 0) is fails, f"icp {' '.join(words)}: {said}"
-        return said
+        output = done.stdout + done.stderr
+        assert (done.returncode != 0) is fails, f"icp {' '.join(words)}: {output}"
+        return output
 
 
 def test_a_developer_works_with_a_canister(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def wheel(dist: list[Path]) -> Path:
 
 
 def run_tool(*words: object) -> str:
-    """Run a program of this environment; what it said. Any failure is one of the test."""
+    """Run a program of this environment; returns its output. Any failure is one of the test."""
     done = subprocess.run(
         [str(Path(sys.executable).with_name(str(words[0]))), *map(str, words[1:])],
         cwd=ROOT,
@@ -146,7 +146,7 @@ def test_a_fresh_environment_has_the_commands(wheel: Path, tmp_path: Path) -> No
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     words = ["-m", "pip", "--python", target / "bin" / "python", "install", "--quiet", "--no-deps", "--no-index"]
     run_tool("python", *words, "--ignore-installed", wheel)
-    for command, said in (
+    for command, output in (
         (["icws", "--version"], f"icws {__version__}"),
         (["icwsctl", "--version"], f"icwsctl {__version__}"),
         (["icws-capacity", "--version"], f"icws-capacity {__version__}"),
@@ -156,6 +156,6 @@ def test_a_fresh_environment_has_the_commands(wheel: Path, tmp_path: Path) -> No
         done = subprocess.run(
             [target / "bin" / program, *rest], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )
-        assert said in done.stdout + done.stderr, done.stdout + done.stderr
+        assert output in done.stdout + done.stderr, done.stdout + done.stderr
     for page in ("icws.1", "icwsctl.1", "icws-client.1", "icws-capacity.1"):
         assert (target / "share" / "man" / "man1" / page).is_file()

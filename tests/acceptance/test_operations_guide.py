@@ -48,17 +48,17 @@ class Shell:
         assert self._process.stdout is not None
         self._process.stdin.write(f'{command}\necho "<<$?>>"\n'.encode())
         self._process.stdin.flush()
-        said = b""
+        output = b""
         deadline = time.monotonic() + PATIENCE
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            while not (end := re.search(rb"<<(\d+)>>\n\Z", said)):
+            while not (end := re.search(rb"<<(\d+)>>\n\Z", output)):
                 ready = selector.select(max(0.0, deadline - time.monotonic()))
-                assert ready, f"{command}: not done in {PATIENCE} s\n{said.decode(errors='replace')}"
+                assert ready, f"{command}: not done in {PATIENCE} s\n{output.decode(errors='replace')}"
                 more = os.read(self._process.stdout.fileno(), 65536)
-                assert more, f"{command}: the shell ended\n{said.decode(errors='replace')}"
-                said += more
-        return int(end[1]), said[: end.start()].decode(errors="replace").splitlines()
+                assert more, f"{command}: the shell ended\n{output.decode(errors='replace')}"
+                output += more
+        return int(end[1]), output[: end.start()].decode(errors="replace").splitlines()
 
     def end(self) -> None:
         """End it and all that it started."""

@@ -114,9 +114,9 @@ def test_a_switched_link_and_an_upgrade_bring_the_next_version_and_back(
         assert f"  {before}\n" in control("status")
         switch(link, version)
         assert f"  {before}\n" in control("status"), "the link alone changes nothing"
-        said = control("upgrade")
-        assert said.startswith(f"upgraded from {before} to {version}: process ")
-        processes.add(int(said.split("process ")[1].split()[0]))
+        answer = control("upgrade")
+        assert answer.startswith(f"upgraded from {before} to {version}: process ")
+        processes.add(int(answer.split("process ")[1].split()[0]))
         client.send_message(TEXT + version.encode())
         client.until(lambda version=version: client.received[-1:] == [TEXT + version.encode()])
         assert f"  {version}\n" in control("status")

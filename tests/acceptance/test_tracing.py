@@ -35,16 +35,16 @@ def port_of(stack: Stack) -> int:
 
 
 class Recorder(RawSdkClient):
-    """An SDK client that remembers all that it says and hears."""
+    """An SDK client that remembers all that it sends and receives."""
 
     def __init__(self, stack: Stack) -> None:
         identity = Ed25519Identity(bytes(range(32)))
         super().__init__(RawClient(port_of(stack)), Principal.from_text(stack.echo), identity)
-        self.said: list[bytes] = []
+        self.sent: list[bytes] = []
 
     def envelope(self, *args: object, **keywords: object) -> bytes:
         payload: bytes = super().envelope(*args, **keywords)  # type: ignore[arg-type]
-        self.said.append(payload)
+        self.sent.append(payload)
         return payload
 
     def leave(self) -> None:
@@ -130,7 +130,7 @@ def test_a_log_at_its_most_talkative_tells_no_secret(wanted: str, stacks: Callab
     line = stack.server.wait_for_line(r"session ended cause=1000 .*")[0]
     fields = dict(re.findall(r"(\w+)=(\S+)", line))
     assert (fields["up"], fields["down"]) == ("4", "4")
-    assert int(fields["bytes_up"]) == sum(map(len, client.said))
+    assert int(fields["bytes_up"]) == sum(map(len, client.sent))
     assert int(fields["bytes_down"]) > 4 * 500
     assert "trace" not in fields
     session = fields["session"]
@@ -164,7 +164,7 @@ def assert_no_secrets(text: bytes, client: Recorder) -> None:
         "seed": bytes(range(32)),
         "public key": identity.public_key_der[-16:],
     }
-    for number, payload in enumerate(client.said):
+    for number, payload in enumerate(client.sent):
         # the signature stands at the end of an envelope, the argument in its middle
         at = payload.index(b"sender_sig") + len(b"sender_sig") + 2
         secrets[f"signature {number}"] = payload[at : at + 16]

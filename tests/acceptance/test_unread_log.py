@@ -107,12 +107,12 @@ def test_it_starts_serves_and_ends_though_nobody_reads(unread: Unread) -> None:
 
 def test_who_reads_again_finds_the_lines(unread: Unread) -> None:
     unread.wait_until_ready()
-    said = []
-    reader = threading.Thread(target=lambda: said.append(unread.read()), daemon=True)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(unread.read()), daemon=True)
     reader.start()
     unread.process.send_signal(signal.SIGTERM)
     assert unread.process.wait(STOP_DEADLINE) == 0
     reader.join(STOP_DEADLINE)
-    lines = said[0].lstrip(".").splitlines()
+    lines = read[0].lstrip(".").splitlines()
     assert any(" gateway starts " in line for line in lines), lines
     assert lines[-1].endswith("gateway stopped")

@@ -125,10 +125,10 @@ def test_lists_from_a_file_and_a_url(
 
         # the same again costs no body, and a damaged one changes nothing
         eventually(lambda: server.statuses().count(200) == 2, "the server has noted both answers")
-        asked = len(server.statuses())
+        before = len(server.statuses())
         gateway.server.process.send_signal(signal.SIGHUP)
-        eventually(lambda: len(server.statuses()) == asked + 2, "both were asked for again")
-        assert server.statuses()[asked:] == [304, 304]
+        eventually(lambda: len(server.statuses()) == before + 2, "both were requested again")
+        assert server.statuses()[before:] == [304, 304]
         server.put("allow", "<html>maintenance</html>")
         gateway.server.process.send_signal(signal.SIGHUP)
         gateway.server.wait_for_line("<html>maintenance</html>")

@@ -73,13 +73,13 @@ def merged(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
         file = tmp_path / "env"
         file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
         files = [word for name in names for word in ("-f", COMPOSE / f"docker-compose-{name}.yml")]
-        said = run(
+        output = run(
             tool("docker-compose", "docker-compose"),
             *("-f", COMPOSE / "docker-compose.yml", *files, "--env-file", file, "config"),
         )
-        assert "variable is not set" not in said
+        assert "variable is not set" not in output
         # a warning of the program about its own age may come first
-        result: dict[str, Any] = yaml.safe_load(said[said.index("networks:") :])
+        result: dict[str, Any] = yaml.safe_load(output[output.index("networks:") :])
         return result
 
     return merge

@@ -75,8 +75,8 @@ def test_haproxy_takes_its_configuration(tmp_path: Path, certificate: Certificat
         assert admin == 10_000 + port
     config = tmp_path / "haproxy.cfg"
     config.write_text(replaced(text, {"/etc/haproxy/certs/icws.pem": str(certificate.both)}))
-    said = run(tool("haproxy", "haproxy"), "-c", "-f", config)
-    assert "WARNING" not in said
+    output = run(tool("haproxy", "haproxy"), "-c", "-f", config)
+    assert "WARNING" not in output
     # a connection is not cut while the gateway pings its client
     for timeout in re.findall(r"timeout (?:client|server) (\d+)s", text)[:2]:
         assert int(timeout) > 25 + 10

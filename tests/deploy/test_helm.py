@@ -96,7 +96,7 @@ def comparable(resource: Resource) -> Resource:
 def test_helm_has_nothing_to_say() -> None:
     report = helm.lint(CHART, strict=True)
     assert report["errors"] == []
-    assert [said["error"] for said in report["messages"] if said["severity"] > 1] == []
+    assert [message["error"] for message in report["messages"] if message["severity"] > 1] == []
     assert helm.lint(CHART, ALL, strict=True)["errors"] == []
 
 

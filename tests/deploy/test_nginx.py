@@ -73,8 +73,8 @@ def start_nginx(directory: Path, certificate: Certificate, ports: Sequence[int])
 def test_nginx_takes_its_configuration(tmp_path: Path, certificate: Certificate) -> None:
     main = nginx_files(tmp_path, certificate, {})
     nginx = tool("nginx", "nginx-light")
-    said = run(nginx, "-t", "-c", main, "-p", tmp_path, "-e", tmp_path / "error.log")
-    assert "warn" not in said
+    output = run(nginx, "-t", "-c", main, "-p", tmp_path, "-e", tmp_path / "error.log")
+    assert "warn" not in output
     text = (NGINX / "icws.conf").read_text()
     for port, _ in PORTS:
         assert f"server 127.0.0.1:{port} " in text

@@ -148,8 +148,8 @@ def test_a_name_that_does_not_exist_is_found() -> None:
 
 
 def test_promtool_takes_the_rules() -> None:
-    said = run(tool("promtool", "prometheus"), "check", "rules", "--lint=all", "--lint-fatal", RULES)
-    assert f"{len(rules())} rules found" in said
+    output = run(tool("promtool", "prometheus"), "check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert f"{len(rules())} rules found" in output
 
 
 def test_the_rules_do_what_they_say() -> None:

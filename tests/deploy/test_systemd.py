@@ -72,8 +72,8 @@ def installed(tmp_path: Path) -> Path:
 def test_systemd_understands_the_units(installed: Path) -> None:
     units = [*installed.glob("*.service"), *installed.glob("*.socket"), *installed.glob("*.target")]
     assert len(units) == 4
-    said = run(tool("systemd-analyze", "systemd"), "verify", "--man=no", *units)
-    assert said == ""
+    output = run(tool("systemd-analyze", "systemd"), "verify", "--man=no", *units)
+    assert output == ""
 
 
 def test_the_gateway_reads_its_secrets_from_credentials(
@@ -117,8 +117,8 @@ def test_the_gateway_reads_its_secrets_from_credentials(
 @pytest.mark.parametrize("name", SERVICES)
 def test_systemd_finds_them_well_confined(name: str) -> None:
     analyze = tool("systemd-analyze", "systemd")
-    said = run(analyze, "security", "--offline=yes", f"--threshold={THRESHOLD}", UNITS / name)
-    assert "Overall exposure level" in said
+    output = run(analyze, "security", "--offline=yes", f"--threshold={THRESHOLD}", UNITS / name)
+    assert "Overall exposure level" in output
 
 
 def test_instances_are_confined_as_the_single_service_is() -> None:
@@ -258,9 +258,9 @@ def test_a_client_waits_at_systemds_port_for_the_gateway(tmp_path: Path) -> None
         assert b"gateway_principal" in greeting
         process.terminate()
         assert client.close_code() in (1001, 4100)
-        said, _ = process.communicate(timeout=START_DEADLINE)
-        assert process.returncode == 0, said
-        assert "gateway stopped" in said
+        output, _ = process.communicate(timeout=START_DEADLINE)
+        assert process.returncode == 0, output
+        assert "gateway stopped" in output
     finally:
         process.kill()
         process.communicate()

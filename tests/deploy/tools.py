@@ -37,7 +37,7 @@ def tool(command: str, package: str) -> str:
 
 
 def run(*words: object, status: int = 0, environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Run a program to its end; what it said, both streams. Any other status is a failure."""
+    """Run a program to its end; returns its output, both streams. Any other status is a failure."""
     done = subprocess.run(
         [str(word) for word in words],
         env={"PATH": _PATH, "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", **(environment or {})},
