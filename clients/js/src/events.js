@@ -58,7 +58,7 @@ export class CanisterCloseEvent extends Event {
     this.reason = reason;
     /** Why, null if the application or the gateway closed normally. */
     this.error = error;
-    /** Messages that were never sent. */
+    /** Messages that waited and did not leave, in order. */
     this.unsent = unsent;
   }
 }

@@ -20,6 +20,8 @@ export class Link {
   errorMessage = "";
   /** Whether this client has told the gateway that it sends nothing more. */
   isLeaving = false;
+  /** Whether the hook resynchronize runs, or has failed: the next session calls it again. */
+  isResynchronizing = false;
   nonce = crypto.getRandomValues(new BigUint64Array(1))[0];
   incoming = new Incoming();
 

@@ -16,7 +16,8 @@ import { gatewayUrl, networkUrl } from "./network.js";
 /**
  * What the hook resynchronize gets.
  * @typedef {object} Resynchronization
- * @property {(message: any) => boolean} send sends before everything that waits
+ * @property {(message: any) => boolean} send sends before everything that waits, also if the buffer is full. Throws
+ *   "connection-lost" if this session has ended
  * @property {(message: any, options?: import("./requests.js").RequestOptions) => Promise<any>} request the same, with a reply
  * @property {unknown[]} unconfirmed messages that were sent and not acknowledged: each may have been executed or not
  * @property {boolean} complete false: there were more of them than are kept

@@ -11,6 +11,7 @@ export const APPLICATION = 2;
  * @property {number} level
  * @property {Uint8Array} content
  * @property {unknown} value what the application gave
+ * @property {boolean} [isOfHook] a request of the hook: the hook of the next session asks anew, so it is not kept when it has left
  * @property {() => void} [onLeave] called when it is sent
  * @property {() => void} [onDrop] called when it is dropped
  */
@@ -75,6 +76,13 @@ export class Outbox {
     const item = items?.shift();
     if (item) this.#count(item, -1);
     return item;
+  }
+
+  /** Gives the hook's items the level of the application's, before these: the hook has ended, and is not called again for them. */
+  adopt() {
+    const adopted = this.#levels[RESYNCHRONIZATION].splice(0);
+    for (const item of adopted) item.level = APPLICATION;
+    this.#levels[APPLICATION] = [...adopted, ...this.#levels[APPLICATION]];
   }
 
   /** Removes an item, if it still waits. */

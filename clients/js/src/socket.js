@@ -3,7 +3,7 @@ import { Ed25519KeyIdentity } from "@icp-sdk/core/identity";
 import { connectsAgain, failuresAfter, pauseMs } from "./backoff.js";
 import { decodeService, encodeKeepAlive, encodeMessage, encodeOpen } from "./candid.js";
 import { CLOSE_CODES, REJECT_HINTS } from "./close_codes.js";
-import { ClientError, asClientError, rejectHint } from "./errors.js";
+import { ClientError, asClientError, messageOf, rejectHint } from "./errors.js";
 import {
   CanisterCloseEvent,
   CanisterDisconnectEvent,
@@ -78,7 +78,7 @@ export class CanisterSocket extends EventTarget {
   #move = null;
   #outbox;
   #bucket;
-  /** @type {Item | null} the application's message that is being signed */
+  /** @type {Item | null} the message of the application or of the hook that is being signed */
   #leaving = null;
   #requests = new Requests(MOST_REQUESTS);
   /** @type {Verifier | null} */
@@ -305,28 +305,43 @@ export class CanisterSocket extends EventTarget {
 
   async #resynchronize(/** @type {Link} */ link) {
     const { resynchronize } = this.#options;
+    link.isResynchronizing = true;
     try {
       if (resynchronize) {
-        const session = {
-          send: (/** @type {any} */ message) => (this.#put(message, RESYNCHRONIZATION), true),
-          request: (/** @type {any} */ message, options = {}) => this.#request(message, options, RESYNCHRONIZATION),
-          unconfirmed: [...this.#unconfirmed],
-          complete: this.#complete,
-        };
         await new Promise((resolve, reject) => {
           this.#timer("resynchronize", RESYNCHRONIZATION_MS, () => reject(new Error("it has not ended within a minute")));
-          Promise.resolve(session).then(resynchronize).then(resolve, reject);
+          Promise.resolve(this.#sessionOf(link)).then(resynchronize).then(resolve, reject);
         });
       }
-    } catch (error) {
-      this.#fail(link, error instanceof ClientError ? error : new ClientError("resynchronize-failed", { cause: error }));
+    } catch (cause) {
+      // the end of a connection that is closing says more, and comes by itself
+      if (!link.isWritable) return;
+      const hint = cause instanceof ClientError ? cause.hint : "";
+      this.#fail(link, new ClientError("resynchronize-failed", { detail: messageOf(cause), hint, cause }));
       return;
     }
     if (link !== this.#link) return;
     this.#cancel("resynchronize");
+    link.isResynchronizing = false;
     this.#unconfirmed = [];
     this.#complete = true;
+    this.#outbox.adopt();
+    if (this.#leaving) this.#leaving.level = APPLICATION;
     this.#step("resynchronized");
+  }
+
+  /** What the hook gets. @returns {import("./options.js").Resynchronization} */
+  #sessionOf(/** @type {Link} */ link) {
+    const level = () => {
+      if (link !== this.#link && this.#state !== "closed") throw new ClientError("connection-lost");
+      return link.isResynchronizing ? RESYNCHRONIZATION : APPLICATION;
+    };
+    return {
+      send: (message) => (this.#put(message, level()), true),
+      request: async (message, options = {}) => this.#request(message, options, level()),
+      unconfirmed: [...this.#unconfirmed],
+      complete: this.#complete,
+    };
   }
 
   #pause() {
@@ -360,7 +375,7 @@ export class CanisterSocket extends EventTarget {
     const error = this.#end.error ?? new ClientError("socket-closed");
     this.#requests.fail(error, true);
     this.#endFlushing(error);
-    const unsent = this.#leaving ? [this.#leaving.value] : [];
+    const unsent = this.#leaving?.level === APPLICATION ? [this.#leaving.value] : [];
     for (let item = this.#outbox.take(APPLICATION); item; item = this.#outbox.take(APPLICATION)) {
       if (item.level === APPLICATION) unsent.push(item.value);
     }
@@ -376,7 +391,8 @@ export class CanisterSocket extends EventTarget {
       this.#moveStep("failed");
       return;
     }
-    if (link !== this.#link) return;
+    // a connection that is being closed ends with the code that the application gave
+    if (link !== this.#link || this.#state === "closing") return;
     const error = asClientError(thrown, "bad-frame");
     // another root key may have come with a new local replica
     if (error.code === "certificate-invalid") this.#verifier = null;
@@ -438,9 +454,13 @@ export class CanisterSocket extends EventTarget {
 
   /** Keeps messages that were sent and not acknowledged, for the hook resynchronize. */
   #keepUnconfirmed(/** @type {Link} */ link) {
-    const all = [...this.#unconfirmed, ...link.outgoing.unconfirmed];
-    this.#complete = this.#complete && !link.outgoing.forgotten && all.length <= MOST_UNCONFIRMED;
-    this.#unconfirmed = all.slice(-MOST_UNCONFIRMED);
+    // a hook that has not ended is called again, with what it got
+    if (!link.isResynchronizing) {
+      const all = [...this.#unconfirmed, ...link.outgoing.unconfirmed];
+      this.#complete = this.#complete && !link.outgoing.forgotten && all.length <= MOST_UNCONFIRMED;
+      this.#unconfirmed = all.slice(-MOST_UNCONFIRMED);
+    }
+    if (this.#leaving?.level === RESYNCHRONIZATION) this.#leaving = null;
     this.#outbox.clear(KEEP_ALIVE);
     this.#outbox.clear(RESYNCHRONIZATION);
   }
@@ -622,7 +642,7 @@ export class CanisterSocket extends EventTarget {
 
   // What leaves.
 
-  /** @param {any} message @param {number} level @param {Pick<Item, "onLeave" | "onDrop">} [then] @returns {Item} */
+  /** @param {any} message @param {number} level @param {Partial<Item>} [then] @returns {Item} */
   #put(message, level, then = {}) {
     if (this.#state === "closed" || this.#state === "closing") throw new ClientError("socket-closed");
     let content;
@@ -634,7 +654,9 @@ export class CanisterSocket extends EventTarget {
     if (content.length > this.#options.maxMessageBytes) {
       throw new ClientError("message-too-big", { detail: `${content.length} bytes` });
     }
-    if (!this.#outbox.hasRoom(content.length)) {
+    // the hook's messages are mostly those that were unconfirmed, which are bounded by their number
+    if (level === APPLICATION && !this.#outbox.hasRoom(content.length)) {
+      this.#wasFull = true;
       throw new ClientError("buffer-full", { detail: `${this.#outbox.length} messages, ${this.#outbox.bytes} bytes` });
     }
     const item = { level, content, value: message, ...then };
@@ -648,6 +670,7 @@ export class CanisterSocket extends EventTarget {
   #request(message, options, level) {
     return this.#requests.wait(options, (pending) => {
       const item = this.#put(message, level, {
+        isOfHook: level === RESYNCHRONIZATION,
         onLeave: () => (pending.left = true),
         onDrop: () => pending.reject(new ClientError("connection-lost")),
       });
@@ -695,7 +718,7 @@ export class CanisterSocket extends EventTarget {
     const item = this.#outbox.take(MAY_LEAVE[this.#state]);
     if (!item) return false;
     if (item.level !== KEEP_ALIVE) this.#bucket.take();
-    this.#leaving = item.level === APPLICATION ? item : null;
+    this.#leaving = item.level === KEEP_ALIVE ? null : item;
     const sequence = link.outgoing.take();
     const arg = encodeMessage({
       client_key: { client_principal: link.identity.getPrincipal(), client_nonce: link.nonce },
@@ -708,15 +731,16 @@ export class CanisterSocket extends EventTarget {
       const { bytes, requestId } = await this.#seal(link.identity, "ws_message", arg);
       if (link !== this.#link || !link.isWritable) throw new ClientError("connection-lost");
       link.socket.send(bytes);
-      if (item.level === APPLICATION) link.outgoing.keep(sequence, item.value);
+      if (item.level !== KEEP_ALIVE && !item.isOfHook) link.outgoing.keep(sequence, item.value);
       item.onLeave?.();
       const what = item.level === KEEP_ALIVE ? "KeepAliveMessage" : "message";
       this.#options.trace?.({ direction: "out", what, value: item.value, sequence, bytes: bytes.length, requestId });
     } catch (error) {
-      // It was not sent: the next session sends it first.
+      // It was not sent: the next session sends it first, unless it concerns this session only.
       const closed = /** @type {State} */ (this.#state) === "closed";
-      if (item.level === APPLICATION && !closed) this.#outbox.putBack(item);
-      else item.onDrop?.();
+      const over = item.level === KEEP_ALIVE || (item.level === RESYNCHRONIZATION && link !== this.#link);
+      if (closed || over) item.onDrop?.();
+      else this.#outbox.putBack(item);
       if (link.isWritable) this.#fail(link, error);
       // a slow signer may have outlived its connection
       return link !== this.#link;

@@ -47,6 +47,16 @@ test("an item that was taken and not sent is put back in front", () => {
   assert.equal(outbox.take(APPLICATION).value, 1);
 });
 
+test("the hook's items come before the application's when these adopt them", () => {
+  const outbox = new Outbox(bounds);
+  for (const [level, length] of [[APPLICATION, 1], [APPLICATION, 2], [RESYNCHRONIZATION, 3], [RESYNCHRONIZATION, 4]]) outbox.put(item(level, length));
+  outbox.adopt();
+  outbox.clear(RESYNCHRONIZATION);
+  assert.deepEqual([outbox.level, outbox.bytes, outbox.length], [APPLICATION, 10, 4]);
+  const taken = [1, 2, 3, 4].map(() => outbox.take(APPLICATION));
+  assert.deepEqual(taken.map(({ value, level }) => [value, level]), [3, 4, 1, 2].map((value) => [value, APPLICATION]));
+});
+
 test("items are removed and dropped", () => {
   const outbox = new Outbox(bounds);
   const dropped = [];

@@ -46,7 +46,7 @@ export declare class CanisterCloseEvent extends Event {
     reason: string;
     /** Why, null if the application or the gateway closed normally. */
     error: import("./errors.js").ClientError | null;
-    /** Messages that were never sent. */
+    /** Messages that waited and did not leave, in order. */
     unsent: unknown[];
     /** @param {{code: number, reason: string, error: import("./errors.js").ClientError | null, unsent: unknown[]}} facts */
     constructor({ code, reason, error, unsent }: {

@@ -20,6 +20,8 @@ export declare class Link {
     errorMessage: string;
     /** Whether this client has told the gateway that it sends nothing more. */
     isLeaving: boolean;
+    /** Whether the hook resynchronize runs, or has failed: the next session calls it again. */
+    isResynchronizing: boolean;
     nonce: bigint;
     incoming: Incoming;
     /** @param {string} url @param {number} mostUnconfirmed */

@@ -3,7 +3,8 @@ export type Identity = import("@icp-sdk/core/agent").Identity;
 export type CanisterId = import("@icp-sdk/core/principal").Principal;
 export type Resynchronization = {
     /**
-     * sends before everything that waits
+     * sends before everything that waits, also if the buffer is full. Throws
+     * "connection-lost" if this session has ended
      */
     send: (message: any) => boolean;
     /**

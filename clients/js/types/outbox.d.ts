@@ -10,6 +10,10 @@ export type Item = {
      */
     value: unknown;
     /**
+     * a request of the hook: the hook of the next session asks anew, so it is not kept when it has left
+     */
+    isOfHook?: boolean;
+    /**
      * called when it is sent
      */
     onLeave?: () => void;
@@ -23,6 +27,7 @@ export type Item = {
  * @property {number} level
  * @property {Uint8Array} content
  * @property {unknown} value what the application gave
+ * @property {boolean} [isOfHook] a request of the hook: the hook of the next session asks anew, so it is not kept when it has left
  * @property {() => void} [onLeave] called when it is sent
  * @property {() => void} [onDrop] called when it is dropped
  */
@@ -55,6 +60,8 @@ export declare class Outbox {
      * @returns {Item | undefined}
      */
     take(level: number): Item | undefined;
+    /** Gives the hook's items the level of the application's, before these: the hook has ended, and is not called again for them. */
+    adopt(): void;
     /** Removes an item, if it still waits. */
     remove(/** @type {Item} */ item: Item): void;
     /** Drops all items of a level, which concern a session that has ended. */
