@@ -19,18 +19,19 @@ import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from autobahn.asyncio.websocket import WebSocketClientFactory, WebSocketClientProtocol
 
 from icwsgw.client.autobahn_link import AutobahnLink, LinkedProtocol, protocol_options
-from icwsgw.client.client_errors import ClientError, NotOpen, QueueFull
+from icwsgw.client.client_errors import NotOpen, QueueFull
 from icwsgw.client.client_events import ClientOpened, Disconnected, Ended, ForApplication, RoomAgain
 from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
-from icwsgw.client.codecs import RAW, Codec
+from icwsgw.client.codecs import RAW, Codec, decode_message
 from icwsgw.client.driver import ClientDriver, DrivenClient
 from icwsgw.client.pending_requests import PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
@@ -62,7 +63,8 @@ class AsyncioClient(DrivenClient, Generic[T]):
     :param origin: the header Origin, which gateways may check
     :param on_event: is called with each event (:data:`~icwsgw.client.client_events.ForApplication`). Without it, lost
         connections are warnings of the logger ``icwsgw.client``. At an
-        :class:`~icwsgw.client.client_events.ClientOpened`, what it sends with ``first=True`` goes before what waits
+        :class:`~icwsgw.client.client_events.ClientOpened`, what it sends with ``first=True`` goes before what waits.
+        An exception in this or another callback is an error of that logger, and the client goes on
     :param on_payload: is called with each message of the gateway, before it is verified, for tools that show them
     :param on_sent: is called with each message to the gateway, in the same way
     :param max_received: messages that wait for the application; then the gateway is not read
@@ -90,7 +92,8 @@ class AsyncioClient(DrivenClient, Generic[T]):
         self._loop = asyncio.get_running_loop()
         machine = self._make_machine(urls, canister, identity, root_key, os.urandom, settings, codec.message_type)
         link = _AsyncioLink(self._loop, tls, origin, settings)
-        self._driver = ClientDriver(machine, link, self._loop.time, time.time_ns, self._emit, on_payload, on_sent)
+        shown = [None if callback is None else partial(_guarded, callback) for callback in (on_payload, on_sent)]
+        self._driver = ClientDriver(machine, link, self._loop.time, time.time_ns, self._emit, *shown)
         link.driver = self._driver
         self._received: deque[T | FormatError] = deque()
         self._requests = PendingRequests()
@@ -139,6 +142,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         :param timeout: seconds; None: any time
         :raises asyncio.TimeoutError: no answer came; the canister may have executed the message
         :raises ClientError: the session ended before; the canister may have executed the message
+        :raises Exception: what ``matches`` has raised
         """
         future: asyncio.Future[T] = self._loop.create_future()
 
@@ -146,13 +150,17 @@ class AsyncioClient(DrivenClient, Generic[T]):
             if not future.done():
                 future.set_result(reply)
 
+        def fail(error: Exception) -> None:
+            if not future.done():
+                future.set_exception(error)
+
         content = self._codec.encode(value)
-        self._requests.add(future, matches, resolve)
+        request = self._requests.add(matches, resolve, fail)
         try:
             self._driver.send(content)
             return await asyncio.wait_for(future, timeout)
         finally:
-            self._requests.remove(future)
+            self._requests.remove(request)
 
     async def receive(self) -> T:
         """Return the next message.
@@ -192,7 +200,12 @@ class AsyncioClient(DrivenClient, Generic[T]):
         return self._ended
 
     async def __aenter__(self) -> Self:
-        await self.opened()
+        try:
+            await self.opened()
+        except BaseException:
+            # nobody has the client to close it
+            self._driver.stop()
+            raise
         return self
 
     async def __aexit__(
@@ -214,17 +227,17 @@ class AsyncioClient(DrivenClient, Generic[T]):
         elif isinstance(event, Ended):
             self._ended = event
         if isinstance(event, (Disconnected, Ended)):
-            self._fail_requests(event.error)
-        if self._on_event is not None:
-            self._on_event(event)
-        elif isinstance(event, Disconnected):
-            _LOG.warning("%s", event.explained())
+            self._requests.fail(event.error or NotOpen("the client was closed"))
         if isinstance(event, (MessageReceived, ClientOpened, Ended, RoomAgain)):
             self._news.set()
+        if self._on_event is not None:
+            _guarded(self._on_event, event)
+        elif isinstance(event, Disconnected):
+            _LOG.warning("%s", event.explained())
 
     def _got(self, content: bytes) -> None:
         try:
-            value = self._codec.decode(content)
+            value = decode_message(self._codec, content)
         except FormatError as error:
             self._received.append(error)
         else:
@@ -234,12 +247,6 @@ class AsyncioClient(DrivenClient, Generic[T]):
         if len(self._received) >= self._max_received:
             self._link.pause_reading(True)
 
-    def _fail_requests(self, error: ClientError | None) -> None:
-        for future in self._requests.take_all():
-            assert isinstance(future, asyncio.Future)
-            if not future.done():
-                future.set_exception(error or NotOpen("the client was closed"))
-
     def _raise_if_ended(self) -> None:
         if self._ended is not None:
             raise self._ended.error or NotOpen("the client was closed")
@@ -248,6 +255,14 @@ class AsyncioClient(DrivenClient, Generic[T]):
         """Wait for the next event."""
         self._news.clear()
         await self._news.wait()
+
+
+def _guarded(callback: Callable[[Any], object], argument: Any) -> None:
+    """Call the application; its exception must not end the connection."""
+    try:
+        callback(argument)
+    except Exception:
+        _LOG.exception("a callback failed")
 
 
 class _AsyncioLink(AutobahnLink):

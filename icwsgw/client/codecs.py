@@ -32,6 +32,19 @@ class Codec(Protocol[T]):
         """
 
 
+def decode_message(codec: Codec[T], content: bytes) -> T:
+    """Return the message in bytes; an application's codec may raise what it wants.
+
+    :raises FormatError: they hold none, or the codec has failed otherwise, which is the cause then
+    """
+    try:
+        return codec.decode(content)
+    except FormatError:
+        raise
+    except Exception as error:
+        raise FormatError(f"the codec failed: {error!r}") from error
+
+
 class RawCodec:
     """Messages are bytes."""
 

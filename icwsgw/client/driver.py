@@ -190,9 +190,10 @@ class ClientDriver:
                     self._do(self._outputs.popleft())
         finally:
             self._running = False
-        if self.machine.deadline != self._wake_at:
-            self._wake_at = self.machine.deadline
-            self.link.wake_at(self._wake_at)
+            # without its timer the client would wait for ever
+            if self.machine.deadline != self._wake_at:
+                self._wake_at = self.machine.deadline
+                self.link.wake_at(self._wake_at)
 
     def _write_one(self) -> bool:
         (before, before_bytes), (after, after_bytes) = self._before, self._after

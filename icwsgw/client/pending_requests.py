@@ -15,42 +15,83 @@ from icwsgw.client.client_errors import QueueFull
 MAX_REQUESTS: Final = 10_000
 
 
+class PendingRequest:
+    """A request that waits for a reply.
+
+    :param matches: whether a message is its reply
+    :param resolve: is called with the reply
+    :param fail: is called with the error that ends the request
+    """
+
+    __slots__ = ("fail", "matches", "resolve")
+
+    def __init__(
+        self, matches: Callable[[Any], bool], resolve: Callable[[Any], object], fail: Callable[[Exception], object]
+    ) -> None:
+        self.matches = matches
+        self.resolve = resolve
+        self.fail = fail
+
+
 class PendingRequests:
     """The requests of one client that wait for a reply."""
 
     def __init__(self) -> None:
-        self._waiting: dict[object, tuple[Callable[[Any], bool], Callable[[Any], None]]] = {}
+        # in the order in which they were made
+        self._waiting: dict[PendingRequest, None] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, key: object, matches: Callable[[Any], bool], resolve: Callable[[Any], None]) -> None:
-        """Add a request.
+    def add(
+        self, matches: Callable[[Any], bool], resolve: Callable[[Any], object], fail: Callable[[Exception], object]
+    ) -> PendingRequest:
+        """Add a request; see :class:`PendingRequest`.
 
-        :param key: identifies it
-        :param matches: whether a message is its reply
-        :param resolve: is called with the reply
         :raises QueueFull: too many wait
         """
         if len(self._waiting) >= MAX_REQUESTS:
             raise QueueFull(f"{MAX_REQUESTS} requests wait for a reply", "Give requests a time limit.")
-        self._waiting[key] = (matches, resolve)
+        request = PendingRequest(matches, resolve, fail)
+        self._waiting[request] = None
+        return request
 
-    def remove(self, key: object) -> None:
+    def remove(self, request: PendingRequest) -> None:
         """Forget a request; does nothing if it is not here."""
-        self._waiting.pop(key, None)
+        self._waiting.pop(request, None)
 
     def take(self, message: Any) -> bool:
-        """Give a message to the request that it answers, and return whether there is one."""
-        for key, (matches, resolve) in list(self._waiting.items()):
-            if matches(message):
-                self.remove(key)
-                resolve(message)
+        """Give a message to the request that it answers, and return whether there is one.
+
+        A request whose condition raises an exception fails with it.
+        """
+        for request in list(self._waiting):
+            # what ends one request may have ended others
+            if request not in self._waiting:
+                continue
+            try:
+                answered = bool(request.matches(message))
+            except Exception as error:
+                self.remove(request)
+                request.fail(_of_condition(error))
+                continue
+            if answered:
+                self.remove(request)
+                request.resolve(message)
                 return True
         return False
 
-    def take_all(self) -> list[object]:
-        """Forget all requests and return their keys, because their session has ended."""
-        keys = list(self._waiting)
-        self._waiting.clear()
-        return keys
+    def fail(self, error: Exception) -> None:
+        """End all requests, because their session has ended."""
+        waiting, self._waiting = self._waiting, {}
+        for request in waiting:
+            request.fail(error)
+
+
+def _of_condition(error: Exception) -> Exception:
+    """Return the error of a condition as one that a future and a coroutine can raise (PEP 479)."""
+    if not isinstance(error, StopIteration):
+        return error
+    raised = RuntimeError("the condition of a request raised StopIteration")
+    raised.__cause__ = error
+    return raised

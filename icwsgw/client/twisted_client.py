@@ -25,7 +25,7 @@ from icwsgw.client.client_events import ClientOpened, Disconnected, Ended, ForAp
 from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
-from icwsgw.client.codecs import RAW, Codec
+from icwsgw.client.codecs import RAW, Codec, decode_message
 from icwsgw.client.driver import ClientDriver, DrivenClient
 from icwsgw.client.pending_requests import PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
@@ -45,7 +45,8 @@ class TwistedClient(DrivenClient, Generic[T]):
     :param on_message: is called with each message
     :param on_event: is called with each event (:data:`~icwsgw.client.client_events.ForApplication`). Without it, lost
         connections are warnings in Twisted's log. At an
-        :class:`~icwsgw.client.client_events.ClientOpened`, what it sends with ``first=True`` goes before what waits
+        :class:`~icwsgw.client.client_events.ClientOpened`, what it sends with ``first=True`` goes before what waits.
+        An exception in this or another callback is logged, and the client goes on
     :param on_undecodable: is called with the error where a message does not fit the codec; None: it is logged
     :param identity: signs the calls; None: a new one
     :param root_key: the root key of the network, in DER; for local networks see
@@ -123,14 +124,15 @@ class TwistedClient(DrivenClient, Generic[T]):
 
         :param matches: whether a message is the answer
         :param timeout: seconds, after which the Deferred fails with TimeoutError; None: any time
-        :returns: fails with a :class:`ClientError` if the session ends. The canister may have executed the message
+        :returns: fails with a :class:`ClientError` if the session ends, with what ``matches`` has raised if it raises
+            an exception. The canister may have executed the message
         """
-        waiter: Deferred[T] = Deferred(lambda deferred: self._requests.remove(deferred))
-        self._requests.add(waiter, matches, waiter.callback)
+        waiter: Deferred[T] = Deferred(lambda _: self._requests.remove(request))
+        request = self._requests.add(matches, waiter.callback, waiter.errback)
         try:
             self.send(value)
         except Exception:
-            self._requests.remove(waiter)
+            self._requests.remove(request)
             raise
         if timeout is not None:
             waiter.addTimeout(timeout, self._reactor)
@@ -155,7 +157,7 @@ class TwistedClient(DrivenClient, Generic[T]):
         if isinstance(event, Ended):
             self._ended = event
         if isinstance(event, (Disconnected, Ended)):
-            self._fail_requests(event.error)
+            self._requests.fail(event.error or NotOpen("the client was closed"))
         if self._on_event is not None:
             self._guarded(self._on_event, event)
         elif isinstance(event, Disconnected):
@@ -172,7 +174,7 @@ class TwistedClient(DrivenClient, Generic[T]):
 
     def _got(self, content: bytes) -> None:
         try:
-            value = self._codec.decode(content)
+            value = decode_message(self._codec, content)
         except FormatError as error:
             if self._on_undecodable is not None:
                 self._guarded(self._on_undecodable, error)
@@ -193,11 +195,6 @@ class TwistedClient(DrivenClient, Generic[T]):
         opening, self._opening = self._opening, []
         for waiter in opening:
             waiter.callback(None) if error is None else waiter.errback(error)
-
-    def _fail_requests(self, error: ClientError | None) -> None:
-        for waiter in self._requests.take_all():
-            assert isinstance(waiter, Deferred)
-            waiter.errback(Failure(error or NotOpen("the client was closed")))
 
 
 class _TwistedLink(AutobahnLink):

@@ -19,7 +19,7 @@ from icwsgw.client.client_errors import ClientError, NotOpen, QueueFull, Session
 from icwsgw.client.client_events import ClientOpened, Disconnected, Ended
 from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_settings import ClientSettings
-from icwsgw.client.codecs import CandidCodec
+from icwsgw.client.codecs import CandidCodec, RawCodec
 from icwsgw.client.root_key import fetch_root_key
 from icwsgw.errors import FormatError
 from icwsgw.ic.ecdsa_identity import EcdsaIdentity
@@ -163,6 +163,84 @@ async def unwatched(places: Places) -> None:
     await client.close()
 
 
+class BrokenCodec(RawCodec):
+    """A codec of an application, with a mistake."""
+
+    def decode(self, content: bytes) -> bytes:
+        if content == b"odd":
+            raise KeyError("odd")
+        return content
+
+
+async def mistakes(places: Places) -> None:
+    """Mistakes of the application in what the client calls cost neither messages nor the session."""
+    logged: list[logging.LogRecord] = []
+
+    class Log(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged.append(record)
+
+    logging.getLogger("icwsgw.client").addHandler(Log())
+    events: list[Any] = []
+
+    def broken(what: Any) -> None:
+        events.append(what)
+        raise KeyError("a mistake")
+
+    async with places.client(codec=BrokenCodec(), on_event=broken, on_payload=broken, on_sent=broken) as client:
+        waiting = asyncio.ensure_future(client.request(b"question", lambda reply: {b"never": True}[reply]))
+        await asyncio.sleep(0)
+        client.send(b"odd")
+        client.send(b"after it")
+        with pytest.raises(KeyError, match="question"):
+            await waiting
+        assert await client.receive() == b"question"
+        with pytest.raises(FormatError, match="the codec failed: KeyError"):
+            await client.receive()
+        assert await client.receive() == b"after it"
+        assert not any(isinstance(event, Disconnected) for event in events)
+        await asyncio.to_thread(http_post_json, f"{places.network}/_/reset", {"canister": "echo"})
+        client.send(b"again")
+        while await client.receive() != b"again":
+            pass
+    assert [type(event) for event in events if isinstance(event, (Disconnected, Ended))] == [Disconnected, Ended]
+    assert len(logged) == len(events)
+    for record in logged:
+        assert record.exc_info is not None
+        assert isinstance(record.exc_info[1], KeyError)
+
+
+async def given_up(places: Places) -> None:
+    """A program that gives the opening up leaves no client behind that connects for ever."""
+    accepted, ended = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        while await reader.read(1 << 16):
+            pass
+        writer.close()
+
+    def on_event(event: Any) -> None:
+        if isinstance(event, Ended):
+            ended.set()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client: AsyncioClient[bytes] = AsyncioClient(f"ws://127.0.0.1:{port}", places.canister, on_event=on_event)
+
+        async def work() -> None:
+            async with client:
+                pass
+
+        working = asyncio.ensure_future(work())
+        await accepted.wait()
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        await ended.wait()
+    assert client.state is ClientState.CLOSED
+
+
 async def moves(places: Places) -> None:
     """The first of two gateways stops at the word "ready"; messages go on all the time."""
     events: list[Any] = []
@@ -199,6 +277,8 @@ SCENARIOS = {
     "reset": reset,
     "failures": failures,
     "unwatched": unwatched,
+    "mistakes": mistakes,
+    "given_up": given_up,
     "moves": moves,
 }
 

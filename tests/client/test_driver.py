@@ -3,6 +3,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
+
 from icwsgw.client.client_events import Disconnected, Ended, ForApplication, Output
 from icwsgw.client.client_machine import ClientMachine, ClientState
 from icwsgw.client.driver import MAX_UNREAD, MAX_UNREAD_BYTES, ClientDriver, LinkEvents
@@ -136,6 +138,22 @@ def test_what_a_callback_does_comes_after_its_cause() -> None:
     assert [type(event) for event in rig.events] == [Disconnected, Ended]
     assert rig.driver.machine.state is ClientState.CLOSED
     assert rig.link.calls[-1] == ("wake", None)
+
+
+def test_an_exception_of_what_it_calls_costs_no_timer() -> None:
+    rig = Rig()
+
+    def broken(event: ForApplication) -> None:
+        rig.events.append(event)
+        raise KeyError("a mistake")
+
+    rig.driver._emit = broken
+    rig.driver.start()
+    with pytest.raises(KeyError, match="a mistake"):
+        rig.driver.lost(1006, "")
+    (disconnected,) = rig.events
+    assert isinstance(disconnected, Disconnected)
+    assert rig.link.calls[-1] == ("wake", disconnected.pause)
 
 
 def test_http_refusals_and_aborts() -> None:

@@ -15,7 +15,7 @@ from tests.support.measured import interpreter
 pytestmark = pytest.mark.acceptance
 
 
-@pytest.mark.parametrize("scenario", ["echo", "reset", "failures", "unwatched"])
+@pytest.mark.parametrize("scenario", ["echo", "reset", "failures", "unwatched", "mistakes"])
 def test_scenario(scenario: str, stack: Stack) -> None:
     done = subprocess.run(
         [*interpreter(), "-m", "tests.client.twisted_scenarios", scenario, stack.gateway, stack.network, stack.echo],

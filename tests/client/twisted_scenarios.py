@@ -25,10 +25,10 @@ from twisted.logger import (
 )
 
 from icwsgw.client.client_errors import ClientError, NotOpen, SessionEnded
-from icwsgw.client.client_events import ClientOpened, Disconnected
+from icwsgw.client.client_events import ClientOpened, Disconnected, Ended
 from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_settings import ClientSettings
-from icwsgw.client.codecs import CandidCodec
+from icwsgw.client.codecs import CandidCodec, RawCodec
 from icwsgw.client.root_key import fetch_root_key
 from icwsgw.client.twisted_client import TwistedClient
 from icwsgw.errors import FormatError
@@ -151,6 +151,34 @@ async def unwatched(places: Places) -> None:
     await client.close()
 
 
+class BrokenCodec(RawCodec):
+    """A codec of an application, with a mistake."""
+
+    def decode(self, content: bytes) -> bytes:
+        if content == b"odd":
+            raise KeyError("odd")
+        return content
+
+
+async def mistakes(places: Places) -> None:
+    """Mistakes of the application in what the client calls cost neither messages nor the session."""
+    events: list[Any] = []
+    box, wrong = Mailbox(), Mailbox()
+    client = places.client(codec=BrokenCodec(), on_event=events.append, on_message=box.put, on_undecodable=wrong.put)
+    await client.when_open()
+    waiting = client.request(b"question", lambda reply: {b"never": True}[reply])
+    client.send(b"odd")
+    client.send(b"after it")
+    with pytest.raises(KeyError, match="question"):
+        await waiting
+    assert [await box.get(), await box.get()] == [b"question", b"after it"]
+    (error,) = wrong.messages
+    assert str(error).startswith("the codec failed: KeyError")
+    await client.close()
+    assert not any(isinstance(event, Disconnected) for event in events)
+    assert isinstance(events[-1], Ended)
+
+
 async def moves(places: Places) -> None:
     """The first of two gateways stops at the word "ready"; messages go on all the time."""
     events: list[Any] = []
@@ -179,7 +207,14 @@ async def moves(places: Places) -> None:
     assert not any(isinstance(event, Disconnected) for event in events)
 
 
-SCENARIOS = {"echo": echo, "reset": reset, "failures": failures, "unwatched": unwatched, "moves": moves}
+SCENARIOS = {
+    "echo": echo,
+    "reset": reset,
+    "failures": failures,
+    "unwatched": unwatched,
+    "mistakes": mistakes,
+    "moves": moves,
+}
 
 
 def main(_: Any, name: str, *places: str) -> Deferred[None]:
