@@ -13,6 +13,7 @@
     PINGED  INCOMPLETE  ENDED   CLOSE_INCOMPLETE
     PINGED  RECEIVED    QUIET   WAIT_REST
     PINGED  NOT_READ    QUIET   WAIT_REST
+    PINGED  NO_PINGS    ENDED   REPORT_NO_PONG, ABORT
     PINGED  OPENS_SOON  ENDED   REPORT_NO_PONG, ABORT
     PINGED  SILENT      ENDED   REPORT_NO_PONG, ABORT
 
@@ -101,6 +102,8 @@ TABLE: dict[tuple[LivenessState, LivenessEvent], tuple[LivenessState, LivenessEf
     (S.PINGED, E.INCOMPLETE): (S.ENDED, (F.CLOSE_INCOMPLETE,)),
     (S.PINGED, E.RECEIVED): (S.QUIET, (F.WAIT_REST,)),
     (S.PINGED, E.NOT_READ): (S.QUIET, (F.WAIT_REST,)),
+    # pings were turned off after this one was sent: the time for its pong is over
+    (S.PINGED, E.NO_PINGS): (S.ENDED, (F.REPORT_NO_PONG, F.ABORT)),
     (S.PINGED, E.OPENS_SOON): (S.ENDED, (F.REPORT_NO_PONG, F.ABORT)),
     (S.PINGED, E.SILENT): (S.ENDED, (F.REPORT_NO_PONG, F.ABORT)),
 }

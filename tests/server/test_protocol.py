@@ -295,6 +295,17 @@ def test_a_client_that_only_answers_pings_gets_one_each_interval() -> None:
     assert all(25 <= gap <= 27 for gap in gaps), gaps
 
 
+def test_a_client_that_owes_a_pong_ends_though_pings_are_turned_off() -> None:
+    world = World()
+    _, transport, session = world.open()
+    world.clock.pump([1.0] * 28)
+    assert frames_of(transport) == [(9, b"")]
+    world.factory.change(replace(world.gateway.context.config, ping_interval=0.0))
+    world.clock.pump([1.0] * 12)
+    assert transport.aborted
+    assert (session.left_with, session.left_saying) == (1006, "no answer to a ping within 10 s")
+
+
 def test_a_client_that_never_opens_its_session_is_closed() -> None:
     world = World()
     protocol, transport = world.connect()
