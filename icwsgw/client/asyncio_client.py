@@ -96,7 +96,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         self._driver = ClientDriver(machine, link, self._loop.time, time.time_ns, self._emit, *shown)
         link.driver = self._driver
         self._received: deque[T | FormatError] = deque()
-        self._requests = PendingRequests()
+        self._requests = PendingRequests(self._driver.waits)
         self._ended: Ended | None = None
         self._news = asyncio.Event()
 
@@ -138,10 +138,14 @@ class AsyncioClient(DrivenClient, Generic[T]):
     async def request(self, value: T, matches: Callable[[T], bool], timeout: float | None = 60.0) -> T:
         """Send a message and return the first message that answers it.
 
+        The message may wait for the session to open, and for the next one where a connection ends before it was sent.
+        A request that ends while its message waits, by the time limit or by a cancellation, takes the message back.
+
         :param matches: whether a message is the answer
         :param timeout: seconds; None: any time
-        :raises asyncio.TimeoutError: no answer came; the canister may have executed the message
-        :raises ClientError: the session ended before; the canister may have executed the message
+        :raises asyncio.TimeoutError: no answer came; if the message was sent, the canister may have executed it
+        :raises ClientError: the session ended after the message was sent, which the canister may have executed; or the
+            client has ended
         :raises Exception: what ``matches`` has raised
         """
         future: asyncio.Future[T] = self._loop.create_future()
@@ -157,10 +161,13 @@ class AsyncioClient(DrivenClient, Generic[T]):
         content = self._codec.encode(value)
         request = self._requests.add(matches, resolve, fail)
         try:
-            self._driver.send(content)
+            request.handle = self._driver.send(content)
             return await asyncio.wait_for(future, timeout)
-        finally:
+        except BaseException:
             self._requests.remove(request)
+            if request.handle is not None:
+                self._driver.withdraw(request.handle)
+            raise
 
     async def receive(self) -> T:
         """Return the next message.
@@ -227,7 +234,8 @@ class AsyncioClient(DrivenClient, Generic[T]):
         elif isinstance(event, Ended):
             self._ended = event
         if isinstance(event, (Disconnected, Ended)):
-            self._requests.fail(event.error or NotOpen("the client was closed"))
+            error = event.error or NotOpen("the client was closed")
+            self._requests.fail(error, queued=isinstance(event, Ended))
         if isinstance(event, (MessageReceived, ClientOpened, Ended, RoomAgain)):
             self._news.set()
         if self._on_event is not None:

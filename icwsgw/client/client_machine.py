@@ -186,6 +186,15 @@ class ClientMachine:
         self._handles = handle
         return handle
 
+    def waits(self, handle: int) -> bool:
+        """Return whether a message waits to be sent."""
+        return handle in self._queue
+
+    def withdraw(self, handle: int) -> list[Output]:
+        """Remove a message that waits to be sent, so that it is not; does nothing if it has left."""
+        self._queue.remove(handle)
+        return self._room_again()
+
     # -- what the transport reports ---------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Output]:
@@ -299,12 +308,8 @@ class ClientMachine:
         if taken is None:
             return None, []
         handle, content = taken
-        room = self._was_full and len(self._queue) * 2 <= self._queue.max_messages
-        room = room and self._queue.size * 2 <= self._queue.max_bytes
-        if room:
-            self._was_full = False
-        data = session.message(handle, content, now_ns, self._random(CALL_NONCE))
-        return data, [RoomAgain()] if room else []
+        room = self._room_again()
+        return session.message(handle, content, now_ns, self._random(CALL_NONCE)), room
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -314,6 +319,13 @@ class ClientMachine:
 
     def _move(self, event: _Event) -> None:
         self.state, _ = transition(_TABLE, self.state, event)
+
+    def _room_again(self) -> list[Output]:
+        queue = self._queue
+        if not self._was_full or len(queue) * 2 > queue.max_messages or queue.size * 2 > queue.max_bytes:
+            return []
+        self._was_full = False
+        return [RoomAgain()]
 
     def _connect(self, now: float) -> list[Output]:
         self._move(_Event.CONNECT)

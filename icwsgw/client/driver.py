@@ -145,6 +145,14 @@ class ClientDriver:
         self._run([])
         return handle
 
+    def waits(self, handle: int) -> bool:
+        """Return whether a message waits to be sent."""
+        return self.machine.waits(handle)
+
+    def withdraw(self, handle: int) -> None:
+        """Remove a message that waits to be sent; does nothing if it has left."""
+        self._run(self.machine.withdraw(handle))
+
     # -- from the transport -----------------------------------------------------------------------------------
 
     def connected(self) -> None:

@@ -7,7 +7,7 @@ What waits when a connection ends is sent in the next session.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
 from icwsgw.client.client_errors import QueueFull
 
@@ -26,11 +26,15 @@ class OutgoingQueue:
         self.max_messages = max_messages
         self.max_bytes = max_bytes
         self.size = 0
-        self._messages: deque[tuple[int, bytes]] = deque()
-        self._first: deque[tuple[int, bytes]] = deque()
+        # by handle
+        self._messages: OrderedDict[int, bytes] = OrderedDict()
+        self._first: OrderedDict[int, bytes] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._messages) + len(self._first)
+
+    def __contains__(self, handle: int) -> bool:
+        return handle in self._messages or handle in self._first
 
     def put(self, handle: int, content: bytes, *, first: bool = False) -> None:
         """Add a message behind the others, or ahead of those that are not ``first`` themselves.
@@ -44,7 +48,7 @@ class OutgoingQueue:
                 "Send less often, or several things in one message: a canister executes about one message of a client "
                 "a second.",
             )
-        (self._first if first else self._messages).append((handle, content))
+        (self._first if first else self._messages)[handle] = content
         self.size += len(content)
 
     def take(self) -> tuple[int, bytes] | None:
@@ -52,10 +56,15 @@ class OutgoingQueue:
         queue = self._first or self._messages
         if not queue:
             return None
-        handle, content = queue.popleft()
+        handle, content = queue.popitem(last=False)
         self.size -= len(content)
         return handle, content
 
+    def remove(self, handle: int) -> None:
+        """Remove a message; does nothing if it does not wait here."""
+        queue = self._first if handle in self._first else self._messages
+        self.size -= len(queue.pop(handle, b""))
+
     def handles(self) -> tuple[int, ...]:
         """Return the handles of the messages that wait, in their order."""
-        return tuple(handle for handle, _ in (*self._first, *self._messages))
+        return (*self._first, *self._messages)

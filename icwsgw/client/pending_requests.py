@@ -1,7 +1,8 @@
 """Matches replies with requests: the first message that a request's condition accepts is its reply.
 
 Canisters answer with messages, and the application decides which belongs to which request. Requests are checked in the
-order in which they were made. A reply is not given to the application as a message as well.
+order in which they were made. A reply is not given to the application as a message as well. What comes before a
+request's message has left is not its reply.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ class PendingRequest:
     :param matches: whether a message is its reply
     :param resolve: is called with the reply
     :param fail: is called with the error that ends the request
+    :ivar handle: of its message; None: it is being queued
     """
 
-    __slots__ = ("fail", "matches", "resolve")
+    __slots__ = ("fail", "handle", "matches", "resolve")
 
     def __init__(
         self, matches: Callable[[Any], bool], resolve: Callable[[Any], object], fail: Callable[[Exception], object]
@@ -31,12 +33,17 @@ class PendingRequest:
         self.matches = matches
         self.resolve = resolve
         self.fail = fail
+        self.handle: int | None = None
 
 
 class PendingRequests:
-    """The requests of one client that wait for a reply."""
+    """The requests of one client that wait for a reply.
 
-    def __init__(self) -> None:
+    :param waits: whether the message with a handle waits to be sent
+    """
+
+    def __init__(self, waits: Callable[[int], bool] = lambda handle: False) -> None:
+        self._waits = waits
         # in the order in which they were made
         self._waiting: dict[PendingRequest, None] = {}
 
@@ -67,7 +74,7 @@ class PendingRequests:
         """
         for request in list(self._waiting):
             # what ends one request may have ended others
-            if request not in self._waiting:
+            if request not in self._waiting or self._is_queued(request):
                 continue
             try:
                 answered = bool(request.matches(message))
@@ -81,11 +88,19 @@ class PendingRequests:
                 return True
         return False
 
-    def fail(self, error: Exception) -> None:
-        """End all requests, because their session has ended."""
-        waiting, self._waiting = self._waiting, {}
-        for request in waiting:
+    def fail(self, error: Exception, *, queued: bool = False) -> None:
+        """End the requests whose session has ended.
+
+        :param queued: also those whose message waits to be sent, and goes out in the next session otherwise
+        """
+        ended = [request for request in self._waiting if queued or not self._is_queued(request)]
+        for request in ended:
+            self.remove(request)
+        for request in ended:
             request.fail(error)
+
+    def _is_queued(self, request: PendingRequest) -> bool:
+        return request.handle is not None and self._waits(request.handle)
 
 
 def _of_condition(error: Exception) -> Exception:

@@ -27,7 +27,7 @@ from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.codecs import RAW, Codec, decode_message
 from icwsgw.client.driver import ClientDriver, DrivenClient
-from icwsgw.client.pending_requests import PendingRequests
+from icwsgw.client.pending_requests import PendingRequest, PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
 from icwsgw.errors import FormatError
 from icwsgw.ic.envelope import Signer
@@ -84,7 +84,7 @@ class TwistedClient(DrivenClient, Generic[T]):
         link = _TwistedLink(reactor, tls, origin, settings)
         self._driver = ClientDriver(machine, link, reactor.seconds, time.time_ns, self._emit)
         link.driver = self._driver
-        self._requests = PendingRequests()
+        self._requests = PendingRequests(self._driver.waits)
         self._opening: list[Deferred[None]] = []
         self._closing: list[Deferred[Ended]] = []
         self._ended: Ended | None = None
@@ -122,15 +122,18 @@ class TwistedClient(DrivenClient, Generic[T]):
     def request(self, value: T, matches: Callable[[T], bool], timeout: float | None = 60.0) -> Deferred[T]:
         """Send a message and return the first message that answers it.
 
+        The message may wait for the session to open, and for the next one where a connection ends before it was sent.
+        A request that ends while its message waits, by the time limit or by ``cancel()``, takes the message back.
+
         :param matches: whether a message is the answer
         :param timeout: seconds, after which the Deferred fails with TimeoutError; None: any time
-        :returns: fails with a :class:`ClientError` if the session ends, with what ``matches`` has raised if it raises
-            an exception. The canister may have executed the message
+        :returns: fails with a :class:`ClientError` if the session ends after the message was sent, which the canister
+            may have executed, or if the client ends; with what ``matches`` has raised if it raises an exception
         """
-        waiter: Deferred[T] = Deferred(lambda _: self._requests.remove(request))
+        waiter: Deferred[T] = Deferred(lambda _: self._withdraw(request))
         request = self._requests.add(matches, waiter.callback, waiter.errback)
         try:
-            self.send(value)
+            request.handle = self.send(value)
         except Exception:
             self._requests.remove(request)
             raise
@@ -157,7 +160,8 @@ class TwistedClient(DrivenClient, Generic[T]):
         if isinstance(event, Ended):
             self._ended = event
         if isinstance(event, (Disconnected, Ended)):
-            self._requests.fail(event.error or NotOpen("the client was closed"))
+            error = event.error or NotOpen("the client was closed")
+            self._requests.fail(error, queued=isinstance(event, Ended))
         if self._on_event is not None:
             self._guarded(self._on_event, event)
         elif isinstance(event, Disconnected):
@@ -171,6 +175,11 @@ class TwistedClient(DrivenClient, Generic[T]):
             closing, self._closing = self._closing, []
             for waiter in closing:
                 waiter.callback(event)
+
+    def _withdraw(self, request: PendingRequest) -> None:
+        self._requests.remove(request)
+        if request.handle is not None:
+            self._driver.withdraw(request.handle)
 
     def _got(self, content: bytes) -> None:
         try:

@@ -18,6 +18,7 @@ from icwsgw.client.asyncio_client import AsyncioClient
 from icwsgw.client.client_errors import ClientError, NotOpen, QueueFull, SessionEnded
 from icwsgw.client.client_events import ClientOpened, Disconnected, Ended
 from icwsgw.client.client_machine import ClientState
+from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.codecs import CandidCodec, RawCodec
 from icwsgw.client.root_key import fetch_root_key
@@ -215,6 +216,37 @@ async def mistakes(places: Places) -> None:
         assert isinstance(record.exc_info[1], KeyError)
 
 
+async def early_requests(places: Places) -> None:
+    """A request whose message waits: an attempt that fails does not end it, and what ends it takes the message back."""
+    events: list[Any] = []
+    urls = [f"ws://127.0.0.1:{free_port()}", places.gateway]
+    client: AsyncioClient[bytes] = AsyncioClient(
+        urls, places.canister, root_key=places.root_key, on_event=events.append
+    )
+    given_up = asyncio.ensure_future(client.request(b"given up", lambda reply: reply == b"given up"))
+    await asyncio.sleep(0)
+    assert client.buffered_bytes == len(b"given up")
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    with pytest.raises(asyncio.TimeoutError):
+        await client.request(b"too late", lambda reply: reply == b"too late", timeout=0.01)
+    assert client.buffered_bytes == 0
+    client.start()
+    assert await client.request(b"early", lambda reply: True) == b"early"
+    assert [type(event) for event in events if not isinstance(event, MessageReceived)] == [Disconnected, ClientOpened]
+    ended = await client.close()
+    assert ended.unsent == ()
+    with pytest.raises(NotOpen):
+        await client.request(b"after the end", lambda reply: True)
+    closed = places.client()
+    waiting = asyncio.ensure_future(closed.request(b"waits", lambda reply: True))
+    await asyncio.sleep(0)
+    assert (await closed.close()).unsent == (1,)
+    with pytest.raises(NotOpen):
+        await waiting
+
+
 async def given_up(places: Places) -> None:
     """A program that gives the opening up leaves no client behind that connects for ever."""
     accepted, ended = asyncio.Event(), asyncio.Event()
@@ -283,6 +315,7 @@ SCENARIOS = {
     "failures": failures,
     "unwatched": unwatched,
     "mistakes": mistakes,
+    "early_requests": early_requests,
     "given_up": given_up,
     "moves": moves,
 }

@@ -15,7 +15,9 @@ from tests.support.measured import interpreter
 pytestmark = pytest.mark.acceptance
 
 
-@pytest.mark.parametrize("scenario", ["echo", "backpressure", "reset", "failures", "unwatched", "mistakes", "given_up"])
+@pytest.mark.parametrize(
+    "scenario", ["echo", "backpressure", "reset", "failures", "unwatched", "mistakes", "early_requests", "given_up"]
+)
 def test_scenario(scenario: str, stack: Stack) -> None:
     done = subprocess.run(
         [*interpreter(), "-m", "tests.client.asyncio_scenarios", scenario, stack.gateway, stack.network, stack.echo],

@@ -355,6 +355,27 @@ def test_there_is_room_again_when_half_of_a_full_queue_is_left(settings: Any, si
             made.send(bytes(size))
 
 
+def test_a_withdrawn_message_is_not_sent_and_leaves_room() -> None:
+    made = opened(max_messages=2)
+    one, two = made.send(b"one"), made.send(b"two")
+    with pytest.raises(QueueFull):
+        made.send(b"too much")
+    assert (made.waits(one), made.waits(two)) == (True, True)
+    assert made.withdraw(one) == [RoomAgain()]
+    assert made.withdraw(one) == []
+    assert (made.waits(one), made.buffered) == (False, (1, 3))
+    payload, events = made.payload(10**18)
+    assert payload is not None
+    assert events == []
+    assert made.payload(10**18) == (None, [])
+    # what has left cannot be withdrawn
+    assert not made.waits(two)
+    assert made.withdraw(two) == []
+    assert made.stop(1.0) == [CloseConnection(1000, "")]
+    (ended,) = made.lost(1000, "", 1.0)
+    assert ended == Ended(None, (), (two,))
+
+
 def test_the_message_type_goes_with_each_message() -> None:
     payloads = []
     for message_type in (Null, Text):

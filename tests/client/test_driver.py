@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from icwsgw.client.client_events import Disconnected, Ended, ForApplication, Output
+from icwsgw.client.client_errors import QueueFull
+from icwsgw.client.client_events import Disconnected, Ended, ForApplication, Output, RoomAgain
 from icwsgw.client.client_machine import ClientMachine, ClientState
 from icwsgw.client.driver import MAX_UNREAD, MAX_UNREAD_BYTES, ClientDriver, LinkEvents
 from icwsgw.core.messages import handshake
@@ -138,6 +139,18 @@ def test_what_a_callback_does_comes_after_its_cause() -> None:
     assert [type(event) for event in rig.events] == [Disconnected, Ended]
     assert rig.driver.machine.state is ClientState.CLOSED
     assert rig.link.calls[-1] == ("wake", None)
+
+
+def test_room_that_a_withdrawn_message_leaves_is_reported() -> None:
+    rig = Rig()
+    handles = [rig.driver.send(b"m") for _ in range(1000)]
+    with pytest.raises(QueueFull):
+        rig.driver.send(b"too much")
+    for handle in handles[:500]:
+        assert rig.driver.waits(handle)
+        rig.driver.withdraw(handle)
+        assert not rig.driver.waits(handle)
+    assert rig.events == [RoomAgain()]
 
 
 def test_an_exception_of_what_it_calls_costs_no_timer() -> None:

@@ -45,6 +45,22 @@ def test_one_long_message_passes_alone() -> None:
     assert drained(queue) == [1]
 
 
+def test_a_message_is_withdrawn_while_it_waits() -> None:
+    queue = OutgoingQueue(10, 100)
+    queue.put(1, b"a" * 5)
+    queue.put(2, b"b" * 7)
+    queue.put(3, b"c" * 9, first=True)
+    assert 3 in queue
+    queue.remove(3)
+    queue.remove(1)
+    queue.remove(1)
+    assert (1 in queue, 2 in queue, 3 in queue) == (False, True, False)
+    assert (queue.size, queue.handles()) == (7, (2,))
+    assert drained(queue) == [2]
+    queue.remove(2)
+    assert (queue.size, len(queue)) == (0, 0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.booleans()), max_size=40))
 def test_nothing_is_lost_or_reordered(steps: list[tuple[int, bool, bool]]) -> None:
     queue = OutgoingQueue(5, 12)

@@ -56,6 +56,29 @@ def test_requests_are_forgotten() -> None:
     assert not requests.take(1)
 
 
+def test_what_came_before_its_message_left_is_no_reply() -> None:
+    queued = [7]
+    requests = PendingRequests(queued.__contains__)
+    replies: list[int] = []
+    requests.add(lambda message: True, replies.append, unexpected).handle = 7
+    assert not requests.take(1)
+    queued.clear()
+    assert requests.take(2)
+    assert replies == [2]
+
+
+def test_requests_whose_message_waits_survive_a_connection() -> None:
+    requests, failed = PendingRequests([2, 3].__contains__), []
+    for handle in (1, 2, 3):
+        requests.add(lambda message: True, unexpected, lambda _, name=handle: failed.append(name)).handle = handle
+    error = NotOpen("closed")
+    requests.fail(error)
+    assert failed == [1]
+    requests.fail(error, queued=True)
+    assert failed == [1, 2, 3]
+    assert len(requests) == 0
+
+
 def test_a_session_that_ends_fails_them_in_their_order() -> None:
     requests, failed = PendingRequests(), []
     for name in "ab":

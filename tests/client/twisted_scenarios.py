@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import deferLater, react
 from twisted.internet.threads import deferToThread
 from twisted.logger import (
@@ -27,6 +27,7 @@ from twisted.logger import (
 from icwsgw.client.client_errors import ClientError, NotOpen, SessionEnded
 from icwsgw.client.client_events import ClientOpened, Disconnected, Ended
 from icwsgw.client.client_machine import ClientState
+from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.codecs import CandidCodec, RawCodec
 from icwsgw.client.root_key import fetch_root_key
@@ -179,6 +180,33 @@ async def mistakes(places: Places) -> None:
     assert isinstance(events[-1], Ended)
 
 
+async def early_requests(places: Places) -> None:
+    """A request whose message waits: an attempt that fails does not end it, and what ends it takes the message back."""
+    events: list[Any] = []
+    urls: Any = [f"ws://127.0.0.1:{free_port()}", places.gateway]
+    client = places.client(urls, on_event=events.append)
+    given_up = client.request(b"given up", lambda reply: reply == b"given up")
+    assert client.buffered_bytes == len(b"given up")
+    given_up.cancel()
+    with pytest.raises(CancelledError):
+        await given_up
+    with pytest.raises(TimeoutError):
+        await client.request(b"too late", lambda reply: reply == b"too late", timeout=0.01)
+    assert client.buffered_bytes == 0
+    early = client.request(b"early", lambda reply: True)
+    client.start()
+    assert await early == b"early"
+    assert [type(event) for event in events if not isinstance(event, MessageReceived)] == [Disconnected, ClientOpened]
+    assert (await client.close()).unsent == ()
+    with pytest.raises(NotOpen):
+        client.request(b"after the end", lambda reply: True)
+    closed = places.client()
+    waiting = closed.request(b"waits", lambda reply: True)
+    assert (await closed.close()).unsent == (1,)
+    with pytest.raises(NotOpen):
+        await waiting
+
+
 async def moves(places: Places) -> None:
     """The first of two gateways stops at the word "ready"; messages go on all the time."""
     events: list[Any] = []
@@ -213,6 +241,7 @@ SCENARIOS = {
     "failures": failures,
     "unwatched": unwatched,
     "mistakes": mistakes,
+    "early_requests": early_requests,
     "moves": moves,
 }
 
