@@ -43,10 +43,10 @@ from twisted.internet.defer import Deferred
 from icwsgw.admin.access import Refused
 from icwsgw.admin.control import Answer, ControlRequest, Overrides
 from icwsgw.admin.parameters import DEFAULT_LIMIT, read_body, read_levels, read_options, read_query
-from icwsgw.admin.views import certificates_document, config_document, top_document
+from icwsgw.admin.views import certificates_document, config_document, options_document, top_document
 from icwsgw.config.provenance import Provenance
-from icwsgw.config.running import SETTABLE, with_options
-from icwsgw.config.schema import OPTIONS, GatewayConfig
+from icwsgw.config.running import fitting_options, with_options
+from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import ConfigError, IcwsError
 from icwsgw.gateway.introspection import merge_quotas
@@ -408,33 +408,28 @@ class Api:
 
     async def _options(self, request: Request) -> Done:
         read_query(request.query)
-        return self._options_now([])
+        return Done(options_document(self._service, []))
 
     async def _set_options(self, request: Request) -> Done:
         reset, fields = read_options(request.body)
-        options = {} if reset else dict(self._service.overrides.options)
+        service = self._service
+        options = {} if reset else dict(service.overrides.options)
+        not_applied = fitting_options(service.configured, options)[1]
         for name, texts in fields.items():
-            if texts is None:
-                options.pop(name, None)
-            else:
+            # behind the others, because the latest applies
+            options.pop(name, None)
+            if texts is not None:
                 options[name] = texts
+        # an option that a reload has left without effect hinders no other
+        applied = {name: texts for name, texts in options.items() if name in fields or name not in not_applied}
         try:
-            with_options(self._service.configured, options)
+            with_options(service.configured, applied)
         except ConfigError as error:
             raise Refused(400, str(error)) from None
         # Log first: it may be a while until all workers have answered.
         shown = ",".join(f"{name}={' '.join(texts)}" for name, texts in sorted(options.items()))
         _log.info("options set", by=request.by, options=shown or "the configuration's")
-        return self._options_now((await self._override(options=options)).missing)
-
-    def _options_now(self, missing: list[int]) -> Done:
-        config, options = self._service.config, self._service.overrides.options
-        rows = {
-            entry.name: {"value": entry.kind.show(getattr(config, entry.field)), "set": entry.name in options}
-            for entry in OPTIONS
-            if entry.field in SETTABLE
-        }
-        return Done({"options": rows, "missing_workers": missing})
+        return Done(options_document(self._service, (await self._override(options=options)).missing))
 
     async def _levels(self, request: Request) -> Done:
         read_query(request.query)

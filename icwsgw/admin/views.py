@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from icwsgw.admin.busiest import busiest, merged
 from icwsgw.config.provenance import Provenance, shown
+from icwsgw.config.running import SETTABLE, fitting_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 
 Document = dict[str, Any]
@@ -77,10 +78,32 @@ async def certificates_document(gateway: AnsweringGateway) -> Document:
 
 def config_document(gateway: AnsweringGateway) -> Document:
     """Return the options in force, each with where its value comes from."""
-    return {"options": {entry.name: _option_row(gateway, entry) for entry in OPTIONS}}
+    not_applied = _not_applied(gateway)
+    return {"options": {entry.name: _option_row(gateway, entry, not_applied) for entry in OPTIONS}}
 
 
-def _option_row(gateway: AnsweringGateway, entry: Any) -> Document:
+def options_document(gateway: AnsweringGateway, missing: list[int]) -> Document:
+    """Return the options that can be set at run time, with their values in force.
+
+    :param missing: numbers of the workers that have not answered
+    """
+    config, options, not_applied = gateway.config, gateway.overrides.options, _not_applied(gateway)
+    rows: dict[str, Document] = {}
+    for entry in OPTIONS:
+        if entry.field in SETTABLE:
+            value = entry.kind.show(getattr(config, entry.field))
+            rows[entry.name] = {"value": value, "set": entry.name in options}
+            if entry.name in not_applied:
+                rows[entry.name]["not_applied"] = not_applied[entry.name]
+    return {"options": rows, "missing_workers": missing}
+
+
+def _not_applied(gateway: AnsweringGateway) -> dict[str, str]:
+    """Return why an option that was set at run time is not applied, by name."""
+    return fitting_options(gateway.configured, gateway.overrides.options)[1]
+
+
+def _option_row(gateway: AnsweringGateway, entry: Any, not_applied: Mapping[str, str]) -> Document:
     value = getattr(gateway.config, entry.field)
     row: Document = {"value": shown(entry, value), "from": "unknown"}
     provenance = gateway.provenance
@@ -89,7 +112,9 @@ def _option_row(gateway: AnsweringGateway, entry: Any) -> Document:
         waiting = provenance.waiting(entry, gateway.configured)
         if waiting is not None:
             row["after_restart"] = waiting
-    if entry.name in gateway.overrides.options:
+    if entry.name in not_applied:
+        row["not_applied"] = not_applied[entry.name]
+    elif entry.name in gateway.overrides.options:
         row["from"] = "set at run time"
     elif value != getattr(gateway.configured, entry.field):
         row["configured"] = shown(entry, getattr(gateway.configured, entry.field))

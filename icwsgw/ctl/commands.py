@@ -182,11 +182,15 @@ def _show_deny(document: Mapping[str, Any]) -> str:
 
 
 def _show_options(document: Mapping[str, Any]) -> str:
-    rows = [
-        [name, row["value"] or "none", "set at run time" if row["set"] else "configured"]
-        for name, row in document["options"].items()
-    ]
+    rows = [[name, row["value"] or "none", _origin(row)] for name, row in document["options"].items()]
     return tables.table(["OPTION", "VALUE", "FROM"], rows)
+
+
+def _origin(row: Mapping[str, Any]) -> str:
+    """Return where the value of an option comes from, in words."""
+    if "not_applied" in row:
+        return f"configured; {tables.NOT_APPLIED}{row['not_applied']}"
+    return "set at run time" if row["set"] else "configured"
 
 
 def _show_set(document: Mapping[str, Any]) -> str:

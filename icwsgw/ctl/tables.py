@@ -10,6 +10,9 @@ from icwsgw.config.quantities import duration as spaced_duration
 from icwsgw.config.quantities import size as spaced_size
 from icwsgw.escaping import escape_invisible
 
+#: Introduces the reason.
+NOT_APPLIED = "set at run time, but not applied: "
+
 _NONE = "-"
 
 
@@ -149,6 +152,8 @@ def dump(document: Mapping[str, Any]) -> str:
         source = row["from"]
         if "configured" in row:
             source += f", where it is {_option_value(row['configured'])}"
+        if "not_applied" in row:
+            source += f"; {NOT_APPLIED}{row['not_applied']}"
         if "after_restart" in row:
             source += f"; after a restart {_option_value(row['after_restart'])}"
         rows.append([name, _option_value(value), source])

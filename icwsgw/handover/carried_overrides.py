@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from icwsgw.admin.control import Overrides
-from icwsgw.config.running import with_options
-from icwsgw.config.schema import GatewayConfig
+from icwsgw.config.running import read_settable
 from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
@@ -24,10 +23,6 @@ T = TypeVar("T")
 class OverriddenService(Protocol):
     """A service of one process, or the supervisor of several."""
 
-    @property
-    def configured(self) -> GatewayConfig:
-        """The configuration without overrides."""
-
     def override(self, overrides: Overrides) -> object:
         """Apply these overrides."""
 
@@ -37,13 +32,13 @@ def take_overrides(service: OverriddenService, value: object) -> None:
 
     :param value: as :meth:`icwsgw.admin.control.Overrides.to_json` gives it
     """
-    overrides, left_out = fitting_overrides(value, service.configured)
+    overrides, left_out = fitting_overrides(value)
     for reason in left_out:
         _log.error("what was set at run time does not fit this version", reason=reason)
     service.override(overrides)
 
 
-def fitting_overrides(value: object, config: GatewayConfig) -> tuple[Overrides, list[str]]:
+def fitting_overrides(value: object) -> tuple[Overrides, list[str]]:
     """Read the overrides of another version.
 
     :return: those that this one takes, and why it does not take the others
@@ -68,7 +63,7 @@ def fitting_overrides(value: object, config: GatewayConfig) -> tuple[Overrides, 
 
     def option(entry: Any) -> tuple[str, tuple[str, ...]]:
         name, texts = entry
-        with_options(config, {name: texts})
+        read_settable({name: texts})
         return name, tuple(texts)
 
     overrides = Overrides(

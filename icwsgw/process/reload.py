@@ -7,11 +7,10 @@ invalid configuration is ignored and logged as one error.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from icwsgw.config.log_options import level_warnings
-from icwsgw.config.running import RELOADABLE, with_options
+from icwsgw.config.running import RELOADABLE, fitting, fitting_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 from icwsgw.observe.levels import parse_levels
@@ -36,12 +35,13 @@ class OptionChange(NamedTuple):
 def compare(running: GatewayConfig, new: GatewayConfig) -> OptionChange:
     """Merge the reloadable fields of ``new`` into ``running``.
 
-    :raises ConfigError: the merged configuration is invalid
+    A value that contradicts one that needs a restart waits with it.
     """
     differing = (entry for entry in OPTIONS if getattr(running, entry.field) != getattr(new, entry.field))
     changed = sorted(differing, key=lambda entry: entry.name)
-    taken = [entry for entry in changed if entry.field in RELOADABLE]
-    config = replace(running, **{entry.field: getattr(new, entry.field) for entry in taken})
+    reloadable = {entry.field: getattr(new, entry.field) for entry in changed if entry.field in RELOADABLE}
+    config, unfit = fitting(running, reloadable)
+    taken = [entry for entry in changed if entry.field in reloadable and entry.field not in unfit]
     return OptionChange(
         config,
         [entry.name for entry in taken],
@@ -50,12 +50,13 @@ def compare(running: GatewayConfig, new: GatewayConfig) -> OptionChange:
 
 
 def with_options_that_fit(config: GatewayConfig, options: Mapping[str, Sequence[str]]) -> GatewayConfig:
-    """Return the configuration with options that were set at run time; without them, and logged, if they do not fit."""
-    try:
-        return with_options(config, options)
-    except ConfigError as error:
-        _log.error("options set at run time do not fit the configuration, they are ignored", reason=error)
-        return config
+    """Return the configuration with those options set at run time that fit it; log the others."""
+    config, reasons = fitting_options(config, options)
+    for name, reason in reasons.items():
+        _log.error(
+            "an option set at run time does not fit the configuration and is not applied", option=name, reason=reason
+        )
+    return config
 
 
 class Reloads(Protocol):

@@ -17,7 +17,7 @@ from icwsgw.admin.access import Refused
 from icwsgw.admin.api import Api, Done, NotAllowed, Replies, Request
 from icwsgw.admin.control import NO_OVERRIDES, Control, ControlRequest, Overrides
 from icwsgw.config.provenance import Provenance
-from icwsgw.config.running import SETTABLE, with_options
+from icwsgw.config.running import SETTABLE, fitting_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import IcwsError
@@ -41,7 +41,7 @@ class Alone:
 
     @property
     def config(self) -> GatewayConfig:
-        return with_options(self.configured, self.overrides.options)
+        return fitting_options(self.configured, self.overrides.options)[0]
 
     @config.setter
     def config(self, config: GatewayConfig) -> None:
@@ -519,6 +519,27 @@ def test_options_that_cannot_be_set(world: World, body: dict[str, Any], words: s
     assert status == 400
     assert error.startswith(words)
     assert service.overrides == NO_OVERRIDES
+
+
+def test_an_option_that_a_reload_has_left_without_effect_hinders_no_other(world: World) -> None:
+    service = Alone(world)
+    put(service, {"first-message-timeout": 25, "client-message-rate": 5})
+    service.configured = replace(service.configured, open_timeout=20.0, first_message_timeout=15.0)
+    document = put(service, {"outbox-age": 20})
+    reason = "--first-message-timeout (25) may not be above --open-timeout (20)"
+    rows = {name: row for name, row in document["options"].items() if row["set"]}
+    assert rows == {
+        "first-message-timeout": {"value": "15", "set": True, "not_applied": reason},
+        "client-message-rate": {"value": "5", "set": True},
+        "outbox-age": {"value": "20", "set": True},
+    }
+    assert refused(service, "PUT", "/v1/options", {"first-message-timeout": 24})[0] == 400
+    # in force again as soon as it fits
+    document = put(service, {"open-timeout": 60})
+    assert document["options"]["first-message-timeout"] == {"value": "25", "set": True}
+    # but one that others need cannot be reset alone
+    service.configured = replace(service.configured, open_timeout=20.0)
+    assert refused(service, "PUT", "/v1/options", {"open-timeout": None})[0] == 400
 
 
 def put(service: Alone, body: dict[str, Any]) -> dict[str, Any]:

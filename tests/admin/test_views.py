@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from icwsgw.admin.api import Replies
 from icwsgw.admin.control import NO_OVERRIDES, Control, Overrides
-from icwsgw.admin.views import certificates_document, config_document, top_document
+from icwsgw.admin.views import certificates_document, config_document, options_document, top_document
 from icwsgw.config.provenance import Provenance
 from icwsgw.config.running import with_options
 from icwsgw.config.schema import OPTIONS, GatewayConfig
@@ -91,6 +91,26 @@ def test_each_option_has_a_row_with_its_source(tmp_path: Path) -> None:
     assert rows["outbox-age"] == {"value": "40", "from": "set at run time"}
     # lowered, because the process may open few files
     assert rows["max-connections"] == {"value": "900", "from": "default", "configured": "50000"}
+
+
+def test_an_option_that_is_set_but_not_applied_has_its_configured_value_and_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "icws.toml"
+    file.write_text("open-timeout = 20\nfirst-message-timeout = 15\n")
+    sourced = load({}, {}, file)
+    gateway = Asked()
+    gateway.provenance = Provenance(sourced)
+    gateway.config = gateway.configured = sourced.config
+    gateway.overrides = Overrides(options={"first-message-timeout": ("25",)})
+    reason = "--first-message-timeout (25) may not be above --open-timeout (20)"
+    assert config_document(gateway)["options"]["first-message-timeout"] == {
+        "value": "15",
+        "from": f"file {file}",
+        "not_applied": reason,
+    }
+    document = options_document(gateway, [3])
+    assert document["missing_workers"] == [3]
+    assert document["options"]["first-message-timeout"] == {"value": "15", "set": True, "not_applied": reason}
+    assert document["options"]["open-timeout"] == {"value": "20", "set": False}
 
 
 def test_without_sources_values_are_shown_all_the_same() -> None:

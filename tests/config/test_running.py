@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from icwsgw.config.running import RELOADABLE, SETTABLE, with_options
+from icwsgw.config.running import RELOADABLE, SETTABLE, fitting, fitting_options, with_options
 from icwsgw.config.schema import BY_NAME, OPTIONS, GatewayConfig
 from icwsgw.errors import ConfigError
 
@@ -59,3 +60,51 @@ def test_a_budget_can_change_begin_and_end(before: str, after: str) -> None:
 
 def test_what_can_be_set_can_be_reloaded() -> None:
     assert SETTABLE < RELOADABLE
+
+
+BY_DEFAULT = {"first_message_timeout": 30.0, "open_timeout": 50.0, "ping_interval": 25.0, "pong_timeout": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "left_out"),
+    [
+        ({}, []),
+        # each fits only behind the other, in either order
+        ({"first_message_timeout": 60.0, "open_timeout": 90.0}, []),
+        ({"open_timeout": 20.0, "first_message_timeout": 10.0}, []),
+        ({"first_message_timeout": 60.0, "open_timeout": 90.0, "pong_timeout": 99.0}, ["pong_timeout"]),
+        ({"pong_timeout": 99.0, "open_timeout": 90.0, "first_message_timeout": 60.0}, ["pong_timeout"]),
+        # of two that contradict each other, the later one applies
+        ({"first_message_timeout": 45.0, "open_timeout": 40.0}, ["first_message_timeout"]),
+        ({"open_timeout": 40.0, "first_message_timeout": 45.0}, ["open_timeout"]),
+    ],
+)
+def test_values_that_do_not_fit_affect_no_other(fields: dict[str, float], left_out: list[str]) -> None:
+    assert replace(CONFIG, **BY_DEFAULT) == CONFIG  # type: ignore[arg-type]
+    config, reasons = fitting(CONFIG, fields)
+    assert list(reasons) == left_out
+    applied: dict[str, Any] = {field: value for field, value in fields.items() if field not in left_out}
+    assert config == replace(CONFIG, **applied)
+
+
+def test_two_lists_that_fit_only_together_are_applied_beside_a_value_that_does_not_fit() -> None:
+    running = replace(CONFIG, allowed_canisters=("aaaaa-aa",), denied_canisters=("rrkah-fqaaa-aaaaa-aaaaq-cai",))
+    fields = {
+        "allowed_canisters": running.denied_canisters,
+        "denied_canisters": running.allowed_canisters,
+        "pong_timeout": 99.0,
+    }
+    config, reasons = fitting(running, fields)
+    assert config == replace(
+        running, allowed_canisters=running.denied_canisters, denied_canisters=running.allowed_canisters
+    )
+    assert {field: str(error) for field, error in reasons.items()} == {
+        "pong_timeout": "--pong-timeout (99) may not be above --ping-interval (25)"
+    }
+
+
+def test_options_that_do_not_fit_are_named_with_the_reason() -> None:
+    file = replace(CONFIG, open_timeout=20.0, first_message_timeout=15.0)
+    config, reasons = fitting_options(file, {"first-message-timeout": ("25",), "denied-canister": ("aaaaa-aa",)})
+    assert config == replace(file, denied_canisters=("aaaaa-aa",))
+    assert reasons == {"first-message-timeout": "--first-message-timeout (25) may not be above --open-timeout (20)"}

@@ -213,6 +213,12 @@ def test_what_fails_is_a_line(fake: type[Fake], capsys: pytest.CaptureFixture[st
             "OPTION  VALUE  FROM\na-b     5      set at run time\nc       none   configured",
         ),
         (
+            "options",
+            {"options": {"a-b": {"value": "5", "set": True, "not_applied": "--a-b (9) may not be above --c (7)"}}},
+            "OPTION  VALUE  FROM\na-b     5      configured; set at run time, but not applied: --a-b (9) may not "
+            "be above --c (7)",
+        ),
+        (
             "set a-b 5",
             {"options": {"a-b": {"value": "5", "set": True}, "c": {"value": "", "set": False}}},
             "a-b = 5",

@@ -73,6 +73,7 @@ def test_a_dump_tells_sources_and_what_waits_for_a_restart() -> None:
                 "max-connections": {"value": "900", "from": "default", "configured": "50000"},
                 "poll-window": {"value": "16", "from": "file /f", "after_restart": "64"},
                 "deny-list": {"value": "", "from": "default"},
+                "a-b": {"value": "5", "from": "default", "not_applied": "--a-b (9) may not be above --c (7)"},
             },
             "certificates": [certificate, expired],
         }
@@ -82,6 +83,7 @@ def test_a_dump_tells_sources_and_what_waits_for_a_restart() -> None:
         "max-connections  900    default, where it is 50000\n"
         "poll-window      16     file /f; after a restart 64\n"
         "deny-list        none   default\n"
+        "a-b              5      default; set at run time, but not applied: --a-b (9) may not be above --c (7)\n"
         "\n"
         "CERTIFICATE  VALID                  DEFAULT  SNI        ISSUER\n"
         "/tls/a.pem   40 days left           default  a.example  CN=R3,O=Let's Encrypt\n"

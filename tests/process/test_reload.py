@@ -125,11 +125,21 @@ def test_a_fault_of_ours_in_reading_ends_the_reload_as_a_file_of_no_use_does(log
 def test_options_set_at_run_time_come_on_top_of_the_file(log: Log) -> None:
     options = {"open-timeout": ("90",)}
     assert with_options_that_fit(CONFIG, options).open_timeout == 90.0
-    # a file that does not fit them comes first
+    assert log.lines == []
+
+
+def test_an_option_set_at_run_time_that_does_not_fit_the_file_affects_no_other(log: Log) -> None:
+    options = {"denied-canister": (CANISTER,), "open-timeout": ("90",), "client-message-rate": ("5",)}
     file = replace(CONFIG, first_message_timeout=100.0, open_timeout=100.0)
-    assert with_options_that_fit(file, options) == file
-    (line,) = log.lines
-    assert line[:2] == ("error", "options set at run time do not fit the configuration, they are ignored")
+    assert with_options_that_fit(file, options) == replace(file, denied_canisters=(CANISTER,), client_message_rate=5)
+    reason = "--first-message-timeout (100) may not be above --open-timeout (90)"
+    assert log.lines == [
+        (
+            "error",
+            "an option set at run time does not fit the configuration and is not applied",
+            {"option": "open-timeout", "reason": reason},
+        )
+    ]
 
 
 def test_limits_and_timeouts_are_taken_and_a_budget_begins() -> None:
@@ -138,3 +148,16 @@ def test_limits_and_timeouts_are_taken_and_a_budget_begins() -> None:
     assert (change.config, change.waiting) == (new, [])
     changed = compare(new, replace(new, query_budget=0))
     assert (changed.config.query_budget, changed.taken) == (0, ["query-budget"])
+
+
+def test_an_option_that_needs_the_restart_of_another_one_waits_with_it(log: Log) -> None:
+    new = replace(CONFIG, max_message_bytes=128 << 10, relay_queue_bytes=256 << 10, denied_canisters=(CANISTER,))
+    assert {"relay_queue_bytes", "denied_canisters"} <= RELOADABLE
+    assert "max_message_bytes" not in RELOADABLE
+    target = Target()
+    Reloader(CONFIG, lambda: new, target)()
+    assert (target.outcomes, target.configs) == ([True], [replace(CONFIG, denied_canisters=(CANISTER,))])
+    assert log.lines == [
+        ("info", "configuration reloaded", {"changed": "denied-canister"}),
+        ("warn", "changed options need a restart", {"options": "max-message-bytes,relay-queue-bytes"}),
+    ]
