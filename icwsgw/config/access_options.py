@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from icwsgw.config.option import CANISTERS, CONNECTIONS, FILE, ORIGINS, Kind, option, seconds
 from icwsgw.errors import ConfigError
 from icwsgw.ic.networks import is_loopback
+from icwsgw.url_parts import split_url
 
 #: Words for no URL.
 _NONE = frozenset({"", "none", "off"})
@@ -33,6 +34,10 @@ def _list_url(text: str) -> str | None:
         raise ConfigError("a URL of a list has no user and no password")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(f"{text!r}: a list is fetched by https, or by http from this machine")
+    try:
+        split_url(url)
+    except ValueError as error:
+        raise ConfigError(f"{text!r}: {error}") from None
     return url
 
 

@@ -21,6 +21,7 @@ from icwsgw.config import addresses, origins, quantities
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.networks import AUTO, FETCH, MAINNET, key_of
 from icwsgw.ic.principal import Principal
+from icwsgw.url_parts import split_url
 
 T = TypeVar("T")
 
@@ -347,6 +348,10 @@ def _url(text: str) -> str:
         raise ConfigError(f"{text!r} is not an http:// or https:// URL")
     if parts.username is not None or parts.query or parts.fragment or port == 0:
         raise ConfigError(f"{text!r}: a network URL has a host, a port and a path, nothing else")
+    try:
+        split_url(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r}: {error}") from None
     return text.rstrip("/")
 
 

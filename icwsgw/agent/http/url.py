@@ -7,15 +7,12 @@ remembers the request head, which is the same for every request to it.
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from icwsgw._version import __version__
 from icwsgw.observe.peers import bracketed
+from icwsgw.url_parts import DEFAULT_PORTS, checked_path, split_url
 
-_UNSAFE_PATH = re.compile(rb"[\x00-\x20\x7f-\xff]")
 _UNSAFE_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_HOST = re.compile(r"[A-Za-z0-9._~:-]+")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _MAX_HEADS = 8
 
@@ -35,51 +32,29 @@ class Url:
     __slots__ = ("_heads", "_netloc", "host", "origin", "path", "port", "scheme")
 
     def __init__(self, scheme: str, host: str, port: int, path: bytes) -> None:
-        if scheme not in _DEFAULT_PORTS:
-            raise ValueError(f"not an http or https URL: scheme {scheme!r}")
-        if not _HOST.fullmatch(host):
-            raise ValueError(f"not a host name or address: {host!r}")
-        if not 0 < port < 65536:
-            raise ValueError(f"not a TCP port: {port}")
-        if not path.startswith(b"/") or _UNSAFE_PATH.search(path):
-            raise ValueError(f"not a URL path: {path!r}")
         self.scheme = scheme
         self.host = host
         self.port = port
         self.path = path
         self.origin = (scheme, host, port)
         shown = bracketed(host)
-        self._netloc = (shown if port == _DEFAULT_PORTS[scheme] else f"{shown}:{port}").encode("ascii")
+        self._netloc = (shown if port == DEFAULT_PORTS[scheme] else f"{shown}:{port}").encode("ascii")
         self._heads: dict[tuple[bytes, bytes], bytes] = {}
 
     @classmethod
     def parse(cls, text: str) -> Url:
         """Parse an absolute http or https URL; its fragment is dropped.
 
-        :raises ValueError: it is not such a URL, or has a user name or password
+        :raises ValueError: it is not such a URL, has a user name or password, or a host that TLS cannot check
         """
-        parts = urlsplit(text)
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("a URL with user name or password is not supported")
-        if not parts.hostname:
-            raise ValueError(f"not an absolute URL: {text!r}")
-        port = parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme, 0)
-        path = parts.path or "/"
-        if parts.query:
-            path += "?" + parts.query
-        try:
-            raw = path.encode("ascii")
-            host = parts.hostname.encode("idna").decode("ascii") if ":" not in parts.hostname else parts.hostname
-        except UnicodeError as error:
-            raise ValueError(f"not a URL: {text!r}") from error
-        return cls(parts.scheme, host, port, raw)
+        return cls(*split_url(text))
 
     def join(self, path: bytes) -> Url:
         """The URL of ``path`` (starting with "/") below the path of this one.
 
         :raises ValueError: it is not a path
         """
-        return Url(self.scheme, self.host, self.port, self.path.rstrip(b"/") + path)
+        return Url(self.scheme, self.host, self.port, checked_path(self.path.rstrip(b"/") + path))
 
     @property
     def netloc(self) -> bytes:
