@@ -177,7 +177,10 @@ class Polling(Generic[T]):
         """
         following, polls, reset_detector = self.cursor.next, self.in_flight, self.reset_detector
         in_flight = {poll.nonce for poll in polls if poll.anchor is None} if polls else set()
-        in_flight.update(self.reorder_buffer.kept)
+        seeking = self.search.first is not None and self.search.seeking
+        if not seeking:
+            # The search needs an answer from its own nonce, whatever was read ahead.
+            in_flight.update(self.reorder_buffer.kept)
         if overlap:
             in_flight.discard(following)
         anchor = reset_detector.anchor
@@ -193,7 +196,7 @@ class Polling(Generic[T]):
             if self.resumed or anchor.nonce == following - 1:
                 # The probe's answer contains new messages as well.
                 in_flight.add(following)
-        if self.search.first is not None and self.search.seeking:
+        if seeking:
             nonce = self.search.next_nonce()
             return anchor, [] if nonce in in_flight else [nonce]
         return anchor, self.window.nonces(following, in_flight)

@@ -131,6 +131,17 @@ def test_a_search_past_a_page_that_is_too_large_asks_for_its_number_alone() -> N
     script.polls().asks(number).polls().asks()
 
 
+def test_a_search_polls_a_nonce_whose_answer_waits_in_the_reorder_buffer() -> None:
+    """Otherwise it never continues: the buffer is emptied only when the cursor moves, and the cursor waits for it."""
+    script = Script()
+    for at in range(REFUSALS):
+        script.polling.search.refused(10, 10, script.now + at, script.now + at)
+    nonce = script.polling.search.next_nonce()
+    script.polling.reorder_buffer.kept[nonce] = None  # type: ignore[assignment]
+    # once: while it is in flight, no second one follows
+    script.polls().asks(nonce).polls(overlap=True).asks()
+
+
 # queries in flight
 
 

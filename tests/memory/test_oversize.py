@@ -7,6 +7,7 @@ import pytest
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.faults import InjectedFault
+from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.errors import AnswerTooLarge
 from icwsgw.ic.principal import Principal
 from tests.memory.world import MemoryClient, World
@@ -48,6 +49,18 @@ def test_only_clients_whose_messages_are_in_no_page_are_closed() -> None:
     again.echoes(b"00000")
     world.run(5)
     assert [client.close_code for client in (late, last, quiet, bystander, again)] == [None] * 5
+
+
+def test_a_search_passes_pages_that_were_read_ahead() -> None:
+    """The window has read what is behind the large page, so the search meets the nonce of an answer that waits."""
+    world = World(call_latency=0.001, query_latency=0.02, settings=CdkSettings(max_messages=16))
+    early, late, bystander = world.open(3)
+    pile_up(world, (late, 64, 10), (early, 20, 400_000), (late, 64, 10))
+    world.until(lambda: early.close_code is not None, 20, 0.05)
+    assert early.close_code == CloseCode.MESSAGES_MISSED
+    bystander.echoes(b"99999")
+    world.run(5)
+    assert bystander.close_code is None
 
 
 def test_a_single_message_at_the_end_of_the_queue() -> None:
