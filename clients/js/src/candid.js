@@ -94,12 +94,23 @@ const typeOfInterface = (/** @type {(kit: {IDL: any}) => any} */ idlFactory) => 
   return second._type;
 };
 
+/** A codec of the application; what it makes has to be bytes. @param {Codec} codec @returns {Codec} */
+const checkedCodec = (codec) => ({
+  encode(value) {
+    const bytes = codec.encode(value);
+    // not instanceof: test environments have classes of their own
+    if (Object.prototype.toString.call(bytes) !== "[object Uint8Array]") throw new TypeError("codec.encode() returned no Uint8Array");
+    return bytes;
+  },
+  decode: (bytes) => codec.decode(bytes),
+});
+
 /**
  * @param {{messageType?: any, idlFactory?: (kit: {IDL: any}) => any, codec?: Codec}} options at most one of them
  * @returns {Codec}
  */
 export const codecOf = ({ messageType, idlFactory, codec }) => {
-  if (codec) return codec;
+  if (codec) return checkedCodec(codec);
   if (messageType) return ofType(messageType);
   return idlFactory ? ofType(typeOfInterface(idlFactory)) : RAW;
 };

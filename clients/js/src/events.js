@@ -26,7 +26,7 @@ export class CanisterMessageEvent extends Event {
   }
 }
 
-/** Something has failed; `state` says whether the connection is still in use. Type "error". */
+/** Something has failed; the socket's `state` says what it does now, such as "open" or "waiting". Type "error". */
 export class CanisterErrorEvent extends Event {
   /** @param {import("./errors.js").ClientError} error */
   constructor(error) {

@@ -3,18 +3,24 @@ import { ECDSAKeyIdentity, isDelegationValid } from "@icp-sdk/core/identity";
 import { ClientError } from "./errors.js";
 
 /**
- * Throws if an identity cannot call a canister: anonymous, or a delegation that has expired or does not permit it.
- * @param {import("@icp-sdk/core/agent").Identity} identity
+ * An identity, if it can call a canister. Throws if it cannot: none, anonymous, or a delegation that has expired or does not permit it.
+ * @param {import("@icp-sdk/core/agent").Identity | null | undefined} identity
+ * @returns {import("@icp-sdk/core/agent").Identity}
  * @param {import("@icp-sdk/core/principal").Principal} canister
  */
 export const checkIdentity = (identity, canister) => {
+  if (typeof identity?.getPrincipal !== "function") {
+    const hint = "Pass an identity of @icp-sdk/core, a promise of one, or a function that returns one.";
+    throw new ClientError("identity-unusable", { detail: "the option identity gave none", hint });
+  }
   if (identity.getPrincipal().isAnonymous()) throw new ClientError("anonymous-identity");
   const chain = /** @type {any} */ (identity).getDelegation?.();
-  if (!chain) return;
+  if (!chain) return identity;
   if (!isDelegationValid(chain, { scope: [canister] })) throw new ClientError("identity-unusable");
   if (chain.delegations.some((/** @type {any} */ { delegation }) => delegation.permissions === "queries")) {
     throw new ClientError("identity-unusable", { detail: "it permits queries only" });
   }
+  return identity;
 };
 
 /** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */

@@ -1,6 +1,9 @@
 // One connection to a gateway: one client key, numbers from 1.
 import { Incoming, Outgoing } from "./sequence.js";
 
+/** How long a gateway may take to answer a close frame. */
+export const CLOSING_MS = 5_000;
+
 export class Link {
   /** @type {WebSocket | null} */
   socket = null;
@@ -50,4 +53,7 @@ export const closeSocket = (/** @type {WebSocket} */ socket, /** @type {number} 
   const bytes = new TextEncoder().encode(reason).subarray(0, 123);
   // a character that was cut in two is left out
   socket.close(code, new TextDecoder().decode(bytes).replace(/�+$/, ""));
+  // the package ws would wait for the answer for 30 s, and its process with it
+  const { terminate } = /** @type {any} */ (socket);
+  if (terminate) /** @type {any} */ (setTimeout(() => terminate.call(socket), CLOSING_MS)).unref?.();
 };

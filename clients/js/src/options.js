@@ -44,15 +44,15 @@ import { gatewayUrl, networkUrl } from "./network.js";
  * @property {string} [network] address of the gateway's network; mainnet without it. Another network is trusted with its
  *   root key
  * @property {Uint8Array} [rootKey] the network's root key in DER, if you know it
- * @property {Identity | (() => Identity | Promise<Identity>)} [identity] what signs, or a function that is called before each
- *   connection; without it the socket generates a key for itself
+ * @property {Identity | Promise<Identity> | (() => Identity | Promise<Identity>)} [identity] what signs, or a function that
+ *   is called before each connection; without it the socket generates a key for itself
  * @property {any} [messageType] Candid type of messages (IDL.Record(...)); without a type they are bytes
  * @property {(kit: {IDL: any}) => any} [idlFactory] the canister's generated interface, in place of messageType
  * @property {import("./candid.js").Codec} [codec] own encoding, in place of messageType
  * @property {(session: Resynchronization) => unknown} [resynchronize] called when a session follows a lost one, before
  *   messages that wait leave
  * @property {boolean} [reconnect] false: the first connection is the only one
- * @property {number} [openTimeoutMs] 60,000
+ * @property {number} [openTimeoutMs] 60,000; in this and the next five, Infinity is no bound
  * @property {number} [silenceMs] a connection without any message for this long is given up, 360,000: more than the
  *   canister's acknowledgement interval
  * @property {number} [maxBufferedBytes] of messages that wait to leave, 1 MiB
@@ -91,6 +91,37 @@ const NAMES = {
   trace: true,
 };
 
+/** A number among the options, or its default. @param {string} name @param {number | undefined} given @param {number} standard @param {(number: number) => boolean} [isValid] */
+const numberOf = (name, given, standard, isValid = (number) => number > 0) => {
+  const number = given ?? standard;
+  if (typeof number === "number" && isValid(number)) return number;
+  throw new ClientError("invalid-option", { detail: `${name} cannot be ${number}` });
+};
+
+/** @param {Options["pace"]} given @returns {import("./pace.js").Pace} */
+const paceOf = (given) => ({
+  burst: numberOf("pace.burst", given?.burst, PACE.burst, (number) => number >= 1),
+  perSecond: numberOf("pace.perSecond", given?.perSecond, PACE.perSecond, (number) => number > 0 && Number.isFinite(number)),
+});
+
+/** @param {Options["pauses"]} given @returns {import("./backoff.js").Pauses} */
+const pausesOf = (given) => {
+  const pause = (/** @type {keyof import("./backoff.js").Pauses} */ name) =>
+    numberOf(`pauses.${name}`, given?.[name], PAUSES[name], (number) => number >= 0);
+  return { firstMs: pause("firstMs"), laterMs: pause("laterMs"), mostMs: pause("mostMs"), stableMs: pause("stableMs") };
+};
+
+/** The option trace: an error in it does not concern the connection. @param {Options["trace"]} trace @returns {Options["trace"]} */
+const guarded = (trace) =>
+  trace &&
+  ((frame) => {
+    try {
+      trace(frame);
+    } catch (error) {
+      console.error("icws-client: the option trace has failed:", error);
+    }
+  });
+
 /**
  * The options with their defaults. Throws a TypeError for an unknown option, a ClientError for an invalid value.
  * @param {Options} options
@@ -120,15 +151,18 @@ export const checked = (options) => {
     codec: codecOf(options),
     resynchronize: options.resynchronize,
     reconnect: options.reconnect ?? true,
-    openTimeoutMs: options.openTimeoutMs ?? 60_000,
-    silenceMs: options.silenceMs ?? 360_000,
-    outbox: { maxBytes: options.maxBufferedBytes ?? 2 ** 20, maxMessages: options.maxBufferedMessages ?? 1_000 },
-    maxMessageBytes: options.maxMessageBytes ?? 2_090_000,
-    maxIncomingBytes: options.maxIncomingBytes ?? 2 ** 26,
-    pace: { ...PACE, ...options.pace },
-    pauses: { ...PAUSES, ...options.pauses },
+    openTimeoutMs: numberOf("openTimeoutMs", options.openTimeoutMs, 60_000),
+    silenceMs: numberOf("silenceMs", options.silenceMs, 360_000),
+    outbox: {
+      maxBytes: numberOf("maxBufferedBytes", options.maxBufferedBytes, 2 ** 20),
+      maxMessages: numberOf("maxBufferedMessages", options.maxBufferedMessages, 1_000),
+    },
+    maxMessageBytes: numberOf("maxMessageBytes", options.maxMessageBytes, 2_090_000),
+    maxIncomingBytes: numberOf("maxIncomingBytes", options.maxIncomingBytes, 2 ** 26),
+    pace: paceOf(options.pace),
+    pauses: pausesOf(options.pauses),
     WebSocket,
     fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
-    trace: options.trace,
+    trace: guarded(options.trace),
   };
 };

@@ -1,11 +1,12 @@
 // Requests that wait for their reply.
 import { ClientError } from "./errors.js";
 import { checkNames } from "./option_names.js";
+import { later } from "./timers.js";
 
 /**
  * @typedef {object} RequestOptions
  * @property {(reply: any) => boolean} [matches] whether a message is the reply; without it the next message is
- * @property {number} [timeoutMs] how long to wait, from the call of request(); 60,000
+ * @property {number} [timeoutMs] how long to wait, from the call of request(); 60,000, Infinity for ever
  * @property {AbortSignal} [signal] ends the wait
  */
 
@@ -30,7 +31,7 @@ export class Requests {
   }
 
   /**
-   * Waits for a reply. Rejected with a TypeError for an unknown option.
+   * Waits for a reply. Rejected with a TypeError for an unknown option, a ClientError for an invalid value.
    * @param {RequestOptions} options
    * @param {(pending: Pending) => () => void} start sends the message; returns a function that withdraws it while it waits
    * @returns {Promise<any>}
@@ -39,6 +40,10 @@ export class Requests {
     return new Promise((resolve, reject) => {
       checkNames(options, NAMES);
       const { matches = () => true, timeoutMs = 60_000, signal } = options;
+      // what is left until a deadline may be less than nothing
+      if (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs)) {
+        throw new ClientError("invalid-option", { detail: `timeoutMs is not a number: ${timeoutMs}` });
+      }
       if (this.#pending.size >= this.most) throw new ClientError("too-many-requests");
       signal?.throwIfAborted();
       const end = (/** @type {(value: any) => void} */ settle) => (/** @type {any} */ value) => {
@@ -56,7 +61,7 @@ export class Requests {
         pending.reject(error);
       };
       const aborted = () => giveUp(signal?.reason);
-      const timer = setTimeout(() => giveUp(new ClientError("request-timeout", { detail: `${timeoutMs} ms` })), timeoutMs);
+      const timer = later(timeoutMs, () => giveUp(new ClientError("request-timeout", { detail: `${timeoutMs} ms` })));
       signal?.addEventListener("abort", aborted);
     });
   }

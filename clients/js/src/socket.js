@@ -13,7 +13,7 @@ import {
   StateChangeEvent,
 } from "./events.js";
 import { checkIdentity } from "./identity.js";
-import { Link, closeSocket } from "./link.js";
+import { CLOSING_MS, Link, closeSocket } from "./link.js";
 import { MAY_LEAVE, next } from "./machine.js";
 import { Move } from "./move.js";
 import { readRootKey } from "./network.js";
@@ -21,13 +21,13 @@ import { checked } from "./options.js";
 import { APPLICATION, KEEP_ALIVE, Outbox, RESYNCHRONIZATION } from "./outbox.js";
 import { Bucket } from "./pace.js";
 import { Requests } from "./requests.js";
+import { Timers } from "./timers.js";
 import { Verifier, equal } from "./verify.js";
 import { LEAVING, readContent, readFrame, readGatewayMessage, readHandshake, sealCall } from "./wire.js";
 
 /** While the WebSocket itself holds more bytes than this, no further message gets its number. */
 const HIGH_WATER = 16_384;
 const POLL_MS = 20;
-const CLOSING_MS = 5_000;
 const RESYNCHRONIZATION_MS = 60_000;
 /** How long messages of this session are received after the next one has opened: the canister may have sent some before. */
 const OVERLAP_MS = 1_000;
@@ -97,8 +97,7 @@ export class CanisterSocket extends EventTarget {
   /** Whether the application has added a listener for the event "error". */
   #hasErrorListener = false;
   #wasFull = false;
-  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
-  #timers = new Map();
+  #timers = new Timers();
   /** @type {{resolve: () => void, reject: (error: unknown) => void}[]} */
   #flushing = [];
   /** @type {{code: number, reason: string, error: ClientError | null, pauseMs: number | null}} */
@@ -208,11 +207,13 @@ export class CanisterSocket extends EventTarget {
 
   // States.
 
-  #step(/** @type {import("./machine.js").Step} */ step) {
+  /** @param {import("./machine.js").Step} step @param {() => void} [announce] called when the state has changed, before what follows */
+  #step(step, announce) {
     const before = this.#state;
     const { state, action } = next(before, step);
     this.#state = state;
     if (state !== before) this.#emit(new StateChangeEvent(state, before));
+    announce?.();
     // a handler may have closed the socket: then that step's action has been performed, and this one's is void
     if (action && this.#state === state) this.#perform(action);
   }
@@ -243,10 +244,10 @@ export class CanisterSocket extends EventTarget {
     const { gateways, openTimeoutMs } = this.#options;
     const link = new Link(gateways[this.#attempts % gateways.length], MOST_UNCONFIRMED);
     this.#link = link;
-    this.#cancel("retry");
+    this.#timers.cancel("retry");
     this.#abort.abort();
     this.#abort = new AbortController();
-    this.#timer("open", openTimeoutMs, () => this.#fail(link, new ClientError("open-timeout")));
+    this.#timers.set("open", openTimeoutMs, () => this.#fail(link, new ClientError("open-timeout")));
     this.#connect(link);
   }
 
@@ -256,23 +257,22 @@ export class CanisterSocket extends EventTarget {
   }
 
   #connect(/** @type {Link} */ link) {
-    const { WebSocket, identity } = this.#options;
+    const { identity } = this.#options;
     const ready = this.#ready(this.#abort.signal);
     ready.catch((error) => this.#fail(link, asClientError(error, "network-unreachable")));
     const begin = async () => {
       if (!identity) this.#generated ??= Ed25519KeyIdentity.generate();
-      const signer = typeof identity === "function" ? await identity() : identity ?? this.#generated;
-      if (!signer) throw new ClientError("identity-unusable", { detail: "the option identity gave none" });
-      checkIdentity(signer, this.#options.canister);
+      const given = await (typeof identity === "function" ? identity() : (identity ?? this.#generated));
+      const signer = checkIdentity(given, this.#options.canister);
       if (!this.#uses(link)) return;
       link.identity = signer;
-      const socket = new WebSocket(link.url);
+      const socket = this.#makeSocket(link.url);
       link.socket = socket;
       socket.binaryType = "arraybuffer";
       socket.onerror = (/** @type {any} */ event) => {
         link.errorMessage = event.message ?? "";
         // Node 22's own WebSocket dispatches no close event after the error of a connection that was not established
-        if (!link.gateway) this.#timer(link === this.#link ? "error" : "moveError", 0, () => this.#closed(link, 1006, ""));
+        if (!link.gateway) this.#timers.set(link === this.#link ? "error" : "moveError", 0, () => this.#closed(link, 1006, ""));
       };
       socket.onmessage = (/** @type {MessageEvent} */ { data }) => this.#arrived(link, data, ready);
       socket.onclose = (/** @type {CloseEvent} */ { code, reason }) => {
@@ -281,6 +281,15 @@ export class CanisterSocket extends EventTarget {
       };
     };
     begin().catch((error) => this.#fail(link, asClientError(error, "signing-failed")));
+  }
+
+  #makeSocket(/** @type {string} */ url) {
+    try {
+      return new this.#options.WebSocket(url);
+    } catch (cause) {
+      // a page's policy may refuse the address
+      throw new ClientError("gateway-unreachable", { detail: `${url}: ${messageOf(cause)}`, cause });
+    }
   }
 
   /** @param {AbortSignal} signal @returns {Promise<Verifier>} */
@@ -309,7 +318,7 @@ export class CanisterSocket extends EventTarget {
     try {
       if (resynchronize) {
         await new Promise((resolve, reject) => {
-          this.#timer("resynchronize", RESYNCHRONIZATION_MS, () => reject(new Error("it has not ended within a minute")));
+          this.#timers.set("resynchronize", RESYNCHRONIZATION_MS, () => reject(new Error("it has not ended within a minute")));
           Promise.resolve(this.#sessionOf(link)).then(resynchronize).then(resolve, reject);
         });
       }
@@ -321,7 +330,7 @@ export class CanisterSocket extends EventTarget {
       return;
     }
     if (link !== this.#link) return;
-    this.#cancel("resynchronize");
+    this.#timers.cancel("resynchronize");
     link.isResynchronizing = false;
     this.#unconfirmed = [];
     this.#complete = true;
@@ -346,7 +355,7 @@ export class CanisterSocket extends EventTarget {
 
   #pause() {
     const go = () => this.#step("retry");
-    this.#timer("retry", this.#end.pauseMs ?? 0, go);
+    this.#timers.set("retry", this.#end.pauseMs ?? 0, go);
     this.#abort = new AbortController();
     globalThis.addEventListener?.("online", go, { signal: this.#abort.signal });
   }
@@ -360,18 +369,19 @@ export class CanisterSocket extends EventTarget {
       this.#step("ended");
       return;
     }
-    closeSocket(socket, code, reason);
-    this.#timer("closing", CLOSING_MS, () => {
+    // before closeSocket() cuts the connection
+    this.#timers.set("closing", CLOSING_MS, () => {
       this.#link = null;
       this.#step("ended");
     });
+    closeSocket(socket, code, reason);
   }
 
   #finish() {
     this.#dropMove();
     this.#link = null;
     this.#abort.abort();
-    for (const name of [...this.#timers.keys()]) this.#cancel(name);
+    this.#timers.cancelAll();
     const error = this.#end.error ?? new ClientError("socket-closed");
     this.#requests.fail(error, true);
     this.#endFlushing(error);
@@ -432,7 +442,7 @@ export class CanisterSocket extends EventTarget {
     this.#dropMove();
     this.#link = null;
     this.#abort.abort();
-    for (const name of ["open", "error", "silence", "pump", "closing", "resynchronize"]) this.#cancel(name);
+    this.#timers.cancel("open", "error", "silence", "pump", "closing", "resynchronize");
     this.#keepUnconfirmed(link);
     if (this.#state === "closing") {
       // before the handshake message there is no clean end, whatever the application asked for
@@ -445,11 +455,13 @@ export class CanisterSocket extends EventTarget {
     this.#failures = failuresAfter(this.#failures, link.openedAt === null ? null : Date.now() - link.openedAt, pauses);
     this.#attempts += 1;
     const pause = again ? pauseMs(this.#failures, after, Math.random(), pauses) : null;
-    this.#end = { code, reason, error, pauseMs: pause };
+    const end = { code, reason, error, pauseMs: pause };
+    this.#end = end;
     this.#requests.fail(new ClientError("connection-lost", { cause: error }), false);
-    if (error) this.#report(error);
-    this.#emit(new CanisterDisconnectEvent(this.#end));
-    this.#step(again ? "lost" : "ended");
+    this.#step(again ? "lost" : "ended", () => {
+      if (error) this.#report(error);
+      this.#emit(new CanisterDisconnectEvent(end));
+    });
   }
 
   /** Keeps messages that were sent and not acknowledged, for the hook resynchronize. */
@@ -479,7 +491,7 @@ export class CanisterSocket extends EventTarget {
     this.#attempts += 1;
     const link = new Link(gateways[this.#attempts % gateways.length], MOST_UNCONFIRMED);
     move.link = link;
-    this.#timer("moveOpen", openTimeoutMs, () => this.#fail(link, new ClientError("open-timeout")));
+    this.#timers.set("moveOpen", openTimeoutMs, () => this.#fail(link, new ClientError("open-timeout")));
     this.#connect(link);
   }
 
@@ -499,15 +511,15 @@ export class CanisterSocket extends EventTarget {
       case "sendOpen":
         return void this.#sendOpen(link).catch((error) => this.#fail(link, error));
       case "overlap":
-        this.#cancel("moveOpen");
-        return this.#timer("move", OVERLAP_MS, () => {
+        this.#timers.cancel("moveOpen");
+        return this.#timers.set("move", OVERLAP_MS, () => {
           // what has arrived comes first
           here.receiving = here.receiving.then(() => this.#moveStep("over"));
         });
       case "retry":
         // a new attempt, with its own queue of messages; those of the failed connection are dropped
         move.link = null;
-        return this.#timer("move", MOVE_RETRY_MS, () => this.#dialNext(move));
+        return this.#timers.set("move", MOVE_RETRY_MS, () => this.#dialNext(move));
       case "promote":
         return this.#promote(here, link);
     }
@@ -529,7 +541,7 @@ export class CanisterSocket extends EventTarget {
   }
 
   #endMove() {
-    for (const name of ["move", "moveOpen", "moveError"]) this.#cancel(name);
+    this.#timers.cancel("move", "moveOpen", "moveError");
     this.#move?.finish();
     this.#move = null;
   }
@@ -603,7 +615,7 @@ export class CanisterSocket extends EventTarget {
         this.#moveStep("opened");
         return;
       }
-      this.#cancel("open");
+      this.#timers.cancel("open");
       this.#watchSilence(link);
       this.#step(this.#wasOpen ? "reopened" : "opened");
     } else if (name === "AckMessage") {
@@ -637,7 +649,7 @@ export class CanisterSocket extends EventTarget {
   #watchSilence(/** @type {Link} */ link) {
     const left = link.lastMessageAt + this.#options.silenceMs - Date.now();
     if (left <= 0) this.#fail(link, new ClientError("connection-silent"));
-    else this.#timer("silence", left, () => this.#watchSilence(link));
+    else this.#timers.set("silence", left, () => this.#watchSilence(link));
   }
 
   // What leaves.
@@ -697,7 +709,7 @@ export class CanisterSocket extends EventTarget {
       this.#emit(new Event("drain"));
     }
     if (this.#outbox.length > 0) return;
-    if (this.#link?.socket?.bufferedAmount) this.#timer("pump", POLL_MS, () => this.#pump());
+    if (this.#link?.socket?.bufferedAmount) this.#timers.set("pump", POLL_MS, () => this.#pump());
     else this.#endFlushing(null);
   }
 
@@ -706,28 +718,28 @@ export class CanisterSocket extends EventTarget {
     const link = this.#link;
     if (!link?.identity || !link.socket || !link.isWritable) return false;
     if (link.socket.bufferedAmount > HIGH_WATER) {
-      this.#timer("pump", POLL_MS, () => this.#pump());
+      this.#timers.set("pump", POLL_MS, () => this.#pump());
       return false;
     }
     if (this.#outbox.level > MAY_LEAVE[this.#state]) return false;
     const waitMs = this.#outbox.level === KEEP_ALIVE ? 0 : this.#bucket.waitMs(performance.now());
     if (waitMs > 0) {
-      this.#timer("pump", waitMs, () => this.#pump());
+      this.#timers.set("pump", waitMs, () => this.#pump());
       return false;
     }
     const item = this.#outbox.take(MAY_LEAVE[this.#state]);
     if (!item) return false;
     if (item.level !== KEEP_ALIVE) this.#bucket.take();
     this.#leaving = item.level === KEEP_ALIVE ? null : item;
-    const sequence = link.outgoing.take();
-    const arg = encodeMessage({
-      client_key: { client_principal: link.identity.getPrincipal(), client_nonce: link.nonce },
-      sequence_num: sequence,
-      timestamp: BigInt(Date.now()) * 1_000_000n,
-      is_service_message: item.level === KEEP_ALIVE,
-      content: item.content,
-    });
     try {
+      const sequence = link.outgoing.take();
+      const arg = encodeMessage({
+        client_key: { client_principal: link.identity.getPrincipal(), client_nonce: link.nonce },
+        sequence_num: sequence,
+        timestamp: BigInt(Date.now()) * 1_000_000n,
+        is_service_message: item.level === KEEP_ALIVE,
+        content: item.content,
+      });
       const { bytes, requestId } = await this.#seal(link.identity, "ws_message", arg);
       if (link !== this.#link || !link.isWritable) throw new ClientError("connection-lost");
       link.socket.send(bytes);
@@ -741,7 +753,7 @@ export class CanisterSocket extends EventTarget {
       const over = item.level === KEEP_ALIVE || (item.level === RESYNCHRONIZATION && link !== this.#link);
       if (closed || over) item.onDrop?.();
       else this.#outbox.putBack(item);
-      if (link.isWritable) this.#fail(link, error);
+      if (link.isWritable) this.#fail(link, asClientError(error, "signing-failed"));
       // a slow signer may have outlived its connection
       return link !== this.#link;
     } finally {
@@ -754,17 +766,7 @@ export class CanisterSocket extends EventTarget {
     for (const { resolve, reject } of this.#flushing.splice(0)) error ? reject(error) : resolve();
   }
 
-  // Timers and events.
-
-  #timer(/** @type {string} */ name, /** @type {number} */ ms, /** @type {() => void} */ then) {
-    this.#cancel(name);
-    this.#timers.set(name, setTimeout(then, ms));
-  }
-
-  #cancel(/** @type {string} */ name) {
-    clearTimeout(this.#timers.get(name));
-    this.#timers.delete(name);
-  }
+  // Events.
 
   /** Reports an error to the application, or to the console if the application has no listener. */
   #report(/** @type {ClientError} */ error) {

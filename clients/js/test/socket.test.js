@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Ed25519KeyIdentity } from "@icp-sdk/core/identity";
 import { REJECT_HINTS } from "../src/close_codes.js";
 import { CanisterSocket } from "../src/index.js";
 import { canister, event, fakeGateway, rootKey } from "./fake.js";
@@ -298,7 +299,6 @@ test("closing while it waits to connect again", async () => {
 });
 
 test("the function identity is called before each connection", async () => {
-  const { Ed25519KeyIdentity } = await import("@icp-sdk/core/identity");
   const given = [Ed25519KeyIdentity.generate(), Ed25519KeyIdentity.generate()];
   const left = [...given];
   const { socket, gateway, wire } = await opened({ identity: async () => left.shift() });
@@ -323,6 +323,29 @@ test("invalid options are refused at once, with a reason", () => {
   refused({ idlFactory: ({ IDL }) => IDL.Service({}) }, "invalid-option", "ws_message");
 });
 
+test("numbers that are none, or out of range, are refused at once", async () => {
+  const refused = (options, message) => assert.throws(() => make(options), { code: "invalid-option", message: `an option is missing or wrong: ${message}` });
+  for (const name of ["openTimeoutMs", "silenceMs", "maxBufferedBytes", "maxBufferedMessages", "maxMessageBytes", "maxIncomingBytes"]) {
+    for (const value of [0, -1, NaN, "5"]) refused({ [name]: value }, `${name} cannot be ${value}`);
+  }
+  refused({ pace: { burst: 0.5 } }, "pace.burst cannot be 0.5");
+  for (const perSecond of [0, Infinity]) refused({ pace: { perSecond } }, `pace.perSecond cannot be ${perSecond}`);
+  for (const name of ["firstMs", "laterMs", "mostMs", "stableMs"]) refused({ pauses: { [name]: -1 } }, `pauses.${name} cannot be -1`);
+  const { socket } = make({ silenceMs: Infinity, maxBufferedBytes: Infinity, pace: { burst: undefined }, pauses: { firstMs: 0 } });
+  await assert.rejects(socket.request(bytes("a"), { timeoutMs: NaN }), { code: "invalid-option" });
+  assert.equal(socket.bufferedAmount, 0, "the request was not sent");
+  socket.close();
+});
+
+test("times may be without end", async () => {
+  const { socket, gateway, wire } = await opened({ openTimeoutMs: Infinity, silenceMs: Infinity });
+  const reply = socket.request(bytes("a"), { timeoutMs: Infinity });
+  await gateway.calls(wire, 2);
+  await wire.say(bytes("b"));
+  assert.equal(text(await reply), "b");
+  socket.close();
+});
+
 test("unknown options are refused at once, and the nearest ones are named", async () => {
   const refused = (options, message) => assert.throws(() => make(options), { name: "TypeError", message });
   refused({ reconect: false }, "unknown option reconect; the nearest one is reconnect");
@@ -343,6 +366,118 @@ test("invalid messages are refused at once", async () => {
   assert.throws(() => socket.send(new Uint8Array(11)), { code: "message-too-big" });
   assert.throws(() => socket.close(1001), { code: "invalid-option" });
   socket.close();
+});
+
+test("a message that the application's codec makes no bytes of is refused at once", async () => {
+  const { socket } = make({ codec: { encode: (value) => (value instanceof Uint8Array ? value : JSON.stringify(value)), decode: text } });
+  assert.throws(() => socket.send({ a: 1 }), { code: "unencodable-message", message: /codec\.encode\(\) returned no Uint8Array/ });
+  assert.equal(socket.bufferedAmount, 0);
+  assert.equal(socket.send(Buffer.from("a")), true);
+  socket.close();
+});
+
+test("an option trace that fails does not concern the connection", async (context) => {
+  const written = context.mock.method(console, "error", () => {});
+  const broken = new Error("no");
+  const { socket, gateway, wire, errors } = await opened({
+    trace: () => {
+      throw broken;
+    },
+  });
+  for (const word of ["a", "b"]) socket.send(bytes(word));
+  const received = event(socket, "message");
+  await gateway.calls(wire, 3);
+  await wire.say(bytes("c"));
+  assert.equal(text((await received).data), "c");
+  assert.deepEqual(wire.calls.slice(1).map(({ content }) => content), ["a", "b"]);
+  assert.deepEqual([errors, socket.state], [[], "open"]);
+  assert.equal(written.mock.calls[0].arguments[1], broken);
+  socket.close();
+});
+
+test("a signer that fails is named as such, and the message leaves in the next session", async () => {
+  const signer = Ed25519KeyIdentity.generate();
+  let fails = false;
+  const identity = {
+    getPrincipal: () => (fails ? assert.fail("no") : signer.getPrincipal()),
+    transformRequest: (request) => signer.transformRequest(request),
+  };
+  const { socket, gateway, wire, codes } = await opened({ identity });
+  fails = true;
+  const gone = event(socket, "disconnect");
+  socket.send(bytes("a"));
+  await gone;
+  fails = false;
+  const second = await gateway.dialled(1);
+  await second.opens();
+  assert.deepEqual((await gateway.calls(second, 2)).slice(1), [{ sequence: 1, content: "a" }]);
+  assert.deepEqual([codes(), wire.closedWith.code], [["signing-failed"], 4000]);
+  socket.close();
+});
+
+test("a promise of an identity is as good as an identity, and what is none is named", async () => {
+  const identity = Ed25519KeyIdentity.generate();
+  const { socket } = await opened({ identity: Promise.resolve(identity) });
+  assert.equal(socket.principal.toText(), identity.getPrincipal().toText());
+  socket.close();
+  for (const none of [Promise.resolve(null), () => {}, {}]) {
+    const wrong = make({ identity: none });
+    await assert.rejects(wrong.socket.opened, { code: "identity-unusable", hint: /promise of one/ });
+  }
+});
+
+test("a WebSocket that cannot be made is a gateway that cannot be reached", async () => {
+  const refused = new Error("refused by the page's policy");
+  class Refused {
+    constructor() {
+      throw refused;
+    }
+  }
+  const { socket } = make({ WebSocket: Refused });
+  const { error } = await event(socket, "error");
+  assert.deepEqual([error.code, error.cause], ["gateway-unreachable", refused]);
+  assert.match(error.message, /ws:\/\/gateway\.example\/: refused by the page's policy/);
+  socket.close();
+});
+
+test("a handler of the end of a connection finds the state that follows", async () => {
+  for (const [code, state] of [[4100, "waiting"], [4109, "closed"]]) {
+    const { socket, wire } = await opened();
+    const seen = [];
+    for (const type of ["statechange", "error", "disconnect", "close"]) socket.addEventListener(type, () => seen.push([type, socket.state]));
+    const gone = event(socket, "disconnect");
+    wire.ends(code, "because");
+    await gone;
+    assert.deepEqual(seen.slice(0, 3), ["statechange", "error", "disconnect"].map((type) => [type, state]));
+    socket.close();
+    await socket.closed;
+    assert.deepEqual(seen.at(-1), ["close", "closed"]);
+  }
+});
+
+test("a handler of an error may close the socket", async () => {
+  const { socket, gateway, wire } = await opened();
+  socket.onerror = () => socket.close(3333, "enough");
+  const gone = event(socket, "disconnect");
+  wire.ends(4100, "draining");
+  const { code, reason, error } = await socket.closed;
+  assert.deepEqual([code, reason, error], [3333, "enough", null]);
+  assert.deepEqual([(await gone).code, gateway.sockets.length], [4100, 1]);
+});
+
+test("a gateway that does not answer the close frame is cut off where the WebSocket class can", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { socket, wire } = await opened();
+  wire.close = (code) => (wire.closedWith = { code });
+  wire.terminate = () => {
+    wire.isCut = true;
+    wire.ends(1006);
+  };
+  socket.close(3333, "enough");
+  assert.deepEqual(wire.closedWith, { code: 3333 });
+  context.mock.timers.tick(5_000);
+  const { code } = await socket.closed;
+  assert.deepEqual([wire.isCut, code], [true, 3333]);
 });
 
 test("a handler may close the socket", async () => {

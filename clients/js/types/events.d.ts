@@ -18,7 +18,7 @@ export declare class CanisterMessageEvent extends Event {
     /** @param {any} data @param {bigint} sequence @param {bigint} timestamp */
     constructor(data: any, sequence: bigint, timestamp: bigint);
 }
-/** Something has failed; `state` says whether the connection is still in use. Type "error". */
+/** Something has failed; the socket's `state` says what it does now, such as "open" or "waiting". Type "error". */
 export declare class CanisterErrorEvent extends Event {
     error: import("./errors.js").ClientError;
     /** @param {import("./errors.js").ClientError} error */

@@ -1,10 +1,11 @@
 import { ECDSAKeyIdentity } from "@icp-sdk/core/identity";
 /**
- * Throws if an identity cannot call a canister: anonymous, or a delegation that has expired or does not permit it.
- * @param {import("@icp-sdk/core/agent").Identity} identity
+ * An identity, if it can call a canister. Throws if it cannot: none, anonymous, or a delegation that has expired or does not permit it.
+ * @param {import("@icp-sdk/core/agent").Identity | null | undefined} identity
+ * @returns {import("@icp-sdk/core/agent").Identity}
  * @param {import("@icp-sdk/core/principal").Principal} canister
  */
-export declare const checkIdentity: (identity: import("@icp-sdk/core/agent").Identity, canister: import("@icp-sdk/core/principal").Principal) => void;
+export declare const checkIdentity: (identity: import("@icp-sdk/core/agent").Identity | null | undefined, canister: import("@icp-sdk/core/principal").Principal) => import("@icp-sdk/core/agent").Identity;
 /**
  * This browser's own identity: a key that cannot be read out, kept in IndexedDB. The canister sees the same principal
  * after a reload. Two pages with the same identity replace each other's session of a canister: use one per tab, with

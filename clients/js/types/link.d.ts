@@ -1,4 +1,6 @@
 import { Incoming, Outgoing } from "./sequence.js";
+/** How long a gateway may take to answer a close frame. */
+export declare const CLOSING_MS = 5000;
 export declare class Link {
     url: string;
     outgoing: Outgoing;

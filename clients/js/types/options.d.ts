@@ -72,10 +72,10 @@ export type Options = {
      */
     rootKey?: Uint8Array;
     /**
-     * what signs, or a function that is called before each
-     * connection; without it the socket generates a key for itself
+     * what signs, or a function that
+     * is called before each connection; without it the socket generates a key for itself
      */
-    identity?: Identity | (() => Identity | Promise<Identity>);
+    identity?: Identity | Promise<Identity> | (() => Identity | Promise<Identity>);
     /**
      * Candid type of messages (IDL.Record(...)); without a type they are bytes
      */
@@ -100,7 +100,7 @@ export type Options = {
      */
     reconnect?: boolean;
     /**
-     * 60,000
+     * 60,000; in this and the next five, Infinity is no bound
      */
     openTimeoutMs?: number;
     /**
@@ -154,7 +154,7 @@ export declare const checked: (options: Options) => {
     canister: Principal;
     network: URL;
     rootKey: Uint8Array<ArrayBufferLike> | undefined;
-    identity: import("@icp-sdk/core/agent").Identity | (() => Identity | Promise<Identity>) | undefined;
+    identity: import("@icp-sdk/core/agent").Identity | Promise<import("@icp-sdk/core/agent").Identity> | (() => Identity | Promise<Identity>) | undefined;
     codec: import("./candid.js").Codec;
     resynchronize: ((session: Resynchronization) => unknown) | undefined;
     reconnect: boolean;
@@ -166,16 +166,8 @@ export declare const checked: (options: Options) => {
     };
     maxMessageBytes: number;
     maxIncomingBytes: number;
-    pace: {
-        burst: number;
-        perSecond: number;
-    };
-    pauses: {
-        firstMs: number;
-        laterMs: number;
-        mostMs: number;
-        stableMs: number;
-    };
+    pace: import("./pace.js").Pace;
+    pauses: import("./backoff.js").Pauses;
     WebSocket: any;
     fetch: typeof fetch;
     trace: ((frame: Traced) => void) | undefined;

@@ -4,7 +4,7 @@ export type RequestOptions = {
      */
     matches?: (reply: any) => boolean;
     /**
-     * how long to wait, from the call of request(); 60,000
+     * how long to wait, from the call of request(); 60,000, Infinity for ever
      */
     timeoutMs?: number;
     /**
@@ -34,7 +34,7 @@ export declare class Requests {
     /** @param {number} most at a time */
     constructor(most: number);
     /**
-     * Waits for a reply. Rejected with a TypeError for an unknown option.
+     * Waits for a reply. Rejected with a TypeError for an unknown option, a ClientError for an invalid value.
      * @param {RequestOptions} options
      * @param {(pending: Pending) => () => void} start sends the message; returns a function that withdraws it while it waits
      * @returns {Promise<any>}
