@@ -34,7 +34,7 @@ class OversizePages:
             return None
         before = self.search.seeking
         beyond = self.search.refused(poll.nonce, cursor.next, now, poll.sent)
-        if self.search.seeking and not before:
+        if self.search.seeking and not before and self._context.log_limiter.allows("too large", self._canister, now):
             _log.warn("a page of the canister's messages is too large", canister=self._canister, first=cursor.next)
         return beyond
 
@@ -51,13 +51,10 @@ class OversizePages:
             event = "messages are gone from the canister's queue"
             _log.error(event, first=first, last=beyond - 1, canister=self._canister)
 
-    def lost(self, first: int, beyond: int, clients: int) -> None:
+    def lost(self, first: int, beyond: int, clients: int, now: float) -> None:
         """Report that messages were skipped."""
-        self._context.metrics.gaps.inc(beyond - first)
-        _log.error(
-            "messages skipped: no page with them is small enough",
-            first=first,
-            last=beyond - 1,
-            canister=self._canister,
-            clients=clients,
-        )
+        context = self._context
+        context.metrics.gaps.inc(beyond - first)
+        if context.log_limiter.allows("skipped", self._canister, now):
+            event = "messages skipped: no page with them is small enough"
+            _log.error(event, first=first, last=beyond - 1, canister=self._canister, clients=clients)

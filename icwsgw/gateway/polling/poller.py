@@ -273,7 +273,7 @@ class Poller(ClientGroup):
         While the end of these pages is searched for, each answer leads to the next query.
         """
         if beyond is not None:
-            self._oversize_pages.lost(self.cursor.next, beyond, self.close_skipped())
+            self._oversize_pages.lost(self.cursor.next, beyond, self.close_skipped(), self._clock.seconds())
             self.cursor.skip(beyond)
             self._reorder_buffer.clear()
         if beyond is not None or self._oversize_pages.search.seeking:
