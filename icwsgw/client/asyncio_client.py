@@ -52,7 +52,7 @@ logging.getLogger("autobahn").addHandler(logging.NullHandler())
 class AsyncioClient(DrivenClient, Generic[T]):
     """A client of one canister. It is made in a running event loop and belongs to it.
 
-    :param urls: WebSocket URL of the gateway, or several of them
+    :param urls: WebSocket URL of the gateway, or several of them; a :class:`ClientError` is raised if one is none
     :param canister: the canister, or its text
     :param identity: signs the calls; None: a new one
     :param root_key: the root key of the network, in DER; for local networks see
@@ -122,6 +122,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         :param first: ahead of those that wait
         :returns: a handle that events name
         :raises FormatError: the value does not fit the codec
+        :raises MessageTooBig: its bytes are more than the network accepts in a call
         :raises QueueFull: too many wait; :meth:`send_soon` waits for room
         :raises NotOpen: the client has ended
         """

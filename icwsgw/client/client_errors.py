@@ -40,6 +40,10 @@ class QueueFull(ClientError):
     """The queue of messages to send is full: the application sends faster than the canister executes."""
 
 
+class MessageTooBig(ClientError):
+    """A message is longer than a call of the network can be."""
+
+
 class NotOpen(ClientError):
     """The client is not started, or has ended."""
 

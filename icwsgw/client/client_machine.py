@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Final
 
-from icwsgw.client.client_errors import ClientError, MessageInvalid, NotOpen, SessionEnded
+from icwsgw.client.client_errors import ClientError, MessageInvalid, MessageTooBig, NotOpen, SessionEnded
 from icwsgw.client.client_events import (
     Abort,
     ClientOpened,
@@ -172,11 +172,17 @@ class ClientMachine:
 
         :param first: ahead of those that wait, for example to send the canister something after a reconnection
         :returns: a handle, which :class:`Acknowledged`, :class:`ClientOpened` and :class:`Ended` name
+        :raises MessageTooBig: it is longer than the network accepts
         :raises QueueFull: too many wait; :class:`RoomAgain` follows when there is room
         :raises NotOpen: the client has ended
         """
         if self.state is ClientState.CLOSED or self._stopped:
             raise NotOpen("the client has ended", "Make a new one.")
+        if len(content) > self._settings.max_message_bytes:
+            raise MessageTooBig(
+                f"a message has {len(content)} bytes, at most {self._settings.max_message_bytes} are sent",
+                "A call has at most 2 MiB. Split the message, or store the data with a call of its own.",
+            )
         handle = self._handles + 1
         try:
             self._queue.put(handle, content, first=first)

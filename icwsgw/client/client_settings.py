@@ -15,6 +15,7 @@ class ClientSettings(NamedTuple):
     :ivar closing_timeout: seconds until the connection ends after a close frame
     :ivar max_messages: the most messages that wait to be sent
     :ivar max_bytes: the most bytes of them
+    :ivar max_message_bytes: the most bytes of one message; a call has at most 2 MiB with what goes around it
     :ivar reconnect: whether to connect again at all
     :ivar max_attempts: connections in a row without a stable session after which the client ends; None: any number
     :ivar pauses: before the next connection
@@ -36,6 +37,7 @@ class ClientSettings(NamedTuple):
     overlap: float = 1.0
     move_pause: float = 1.0
     max_held_bytes: int = 16 << 20
+    max_message_bytes: int = 2_090_000
 
 
 DEFAULT_SETTINGS: Final = ClientSettings()

@@ -27,6 +27,7 @@ from icwsgw.client.client_events import (
 )
 from icwsgw.client.client_machine import ClientMachine, ClientState
 from icwsgw.client.client_settings import ClientSettings
+from icwsgw.client.gateway_url import check_gateway_url
 from icwsgw.client.moving_machine import MovingClientMachine
 from icwsgw.ic.candid import Type
 from icwsgw.ic.envelope import Signer
@@ -346,10 +347,13 @@ class DrivenClient:
 
         :param identity: None: a new one
         :param random: returns so many random bytes
+        :raises ClientError: a URL is none of a gateway
         """
         self.identity = Ed25519Identity.generate(random) if identity is None else identity
         self.canister = Principal.from_text(canister) if isinstance(canister, str) else canister
         gateways = [urls] if isinstance(urls, str) else list(urls)
+        for url in gateways:
+            check_gateway_url(url)
         return MovingClientMachine(gateways, self.canister, self.identity, root_key, random, settings, message_type)
 
     @property

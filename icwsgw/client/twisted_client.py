@@ -40,7 +40,7 @@ class TwistedClient(DrivenClient, Generic[T]):
     """A client of one canister.
 
     :param reactor: the reactor
-    :param urls: WebSocket URL of the gateway, or several of them
+    :param urls: WebSocket URL of the gateway, or several of them; a :class:`ClientError` is raised if one is none
     :param canister: the canister, or its text
     :param on_message: is called with each message
     :param on_event: is called with each event (:data:`~icwsgw.client.client_events.ForApplication`). Without it, lost
@@ -114,6 +114,7 @@ class TwistedClient(DrivenClient, Generic[T]):
         :param first: ahead of those that wait
         :returns: a handle that events name
         :raises FormatError: the value does not fit the codec
+        :raises MessageTooBig: its bytes are more than the network accepts in a call
         :raises QueueFull: too many wait; :class:`~icwsgw.client.client_events.RoomAgain` follows when there is room
         :raises NotOpen: the client has ended
         """
@@ -222,6 +223,15 @@ class _TwistedLink(AutobahnLink):
         return _TwistedLink(self._reactor, self._tls, self._origin, self._settings)
 
     def open(self, url: str) -> None:
+        try:
+            self._attempt = self._connect(url)
+        except Exception:
+            # for example a host that can be in no certificate
+            self._reactor.callLater(0, self._failed, Failure(), url)
+        else:
+            self._attempt.addErrback(self._failed, url)
+
+    def _connect(self, url: str) -> Deferred[Any]:
         factory = WebSocketClientFactory(url, origin=self._origin, reactor=self._reactor)
         factory.noisy = False
         factory.protocol = lambda: _TwistedProtocol(self)
@@ -229,8 +239,8 @@ class _TwistedLink(AutobahnLink):
         endpoint: Any = HostnameEndpoint(self._reactor, factory.host, factory.port)
         if factory.isSecure:
             endpoint = wrapClientTLS(self._tls or optionsForClientTLS(factory.host), endpoint)
-        self._attempt = endpoint.connect(factory)
-        self._attempt.addErrback(self._failed, url)
+        attempt: Deferred[Any] = endpoint.connect(factory)
+        return attempt
 
     def _failed(self, failure: Failure, url: str) -> None:
         reason = str(failure.value).rstrip(".") or type(failure.value).__name__

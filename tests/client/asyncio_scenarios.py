@@ -125,8 +125,11 @@ async def failures(places: Places) -> None:
     quick = ONCE._replace(connect_timeout=1.0, closing_timeout=0.2)
     plain = await error(places.gateway.replace("ws://", "wss://"), settings=quick)
     assert "no answer in time while connecting" in str(plain) or "cannot connect to wss://" in str(plain), plain
-    no_url = await error("http://127.0.0.1/")
-    assert "cannot connect" in str(no_url), no_url
+    for no_url in ("http://127.0.0.1/", "127.0.0.1:8080"):
+        with pytest.raises(ClientError, match="is not the URL of a gateway"):
+            AsyncioClient([places.gateway, no_url], places.canister)
+    no_host = await error("wss://a..b")
+    assert "cannot connect to wss://a..b" in str(no_host), no_host
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         client: AsyncioClient[bytes] = AsyncioClient(

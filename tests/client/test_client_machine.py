@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icwsgw.client.client_errors import ClientError, MessageInvalid, NotOpen, QueueFull, SessionEnded
+from icwsgw.client.client_errors import ClientError, MessageInvalid, MessageTooBig, NotOpen, QueueFull, SessionEnded
 from icwsgw.client.client_events import Abort, ClientOpened, CloseConnection, Connect, Disconnected, Ended, RoomAgain
 from icwsgw.client.client_machine import MAX_INVALID_OPENINGS, ClientMachine, ClientState
 from icwsgw.client.client_session import Acknowledged, ClosedByCanister, SessionOpened
@@ -353,6 +353,20 @@ def test_there_is_room_again_when_half_of_a_full_queue_is_left(settings: Any, si
         assert made.buffered == (most // 2, most // 2 * size)
         for _ in range(most - most // 2):
             made.send(bytes(size))
+
+
+def test_a_message_that_no_call_can_hold_is_refused() -> None:
+    made = opened()
+    with pytest.raises(MessageTooBig, match="a message has 2090001 bytes, at most 2090000 are sent") as raised:
+        made.send(bytes(2_090_001))
+    assert raised.value.hint.startswith("A call has at most 2 MiB.")
+    assert made.buffered == (0, 0)
+    # nothing waits, so nothing has to leave before there is room
+    assert made.send(bytes(2_090_000)) == 1
+    assert made.payload(10**18)[1] == []
+    made = opened(max_message_bytes=3)
+    with pytest.raises(MessageTooBig):
+        made.send(b"four")
 
 
 def test_a_withdrawn_message_is_not_sent_and_leaves_room() -> None:

@@ -126,6 +126,11 @@ async def failures(places: Places) -> None:
     plain = places.client(places.gateway.replace("ws://", "wss://"), settings=quick)
     with pytest.raises(ClientError):
         await plain.when_open()
+    for no_url in ("http://127.0.0.1/", "127.0.0.1:8080"):
+        with pytest.raises(ClientError, match="is not the URL of a gateway"):
+            places.client(no_url)
+    no_host = await error("wss://a..b")
+    assert "cannot connect to wss://a..b" in str(no_host), no_host
     closing = places.client(f"ws://127.0.0.1:{free_port()}")
     closing.start()
     assert (await closing.close()).error is None
