@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from icwsgw.cli.message_format import MessageFormat
 from icwsgw.cli.message_script import ExpectStep, PauseStep, SendStep, Step, recorded
-from icwsgw.client.client_errors import ClientError, NotOpen
+from icwsgw.client.client_errors import ClientError, MessageTooBig, NotOpen
 from icwsgw.client.client_events import ClientOpened, Disconnected, ForApplication
 from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import Acknowledged
@@ -103,10 +103,10 @@ class ConnectionRun:
         try:
             status = await (self._follow(self._plan.steps) if self._plan.steps is not None else self._relay())
             await self._flush()
-        except NotOpen:
-            return ExitStatus.FAILED
         except ClientError as error:
-            self._note(f"the session has ended: {error.explained()}")
+            # that the client has ended says less than why
+            why = self._client.last_error if isinstance(error, NotOpen) else None
+            self._note(f"the session has ended: {(why or error).explained()}")
             return ExitStatus.FAILED
         ended = await self._client.close()
         if ended.unsent:
@@ -139,8 +139,8 @@ class ConnectionRun:
             if isinstance(step, SendStep):
                 try:
                     await self._send(step.message)
-                except FormatError as error:
-                    self._complain(step, str(error))
+                except (FormatError, MessageTooBig) as error:
+                    self._complain(step, _explained(error))
                     return ExitStatus.USAGE
             elif isinstance(step, PauseStep):
                 await asyncio.sleep(step.seconds)
@@ -203,8 +203,8 @@ class ConnectionRun:
                 continue
             try:
                 await self._send(line)
-            except FormatError as error:
-                self._note(f"not sent: {error}")
+            except (FormatError, MessageTooBig) as error:
+                self._note(f"not sent: {_explained(error)}")
 
     # -- messages -------------------------------------------------------------------------------------------------
 
@@ -243,6 +243,10 @@ class ConnectionRun:
 
     def _trace(self, text: str) -> None:
         self._note(f"{time.monotonic() - self._began:8.3f} s  {text}")
+
+
+def _explained(error: FormatError | MessageTooBig) -> str:
+    return error.explained() if isinstance(error, ClientError) else str(error)
 
 
 async def lines_of(source: IO[str]) -> AsyncIterator[str]:

@@ -12,7 +12,7 @@ import pytest
 from icwsgw.cli.connection_run import MAX_LINES, ConnectionRun, ExitStatus, Plan, lines_of
 from icwsgw.cli.message_format import MessageFormat
 from icwsgw.cli.message_script import parse_script
-from icwsgw.client.client_errors import ClientError, NotOpen, SessionEnded
+from icwsgw.client.client_errors import ClientError, MessageTooBig, NotOpen, SessionEnded
 from icwsgw.client.client_events import ClientOpened, Disconnected, Ended
 from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import Acknowledged
@@ -125,7 +125,35 @@ def test_a_session_that_ends(error: ClientError) -> None:
 
     ran = Ran(PLAN, client=Ending(), script="> 01\n< 01\n")
     assert ran.status is ExitStatus.FAILED
-    assert ran.notes == ([] if isinstance(error, NotOpen) else [f"the session has ended: {error.explained()}"])
+    assert ran.notes == [f"the session has ended: {error.explained()}"]
+
+
+def test_a_session_that_has_ended_when_the_next_message_is_due() -> None:
+    class Ended(EchoClient):
+        async def send_soon(self, content: bytes) -> int:
+            if self.sent:
+                self.last_error = SessionEnded(4001, "the canister closed the session", "Ask it why.")
+                raise NotOpen("the client has ended", "Make a new one.")
+            return await super().send_soon(content)
+
+    for options in ({"script": "> 01\n< 01\n> 02\n"}, {"lines": "one\ntwo\n"}):
+        ran = Ran(PLAN, client=Ended(), **options)
+        assert ran.status is ExitStatus.FAILED
+        assert ran.notes == ["the session has ended: the canister closed the session (4001). Ask it why."]
+
+
+def test_a_message_that_is_too_big() -> None:
+    class Narrow(EchoClient):
+        async def send_soon(self, content: bytes) -> int:
+            if len(content) > 1:
+                raise MessageTooBig("a message has 2 bytes", "Split it.")
+            return await super().send_soon(content)
+
+    script = Ran(PLAN, client=Narrow(), script="> 01\n> 0202\n")
+    assert (script.status, script.notes) == (ExitStatus.USAGE, ["line 2: a message has 2 bytes. Split it."])
+    lines = Ran(PLAN._replace(limit=1, wait=5.0), client=Narrow(), lines="too\nb\n")
+    assert (lines.status, lines.out) == (ExitStatus.OK, ["b"])
+    assert lines.notes == ["not sent: a message has 2 bytes. Split it."]
 
 
 def test_what_was_not_sent_is_a_failure() -> None:
