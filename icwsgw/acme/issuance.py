@@ -214,7 +214,7 @@ def checked(chain: bytes, name: str, key: ec.EllipticCurvePrivateKey, now: float
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         same = leaf.public_key() == key.public_key()
         named = name in [each.lower() for each in names.get_values_for_type(x509.DNSName)]
-    except (ValueError, x509.ExtensionNotFound):
+    except (ValueError, x509.InvalidVersion, x509.ExtensionNotFound):
         raise AcmeFailed(FailureKind.UNREACHABLE, "the authority has sent something that is no certificate") from None
     if not same or not named:
         raise AcmeFailed(FailureKind.UNREACHABLE, "the authority's certificate is not the one that was ordered")

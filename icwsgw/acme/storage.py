@@ -133,7 +133,7 @@ class AcmeStorage:
         try:
             pem = (self.directory / CERTIFICATES / f"{name}.pem").read_bytes()[:_MAX_FILE]
             leaf = x509.load_pem_x509_certificates(pem)[0]
-        except (OSError, ValueError):
+        except (OSError, ValueError, x509.InvalidVersion):
             return None
         return Dates(leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
 

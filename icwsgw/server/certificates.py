@@ -95,9 +95,9 @@ def chain_warnings(chain: Sequence[x509.Certificate], now: float) -> Iterator[st
             yield f"has a chain whose certificate {number} {fault}"
         if not _issued(below, above):
             yield f"has a chain whose certificate {number} did not issue the one before it: clients may refuse it"
-    if len(chain) == 1 and leaf.issuer != leaf.subject:
+    if len(chain) == 1 and not _names_issuer(leaf, leaf):
         yield (
-            f"has no certificate of its issuer ({leaf.issuer.rfc4514_string()}) behind it: clients refuse it unless "
+            f"has no certificate of its issuer ({issuer_name(leaf)}) behind it: clients refuse it unless "
             "they know this issuer; use the file with the full chain"
         )
 
@@ -114,6 +114,15 @@ def key_warning(path: Path) -> str | None:
     if mode & (stat.S_IWGRP | stat.S_IRWXO):
         return f"is open to others (mode {stat.S_IMODE(mode):04o}); chmod 640 or 600 it"
     return None
+
+
+def issuer_name(certificate: x509.Certificate) -> str:
+    """Return the name of a certificate's issuer as text (RFC 4514)."""
+    try:
+        return certificate.issuer.rfc4514_string()
+    except ValueError:
+        # names are decoded at this moment only; OpenSSL accepts more types of text than this library
+        return "a name that cannot be decoded"
 
 
 def host_names(certificate: x509.Certificate) -> list[str]:
@@ -135,8 +144,15 @@ def _issued(below: x509.Certificate, above: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     except UnsupportedAlgorithm:
-        return below.issuer == above.subject
+        return _names_issuer(below, above)
     return True
+
+
+def _names_issuer(below: x509.Certificate, above: x509.Certificate) -> bool:
+    try:
+        return below.issuer == above.subject
+    except ValueError:
+        return False
 
 
 def _day(seconds: float) -> str:

@@ -323,7 +323,7 @@ class ListeningService(Service):
         self._waiting: Deferred[Any] | None = None
         self._reloading: LoopingCall | None = None
         if self.tls is not None:
-            self._reloading = LoopingCall(self.tls.reload_if_changed)
+            self._reloading = LoopingCall(self._look_at_certificate, self.tls)
             self._reloading.clock = reactor
 
     def privilegedStartService(self) -> None:  # noqa: N802
@@ -343,9 +343,7 @@ class ListeningService(Service):
         if self._waiting is None:
             self._listen()
         if self._reloading is not None and not self._reloading.running:
-            self._reloading.start(RELOAD_INTERVAL, now=False).addErrback(
-                lambda failure: _log.failure("checking the TLS certificate failed", failure)
-            )
+            self._reloading.start(RELOAD_INTERVAL, now=False)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802
         """Stop accepting; connections stay.
@@ -362,6 +360,13 @@ class ListeningService(Service):
         if self._limits is not None and port is not None:
             self._limits.gate.remove(port)
         return maybeDeferred(port.stopListening if port is not None else lambda: None)
+
+    @staticmethod
+    def _look_at_certificate(tls: Tls) -> None:
+        try:
+            tls.reload_if_changed()
+        except Exception:  # it would end the loop, and the next file may be a good one
+            _log.failure("checking the TLS certificate failed")
 
     def accept(self) -> None:
         """Accept connections, after a start with :attr:`accepting` False."""

@@ -18,13 +18,13 @@ from cryptography import x509
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
-from icwsgw.server.certificates import Validity, chain_warnings, host_names, is_better, key_warning
+from icwsgw.server.certificates import Validity, chain_warnings, host_names, is_better, issuer_name, key_warning
 
 #: TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others.
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK:!SRP"
@@ -81,7 +81,7 @@ def load(files: PemFiles) -> Loaded:
         for certificate in certificates[1:]:
             context.add_extra_chain_cert(certificate)
         context.check_privatekey()
-    except (SSL.Error, TypeError, ValueError) as error:
+    except (SSL.Error, crypto.Error, TypeError, ValueError) as error:
         raise ConfigError(f"TLS certificate {files.certificate} is refused by OpenSSL: {_reason(error)}") from None
     return Loaded(context, tuple(certificates), Validity.of(leaf))
 
@@ -131,7 +131,7 @@ def read_passphrase(path: Path) -> bytes:
 def _certificates(path: Path) -> list[x509.Certificate]:
     try:
         return list(x509.load_pem_x509_certificates(_read(path)))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ConfigError(f"TLS certificate {path} is not a certificate in PEM") from None
 
 
@@ -157,7 +157,8 @@ def why_tls_failed(error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
+    of_openssl = isinstance(error, (SSL.Error, crypto.Error))
+    if of_openssl and error.args and isinstance(error.args[0], list) and error.args[0]:
         return str(error.args[0][0][-1])
     return str(error)
 
@@ -266,7 +267,7 @@ class ServerTls:
             {
                 "certificate": str(self.files.certificate),
                 "names": self.names,
-                "issuer": leaf.issuer.rfc4514_string(),
+                "issuer": issuer_name(leaf),
                 "not_before": validity.not_before,
                 "not_after": validity.not_after,
                 "days_left": int((validity.not_after - now) // 86400),

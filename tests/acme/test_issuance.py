@@ -8,6 +8,9 @@ from cryptography import x509
 from icwsgw.acme.issuance import challenge_pem
 from tests.acme.small_ca import LETTERS, answer
 from tests.acme.world import World
+from tests.support import pem
+
+OF_VERSION_2 = pem.damaged(pem.authority().pem, b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,7 @@ from tests.acme.world import World
         ("order", answer(500, b"oops"), "HTTP status 500"),
         ("finalize", answer(400, {"type": LETTERS + "badCSR", "detail": "weak"}), "badCSR: weak"),
         ("certificate", answer(200, b"nonsense"), "no certificate"),
+        ("certificate", answer(200, OF_VERSION_2), "no certificate"),
     ],
 )
 def test_bad_answers_cost_one_attempt(tmp_path: Path, place: str, fault: Any, words: str) -> None:

@@ -30,6 +30,15 @@ def test_what_is_kept_is_found_again(tmp_path: Path) -> None:
     ]
 
 
+def test_a_damaged_certificate_counts_as_missing(tmp_path: Path) -> None:
+    storage = AcmeStorage(tmp_path)
+    good = pem.server(pem.authority()).certificate
+    damages = (b"nonsense", pem.damaged(good, b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01"))
+    for certificate in damages:
+        storage.keep_certificate("a.example", certificate, storage.account_key())
+        assert storage.dates("a.example") is None
+
+
 @pytest.mark.parametrize(
     "text", ["[]", "nonsense", '{"names": 3}', '{"names": {"a": 3}}', '{"names": {"a": {"failures": "x"}}}']
 )

@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 
 from icwsgw.config.client_limits import ClientLimits
 from icwsgw.errors import ConfigError
+from icwsgw.server import endpoints
 from icwsgw.server.connection_limits import ConnectionLimits
 from icwsgw.server.endpoints import (
     BACKLOG,
@@ -361,6 +362,27 @@ def test_the_certificate_is_looked_after_while_it_runs(tls: ServerTls) -> None:
     assert looks == [RELOAD_INTERVAL, 2 * RELOAD_INTERVAL]
     listening.stopService()
     assert clock.getDelayedCalls() == []
+
+
+def test_a_fault_at_one_look_at_the_certificate_does_not_end_the_looks(
+    tls: ServerTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    logged: list[str] = []
+    looks: list[float] = []
+
+    def look() -> bool:
+        looks.append(clock.seconds())
+        raise RuntimeError("a fault")
+
+    tls.reload_if_changed = look
+    listening = service(succeed(Port()), tls=tls, clock=clock)
+    listening.startService()
+    monkeypatch.setattr(endpoints, "_log", SimpleNamespace(failure=logged.append))
+    clock.pump([RELOAD_INTERVAL] * 3)
+    assert len(looks) == 3
+    listening.stopService()
+    assert logged == ["checking the TLS certificate failed"] * 3
 
 
 def test_made_of_an_address() -> None:

@@ -146,6 +146,52 @@ def test_files_of_no_use(
     assert "\n" not in str(caught.value)
 
 
+DAMAGES = [
+    pytest.param(b"localhost", b"\xe1ocalhost", "server.pem is refused by OpenSSL: [a-z]", id="no UTF-8"),
+    pytest.param(b"\x0c\x09localhost", b"\x8c\x09localhost", "server.pem is refused by OpenSSL: [a-z]", id="no string"),
+    pytest.param(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01", "is not a certificate", id="version 2"),
+    pytest.param(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03", "is not a certificate", id="version 4"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), DAMAGES)
+def test_a_damaged_certificate_is_refused_and_the_repaired_one_taken(
+    tmp_path: Path, signer: pem.Authority, old: bytes, new: bytes, words: str
+) -> None:
+    first, second = pem.server(signer), pem.server(signer)
+    certificate, key = first.write(tmp_path)
+    tls = ServerTls(PemFiles(certificate, key))
+    before = serial(handshake(tls))
+    replace(certificate, pem.damaged(second.certificate, old, new))
+    replace(key, second.key)
+    with pytest.raises(ConfigError, match=words) as caught:
+        load(tls.files)
+    assert "\n" not in str(caught.value)
+    assert not tls.reload_if_changed()
+    assert serial(handshake(tls)) == before
+    replace(certificate, second.certificate)
+    assert tls.reload_if_changed()
+    assert tls.reloads == {"ok": 1, "failed": 1}
+
+
+def test_a_damaged_certificate_of_the_chain(tmp_path: Path, signer: pem.Authority) -> None:
+    own = pem.server(signer)
+    for old, new in ((b"test auth", b"\xe1est auth"), (b"\x0c\x0etest auth", b"\x8c\x0etest auth")):
+        chain = own.certificate + pem.damaged(signer.pem, old, new)
+        with pytest.raises(ConfigError, match=r"server\.pem"):
+            load(PemFiles(*pem.ServerPem(chain, own.key).write(tmp_path)))
+
+
+def test_a_name_that_only_openssl_can_decode_does_not_matter(tmp_path: Path, signer: pem.Authority) -> None:
+    own = pem.server(signer)
+    leaf = pem.damaged(own.certificate, b"\x0c\x0etest authority", b"\x0b\x0etest authority")
+    alone = ServerTls(PemFiles(*pem.ServerPem(leaf, own.key).write(tmp_path)))
+    assert [row["issuer"] for row in alone.rows()] == ["a name that cannot be decoded"]
+    assert any("its issuer (a name that cannot be decoded)" in text for text in alone.warnings())
+    chained = ServerTls(PemFiles(*pem.ServerPem(leaf + signer.pem, own.key).write(tmp_path)))
+    assert any("did not issue the one before it" in text for text in chained.warnings())
+
+
 def test_a_directory_is_no_certificate(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load(PemFiles(tmp_path, tmp_path))

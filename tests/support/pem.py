@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,3 +128,10 @@ def server(
         certificate.public_bytes(Encoding.PEM),
         key.private_bytes(Encoding.PEM, key_format, encryption),
     )
+
+
+def damaged(certificate: bytes, old: bytes, new: bytes) -> bytes:
+    """Return a certificate in PEM with other bytes in the first place where ``old`` is."""
+    der = ssl.PEM_cert_to_DER_cert(certificate.decode())
+    assert old in der
+    return ssl.DER_cert_to_PEM_cert(der.replace(old, new, 1)).encode()
