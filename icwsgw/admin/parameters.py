@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,6 +20,7 @@ from icwsgw.core.session_machine import LABELS
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.levels import EVERYTHING, LEVELS, level_number
+from icwsgw.observe.peers import parse_network
 
 #: Number of rows in a list: the default and the maximum.
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
@@ -197,14 +197,10 @@ def _for(value: Any) -> float:
 
 def _network(value: Any) -> str:
     try:
-        network = ip_network(_text("address")(value), strict=False)
+        # connections from IPv4-mapped addresses are known by their IPv4 address
+        return str(parse_network(_text("address")(value), strict=False))
     except ValueError as error:
         raise Refused(400, f"address is an address or a network: {error}") from None
-    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
-        mapped = network.network_address.ipv4_mapped
-        # connections of these are known by their IPv4 address
-        return str(network if mapped is None else IPv4Network((mapped, network.prefixlen - 96)))
-    return str(network)
 
 
 def _origin(value: Any) -> str:

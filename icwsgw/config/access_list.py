@@ -11,12 +11,13 @@ A file has one entry a line. ``#`` begins a comment. An entry is recognised by i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
 from icwsgw.config.origins import canonical
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.principal import Principal
+from icwsgw.observe.peers import parse_ip, parse_network
 
 #: Bytes of the longest list.
 MOST_BYTES = 16 << 20
@@ -51,12 +52,9 @@ class Networks:
 
     def hold(self, host: str) -> bool | None:
         """Whether an address is in one of the networks; None if the text is no address."""
-        try:
-            address = ip_address(host.partition("%")[0])
-        except ValueError:
+        address = parse_ip(host)
+        if address is None:
             return None
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
         number, version = int(address), address.version
         return any(
             number >> bits in found for (of_version, bits), found in self._by_length.items() if of_version == version
@@ -110,7 +108,7 @@ def parse_access_list(text: str) -> AccessList:
             if "://" in entry or entry == "null":
                 origins.append(canonical(entry))
             elif ":" in entry or entry.replace(".", "").replace("/", "").isdecimal():
-                networks.append(ip_network(entry))
+                networks.append(parse_network(entry))
             else:
                 principals.add(Principal.from_text(entry).raw)
         except (ValueError, FormatError, ConfigError) as error:

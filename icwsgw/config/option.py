@@ -12,7 +12,6 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from icwsgw.config import addresses, origins, quantities
 from icwsgw.errors import ConfigError, FormatError
 from icwsgw.ic.networks import AUTO, FETCH, MAINNET, key_of
 from icwsgw.ic.principal import Principal
+from icwsgw.observe.peers import parse_network
 from icwsgw.url_parts import split_url
 
 T = TypeVar("T")
@@ -385,7 +385,7 @@ def _proxy(text: str) -> str:
     if text.lower() == "unix":
         return "unix"
     try:
-        return str(ip_network(text))
+        return str(parse_network(text))
     except ValueError as error:
         raise ConfigError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
 

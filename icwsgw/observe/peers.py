@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 #: Size of the cache of address groups: each connection needs its group several times, and many share an address.
@@ -24,6 +24,20 @@ def parse_ip(text: str) -> IPv4Address | IPv6Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def parse_network(text: str, strict: bool = True) -> IPv4Network | IPv6Network:
+    """Parse a network or an address; converts an IPv4-mapped one to IPv4, as :func:`parse_ip` does with addresses.
+
+    :param strict: whether bits behind the prefix are an error
+    :raises ValueError: it is neither
+    """
+    network = ip_network(text, strict)
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - 96))
+    return network
 
 
 @lru_cache(REMEMBERED)

@@ -38,6 +38,8 @@ def test_workers_divide_the_limits_on_all_clients_and_no_others() -> None:
     [
         ("10.0.0.0/8", ("10.0.0.0/8",)),
         ("127.0.0.1, ::1 UNIX", ("127.0.0.1/32", "::1/128", "unix")),
+        # as the gateway knows connections from there
+        ("::ffff:10.0.0.0/104 ::ffff:10.0.0.1", ("10.0.0.0/8", "10.0.0.1/32")),
         ("", ()),
     ],
 )
