@@ -129,11 +129,11 @@ class NetworkRequests:
         if answer.status != 200 or fields is None:
             raise self._refused(answer)
         self._raise_reject(answer, fields)
-        try:
-            reply = fields["reply"]["arg"]
-        except (KeyError, TypeError):
-            raise self._refused(answer) from None
-        return bytes(reply)
+        reply = fields.get("reply")
+        found = reply.get("arg") if isinstance(reply, dict) else None
+        if not isinstance(found, bytes):
+            raise self._refused(answer)
+        return found
 
     def call(self, canister: Principal, method: str, arg: bytes, identity: Signer, root_key: bytes) -> bytes:
         """Return the certified reply to a call. Blocks until it is executed.

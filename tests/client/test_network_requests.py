@@ -156,7 +156,11 @@ def test_a_reject_without_a_message() -> None:
     assert (raised.value.code, raised.value.error_code) == (5, None)
 
 
-def test_a_query_without_a_reply() -> None:
-    network = Answering(HttpAnswer(200, cbor.dumps({"status": "rejected"}), ""))
+NO_REPLIES: list[object] = [None, b"x", [], {}, {"arg": 3}, {"arg": "x"}, {"arg": []}]
+
+
+@pytest.mark.parametrize("fields", [{"status": "rejected"}, *({"reply": reply} for reply in NO_REPLIES)])
+def test_a_query_without_a_reply(fields: dict[str, object]) -> None:
+    network = Answering(HttpAnswer(200, cbor.dumps(fields), ""))
     with pytest.raises(ClientError, match="an unknown answer"):
         network.query(ID, "get", b"", SIGNER)
