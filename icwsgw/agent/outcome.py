@@ -38,6 +38,8 @@ from icwsgw.ic.ws import UNIT_OK
 
 _TREE_DEPTH = 128
 _DETAIL = 200
+#: Characters of a reject's message that are kept, as replicas bound those of calls, and of its error code.
+_MAX_REJECT, _MAX_ERROR_CODE = 8 * 1024, 64
 _MAX_EDGE_ID = 64
 _MAX_RETRY_AFTER = 3600.0
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]+")
@@ -145,14 +147,19 @@ def decoded(body: bytes) -> dict[str, Any]:
 
 
 def reject_of(answer: Mapping[str, Any]) -> Rejected:
-    """Read a reject from the fields of an answer.
+    """Read a reject from the fields of an answer. A message of more than 8,192 characters is cut.
 
     :raises AnswerMalformed: the answer has no reject
     """
     code, message, error_code = answer.get("reject_code"), answer.get("reject_message", ""), answer.get("error_code")
     if type(code) is not int or not isinstance(message, str):
         raise AnswerMalformed("a malformed reject")
-    return Rejected(code, message, error_code if isinstance(error_code, str) else None)
+    return _rejected(code, message, error_code if isinstance(error_code, str) else None)
+
+
+def _rejected(code: int, message: str, error_code: str | None) -> Rejected:
+    """Make a reject of bounded length: what reports it may be kept for long."""
+    return Rejected(code, message[:_MAX_REJECT], None if error_code is None else error_code[:_MAX_ERROR_CODE])
 
 
 def query_reply(answer: Mapping[str, Any]) -> bytes:
@@ -257,22 +264,34 @@ def _from_certificate(certificate: bytes) -> CallOutcome:
     return UNDER_WAY
 
 
-def _from_status(fields: Mapping[bytes, bytes]) -> CallOutcome:
+def _from_status(fields: Mapping[bytes, Any]) -> CallOutcome:
+    """The outcome that the leaves of a request show. Nobody has signed them, so they may hold values of any type.
+
+    :raises ValueError: a leaf that is read has no bytes, or an error code that is not ASCII
+    :raises KeyError: a leaf is missing
+    """
+    # comparing with bytes is enough for nearly every answer
     status = fields[b"status"]
     if status == b"replied":
         if fields[b"reply"] == UNIT_OK:
             return _OK
-        return CallOutcome(OutcomeKind.REPLIED, bytes(fields[b"reply"]))
+        return CallOutcome(OutcomeKind.REPLIED, _bytes(fields[b"reply"]))
     if status == b"rejected":
         error_code = fields.get(b"error_code")
-        reject = Rejected(
-            int.from_bytes(fields[b"reject_code"][:1], "little"),
-            fields[b"reject_message"].decode("utf-8", "replace"),
-            None if error_code is None else error_code.decode("ascii"),
+        reject = _rejected(
+            int.from_bytes(_bytes(fields[b"reject_code"])[:1], "little"),
+            _bytes(fields[b"reject_message"]).decode("utf-8", "replace"),
+            None if error_code is None else _bytes(error_code).decode("ascii"),
         )
         return CallOutcome(OutcomeKind.REJECTED, reject=reject, certified=True)
     # "received", "processing", or what a later version of the IC may report of a call in progress
-    return DONE if status == b"done" else UNDER_WAY
+    return DONE if _bytes(status) == b"done" else UNDER_WAY
+
+
+def _bytes(leaf: Any) -> bytes:
+    if type(leaf) is not bytes:
+        raise ValueError("a leaf without bytes")
+    return leaf
 
 
 def _children(tree: Any) -> list[tuple[bytes, Any]]:

@@ -35,6 +35,9 @@ LONGEST_RETRY_AFTER = 60.0
 RETRY_FIRST = 0.1
 RETRY_LONGEST = 5.0
 
+LONGEST_ERROR = 1024
+"""Characters of a failure that a poller keeps: a canister can reject a poll with megabytes."""
+
 
 class PollBackoff(Written):
     """The back-off of one poller, and how long its canister has given no valid answer.
@@ -45,7 +48,7 @@ class PollBackoff(Written):
     :ivar not_before: seconds before which no poll is sent
     :ivar held_until: the same because the server has asked for it
     :ivar host_until: until when the pause of all pollers is known here
-    :ivar last_error: the last failure, for people; empty before the first
+    :ivar last_error: the last failure, for people, at most :data:`LONGEST_ERROR` characters; empty before the first
     :ivar last_bad: seconds when it occurred
     """
 
@@ -151,7 +154,7 @@ class PollBackoff(Written):
             self._marked, self._side = self.last_good, side
             self._count_silence(now)
         self._side = side
-        self.last_bad, self.last_error = now, error
+        self.last_bad, self.last_error = now, error[:LONGEST_ERROR]
         self.failures += 1
         if overloaded or retry_after is not None:
             if now >= self.held_until:

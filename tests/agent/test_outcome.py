@@ -46,6 +46,20 @@ def answer(fields: dict[bytes, bytes] | None, pruned: bool = True) -> bytes:
     return cbor.dumps_tagged({"status": "replied", "certificate": build_certificate(tree, lambda _: b"s" * 48)})
 
 
+def in_answer(tree: Any) -> bytes:
+    """The answer of a synchronous call with any value in place of the certificate's tree."""
+    certificate = cbor.dumps({"tree": tree, "signature": b""})
+    return cbor.dumps({"status": "replied", "certificate": certificate})
+
+
+def with_leaves(status: Any, **fields: Any) -> bytes:
+    """As :func:`answer`, where leaves may hold what no replica writes. A status in text stands for its bytes."""
+    request: Any = [2, b"status", [3, status.encode() if fields and isinstance(status, str) else status]]
+    for name, value in fields.items():
+        request = [1, [2, name.encode(), [3, value]], request]
+    return in_answer([2, b"request_status", [2, ID, request]])
+
+
 def test_replied() -> None:
     outcome = call_outcome(answer({b"status": b"replied", b"reply": b"DIDL\0\0"}))
     assert (outcome.kind, outcome.reply, outcome.reject) == (OutcomeKind.REPLIED, b"DIDL\0\0", None)
@@ -125,11 +139,48 @@ def test_a_reject_before_execution_ends_nothing(body, transient) -> None:
         cbor.dumps({"reject_code": 4, "reject_message": b"x"}),
         answer({b"status": b"replied"}),
         answer({b"status": b"rejected", b"reject_code": b"\x04"}),
+        *(with_leaves(status="replied", reply=value) for value in (1 << 63, 10**12, 3 * 10**9, 1, -1, "text", [1, 2])),
+        with_leaves(status="replied", reply={}),
+        *(with_leaves(status="rejected", reject_code=value, reject_message=b"no") for value in ("4", 4, [999], [4])),
+        *(with_leaves(status="rejected", reject_code=b"\4", reject_message=value) for value in ("no", 4, [b"no"])),
+        *(
+            with_leaves(status="rejected", reject_code=b"\4", reject_message=b"no", error_code=value)
+            for value in ("IC0503", 5, [b"IC0503"])
+        ),
+        *(with_leaves(status=value) for value in ("replied", 4, [b"replied"], True)),
     ],
 )
 def test_malformed(body) -> None:
     with pytest.raises(AnswerMalformed):
         call_outcome(body)
+
+
+NODES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.binary(max_size=8), st.text(max_size=8)),
+    lambda below: st.one_of(
+        st.lists(below, max_size=4),
+        st.dictionaries(st.text(max_size=4), below, max_size=2),
+        st.tuples(st.just(1), below, below).map(list),
+        st.tuples(st.just(2), st.sampled_from([b"request_status", b"status", b"reply"]), below).map(list),
+        st.tuples(st.just(3), below).map(list),
+    ),
+    max_leaves=12,
+)
+
+
+@given(NODES, st.sampled_from(["tree", "request", "field"]))
+def test_a_tree_of_any_kind_is_an_outcome_or_malformed(node, place) -> None:
+    if place == "field":
+        body = with_leaves(status="replied", reply=node)
+    else:
+        tree = node if place == "tree" else [2, b"request_status", [2, ID, node]]
+        body = in_answer(tree)
+    try:
+        outcome = call_outcome(body)
+    except AnswerMalformed:
+        return
+    assert isinstance(outcome, CallOutcome)
+    assert outcome.reply is None or type(outcome.reply) is bytes
 
 
 @given(st.binary(max_size=60), st.integers(0, 300), st.integers(0, 60))
@@ -199,6 +250,19 @@ def test_decoded_and_reject_of() -> None:
         reject_of({"reject_message": "x"})
     without_words = reject_of({"reject_code": 3})
     assert (without_words.code, without_words.message, without_words.error_code) == (3, "", None)
+
+
+@pytest.mark.parametrize("certified", [False, True])
+def test_a_long_reject_is_cut(certified) -> None:
+    """As replicas cut the messages of canisters; a boundary node could send 3 MB, which reports would keep."""
+    message, code = "Canister trapped: " + "é" * 2_000_000, "IC0503" + "x" * 1_000_000
+    if certified:
+        fields = {b"reject_code": b"\x05", b"reject_message": message.encode(), b"error_code": code.encode()}
+        reject = call_outcome(answer({b"status": b"rejected", **fields})).reject
+    else:
+        reject = reject_of({"reject_code": 5, "reject_message": message, "error_code": code})
+    assert (reject.code, reject.message, reject.error_code) == (5, message[:8192], code[:64])
+    assert len(str(reject)) < 8300
 
 
 def test_repr() -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icwsgw.core.backoff import (
+    LONGEST_ERROR,
     LONGEST_PAUSE,
     LONGEST_RETRY_AFTER,
     RETRY_LONGEST,
@@ -227,6 +228,12 @@ def test_the_last_failure_is_remembered() -> None:
     paced.failed(10.0, error="HTTP 500")
     paced.succeeded(11.0, 0.1)
     assert (paced.last_error, paced.last_bad) == ("HTTP 500", 10.0)
+
+
+def test_of_a_long_failure_the_beginning_is_remembered() -> None:
+    paced = backoff()
+    paced.failed(10.0, error="refused: " + "x" * 3_000_000)
+    assert paced.last_error == ("refused: " + "x" * LONGEST_ERROR)[:LONGEST_ERROR]
 
 
 @pytest.mark.parametrize(("second", "until"), [(10.0, 22.5), (2.0, 15.0)])

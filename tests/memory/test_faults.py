@@ -11,6 +11,7 @@ from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.replica import Replica
 from icwsgw.gateway import registry
+from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
 from tests.memory.world import MemoryClient, World
 from tests.support.faults import QUERY_FAULTS
@@ -83,6 +84,31 @@ def test_a_lost_call_is_resubmitted_and_order_is_kept(fault: dict[str, Any], cou
     world.replica.faults.add(InjectedFault(on="call", canister=ECHO_ID, method="ws_message", count=count, **fault))
     traffic.go(2)
     traffic.check(60)
+
+
+def test_a_call_answered_with_an_unreadable_certificate_is_resubmitted() -> None:
+    """As a boundary node can make it up: a leaf of the certificate's tree that is not bytes."""
+    world = World()
+    (client,) = world.open()
+    fields = [1, [2, b"reply", [3, 1 << 63]], [2, b"status", [3, b"replied"]]]
+    certificate = cbor.dumps({"tree": [2, b"request_status", [2, b"x" * 32, fields]], "signature": b""})
+    forged = cbor.dumps({"status": "replied", "certificate": certificate})
+    handler = world.transport.handler
+    calls: list[bytes] = []
+
+    def handle(method: str, path: str, body: bytes) -> Any:
+        if path.endswith("/call"):
+            calls.append(body)
+            if len(calls) == 1:
+                return 200, {}, forged
+        return handler(method, path, body)
+
+    world.transport.handler = handle
+    client.send(b"one")
+    client.send(b"two")
+    world.until(lambda: client.received == [b"one", b"two"], 10)
+    assert client.close_code is None
+    assert calls[0] == calls[1]
 
 
 def test_a_hanging_query_delays_no_client_by_more_than_a_second() -> None:
