@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import h11
 import httptools
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from icwsgw.agent.http import response_parser
 from icwsgw.agent.http.response_head import HeadCache
 from icwsgw.agent.http.response_parser import (
+    CHUNK_FRAMING,
     MAX_HEAD,
     TABLE,
     ParsedResponse,
@@ -218,6 +220,67 @@ def test_framing_is_bounded(before: bytes, again: bytes) -> None:
     reader.feed(before) if before else None
     with pytest.raises(AnswerMalformed):
         list(map(reader.feed, [again] * (MAX_HEAD // len(again) + 2)))
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 16])
+@pytest.mark.parametrize("form", [b"1\r\na\r\n", b"1;b=c\r\na\r\n", b"1 \na\n", b"0000000000000000001\r\na\r\n"])
+def test_chunks_without_much_data_are_refused(form: bytes, step: int) -> None:
+    """Each chunk costs time: a body of 3 MiB in chunks of one byte took half a minute."""
+
+    def feed(count: int) -> None:
+        data = with_head(CHUNKED) + form * count
+        reader = ResponseParser(HeadCache())
+        reader.expect(False, MOST)
+        assert [found for at in range(0, len(data), step) if (found := reader.feed(data[at : at + step]))] == []
+
+    feed(CHUNK_FRAMING // len(form))
+    with pytest.raises(AnswerMalformed, match="more chunk framing than data"):
+        feed(CHUNK_FRAMING // (len(form) - 2) + 2)
+
+
+@pytest.mark.parametrize("step", [7, 4096, 1 << 16])
+@pytest.mark.parametrize("form", [b"5\r\nhello\r\n", b"4;b\nfour\n", b"400\r\n" + b"a" * 1024 + b"\r\n"])
+def test_small_chunks_with_data_are_read(form: bytes, step: int) -> None:
+    count = 4 * CHUNK_FRAMING // len(form)
+    data = with_head(CHUNKED) + form * count + b"0\r\n\r\n"
+    pieces = (data[at : at + step] for at in range(0, len(data), step))
+    answer, keep = read(*pieces, max_body=1 << 20)
+    assert answer is not None
+    assert (answer.body, keep) == (form.split(b"\n")[1].rstrip(b"\r") * count, True)
+
+
+CHUNK_PARTS = st.tuples(
+    st.sampled_from([b"", b"0", b"000000000000000000"]),
+    st.sampled_from([b"", b" ", b"\t;a=b", b";\x00", b"x"]),
+    st.sampled_from([b"\r\n", b"\n", b"\r\r\n"]),
+    st.binary(max_size=20),
+    st.sampled_from([b"\r\n", b"\n", b"", b"\r", b"x\n"]),
+)
+
+
+@given(
+    st.lists(CHUNK_PARTS, min_size=1, max_size=8),
+    st.lists(st.integers(0, 400), max_size=6),
+    st.integers(0, 100),
+    st.sampled_from([10, 50, MOST]),
+)
+def test_chunks_that_are_cut_say_the_same(parts: Any, cuts: list[int], framing: int, max_body: int) -> None:
+    """Whole chunks are read in another way than parts of them."""
+    sizes = [b"%x" % len(data) for _, _, _, data, _ in parts]
+    chunks = [
+        zeros + size + rest + end + data + after
+        for size, (zeros, rest, end, data, after) in zip(sizes, parts, strict=True)
+    ]
+    data = with_head(CHUNKED) + b"".join(chunks) + b"0\r\n\r\n"
+    edges = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    found: list[object] = []
+    with patch.object(response_parser, "CHUNK_FRAMING", framing):
+        for pieces in ([data], [data[a:b] for a, b in pairwise(edges)], [data[a : a + 1] for a in range(len(data))]):
+            try:
+                found.append(read(*pieces, max_body=max_body)[0])
+            except TransportError as error:
+                found.append(str(error))
+    assert found[0] == found[1] == found[2]
 
 
 def test_one_parser_reads_one_response_after_the_other() -> None:
