@@ -34,6 +34,8 @@ from icwsgw.escaping import escape_invisible
 REQUEST_SECONDS, NONCE_TRIES = 30.0, 10
 #: Nonces that are kept, and characters of the server's own words that reach the log.
 MOST_NONCES, MOST_WORDS = 10, 500
+#: How deep the server's JSON may nest: an order with problems of its names has six levels.
+MOST_LEVELS = 16
 
 #: A nonce (RFC 8555, section 6.5.1).
 _NONCE = re.compile(rb"[A-Za-z0-9_-]+")
@@ -76,7 +78,7 @@ class AcmeAnswer(NamedTuple):
         :raises AcmeFailed: it is none
         """
         try:
-            value = json.loads(self.body)
+            value = _parsed(self.body)
         except ValueError:
             value = None
         if not isinstance(value, dict):
@@ -261,11 +263,29 @@ class AcmeClient:
         return AcmeAnswer(response.body, location, asked)
 
 
+def _parsed(body: bytes) -> Any:
+    """Decode JSON of bounded depth, so that nothing that reads it recurses too deeply.
+
+    :raises ValueError: it is none, or nests deeper
+    """
+    try:
+        value = json.loads(body)
+    except RecursionError:
+        raise ValueError("JSON that nests too deeply") from None
+    level: list[Any] = [value]
+    for _ in range(MOST_LEVELS):
+        below = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list)))
+        level = [each for values in below for each in values]
+        if not level:
+            return value
+    raise ValueError("JSON that nests too deeply")
+
+
 def _problem(response: ParsedResponse, asked: float | None) -> AcmeFailed:
     """What an answer that is no success says (RFC 7807)."""
     kind = FailureKind.UNREACHABLE if response.status >= 500 else FailureKind.REFUSED
     try:
-        problem = messages.Error.from_json(json.loads(response.body))
+        problem = messages.Error.from_json(_parsed(response.body))
         reason, code = describe(problem), str(problem.typ).rpartition(":")[2]
     except (ValueError, TypeError, AttributeError, errors.Error, JoseError):
         reason, code = f"HTTP status {response.status}", ""

@@ -102,7 +102,7 @@ class Issuance:
                 request = messages.CertificateRequest(csr=signing_request(name, key))
                 await self._client.post(order.finalize, request)
             elif step is OrderStep.AUTHORIZE:
-                for each in order.authorizations or ():
+                for each in _authorizations(values):
                     await self._authorize(name, each, answered)
             await self._pause(poll_pause(asked, answer.retry_after))
             asked += 1
@@ -138,9 +138,8 @@ class Issuance:
         """Why an order is invalid: the reason is in it, or in one of its authorizations."""
         if isinstance(order.get("error"), dict):
             return describe(decoded(messages.Error, order["error"]))
-        urls = order.get("authorizations")
-        for url in urls if isinstance(urls, list) else ():
-            values = (await self._client.post(_url(url))).json()
+        for url in _authorizations(order):
+            values = (await self._client.post(url)).json()
             if authorization_step(_status(values)) is AuthorizationStep.FAIL:
                 return _why_refused(values)
         return plain(f"the order is {_status(order)}, and the authority does not say why")
@@ -155,6 +154,12 @@ def _url(text: Any) -> str:
     if not isinstance(text, str) or not text:
         raise AcmeFailed(FailureKind.UNREACHABLE, "the ACME server's answer lacks a URL")
     return text
+
+
+def _authorizations(order: dict[str, Any]) -> list[str]:
+    """The URLs of an order's authorizations."""
+    urls = order.get("authorizations")
+    return [_url(each) for each in ([] if urls is None else urls if isinstance(urls, list) else [urls])]
 
 
 def _challenges(values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,6 +12,15 @@ from tests.support import pem
 
 OF_VERSION_2 = pem.damaged(pem.authority().pem, b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01")
 
+ORDER = "https://ca.example/order/0"
+NO_URLS: list[object] = [5, [5], [{"a": 1}], [[]], {"a": 1}, True]
+DEEP = [
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b'{"status":' * 300 + b"1" + b"}" * 300,
+    b'{"type":"a","subproblems":[' * 900 + b"]}" * 900,
+]
+
 
 @pytest.mark.parametrize(
     ("place", "fault", "words"),
@@ -36,6 +45,14 @@ OF_VERSION_2 = pem.damaged(pem.authority().pem, b"\xa0\x03\x02\x01\x02", b"\xa0\
             answer(201, {"status": "pending", "authorizations": ["ftp://x"]}, location="https://ca.example/order/0"),
             "which is no URL",
         ),
+        *(
+            ("newOrder", answer(201, {"status": "pending", "authorizations": given}, location=ORDER), "lacks a URL")
+            for given in NO_URLS
+        ),
+        ("newOrder", answer(201, {"status": "invalid", "authorizations": [5]}, location=ORDER), "lacks a URL"),
+        *(("dir", answer(200, deep), "is not a JSON object") for deep in DEEP),
+        *(("newAccount", answer(400, deep), "HTTP status 400") for deep in DEEP),
+        *(("order", answer(200, deep), "is not a JSON object") for deep in DEEP),
         ("authorization", answer(200, {"status": "pending", "challenges": []}), "does not offer the challenge http-01"),
         ("authorization", answer(200, {"status": "expired"}), "the authorization is expired"),
         (
