@@ -247,6 +247,17 @@ class HostBackoff(Written):
         self._until = 0.0
         self.until = 0.0
 
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the state of a document, and keep longer pauses: several processes may hand over to one.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        canister, canister_until, until = self._canister, self._until, self.until
+        super().read(document)
+        if canister_until > self._until:
+            self._canister, self._until = canister, canister_until
+        self.until = max(self.until, until)
+
     def retry_after_received(self, canister: bytes, now: float, until: float) -> None:
         """A canister's poller was asked to pause; if another canister's is pausing too, all pollers pause."""
         if canister != self._canister and self._until > now:

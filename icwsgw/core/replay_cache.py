@@ -7,7 +7,8 @@ generations, and when the younger one is old or large enough, the older one is d
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from icwsgw.core.written_state import Written
 
@@ -36,6 +37,18 @@ class ReplayCache(Written):
 
     def __len__(self) -> int:
         return len(self._younger) + len(self._older)
+
+    def read(self, document: Mapping[str, Any]) -> None:
+        """Take the state of a document, and keep what is known: several processes may hand over to one.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        began, younger, older = self._began, self._younger, self._older
+        super().read(document)
+        if younger or older:
+            self._began = max(began, self._began)
+            self._younger |= younger
+            self._older |= older
 
     def repeated(self, request: bytes, now: float) -> bool:
         """Whether a call was relayed before; from now on it counts as relayed.

@@ -229,6 +229,10 @@ class Gateway:
             oldest.relay.drop()
             self.finished(oldest)
 
+    def answered(self, session: ClientSession) -> None:
+        """A canister has answered the ``ws_open`` of a client that has left."""
+        self.registry.answered(session)
+
     def accepted(self, session: ClientSession) -> None:
         """A canister has accepted a client: older sessions of the same principal at that canister end."""
         if session.poller is None or session.client_key is None or session.state is State.CLOSED:

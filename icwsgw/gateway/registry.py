@@ -240,6 +240,10 @@ class Registry:
                 return self.unanswered.popitem(last=False)[0]
         return None
 
+    def answered(self, session: ClientSession) -> None:
+        """The canister has answered a session's ``ws_open``."""
+        self.unanswered.pop(session, None)
+
     def forget(self, session: ClientSession) -> None:
         """Nothing of a session is left to do."""
         self.sessions.discard(session)

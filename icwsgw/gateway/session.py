@@ -277,6 +277,8 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
             self._opening_uncertain(CloseCode.OPEN_REFUSED, text)
         else:
             self.opened = max(self.opened, Opened.EXECUTED)
+            if self.state is State.CLOSED:
+                self._gateway.answered(self)
 
     def relay_failed(self, envelope: ClientEnvelope, error: IcwsError) -> None:
         """A call was refused or has expired; see :class:`RelayOwner`."""

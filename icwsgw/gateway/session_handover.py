@@ -165,8 +165,6 @@ def resume(session: ClientSession, gateway: Gateway) -> None:
     ended = session.state is State.CLOSED
     if session.after_wait is not None and not ended:
         session.wait = session.context.clock.callLater(NEXT_MESSAGE_SECONDS, session.wait_over)
-    if session.stream is not None:
-        session.stream.resume()
     relay = session.relay
     if relay is None:
         return
@@ -175,6 +173,9 @@ def resume(session: ClientSession, gateway: Gateway) -> None:
         gateway.send_close_notice(session)
     else:
         relay.resume(lambda: gateway.send_close_notice(session))
+    if session.stream is not None:
+        # After the relay: an overdue keep-alive ends the session, which sends what is left.
+        session.stream.resume()
 
 
 def detach(session: ClientSession) -> None:

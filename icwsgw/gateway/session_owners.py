@@ -111,6 +111,9 @@ class SessionGateway(Protocol[S]):
     def accepted(self, session: S) -> None:
         """The canister has accepted the client."""
 
+    def answered(self, session: S) -> None:
+        """The canister has answered the ``ws_open`` of a client that has left."""
+
     def send_close_notice(self, session: S) -> None:
         """Send the canister a close notice: the client has left."""
 

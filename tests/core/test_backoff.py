@@ -181,6 +181,21 @@ def test_two_canisters_that_are_asked_to_pause_speak_for_the_host() -> None:
     assert host.until == 15.0
 
 
+def test_several_processes_hand_over_their_pauses_to_one() -> None:
+    pausing, asked, new = HostBackoff(), HostBackoff(), HostBackoff()
+    pausing.retry_after_received(b"a", 0.0, 50.0)
+    pausing.retry_after_received(b"b", 0.0, 40.0)
+    asked.retry_after_received(b"c", 0.0, 60.0)
+    for document in (pausing.written(), asked.written(), HostBackoff().written()):
+        new.read(document)
+    assert new.until == 40.0
+    # the last pause that a canister alone was asked for is the one of c
+    new.retry_after_received(b"c", 55.0, 70.0)
+    assert new.until == 40.0
+    new.retry_after_received(b"d", 55.0, 90.0)
+    assert new.until == 70.0
+
+
 def test_who_joins_a_pause_of_the_host_waits_as_long_and_a_little_more() -> None:
     paced = backoff()
     paced.join(10.0, 18.0)

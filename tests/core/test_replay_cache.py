@@ -48,3 +48,18 @@ def test_what_has_had_its_time_twice_is_forgotten_and_not_earlier() -> None:
     assert not replays.repeated(b"a", 0.0)
     assert not replays.repeated(b"b", 10.0)
     assert replays.repeated(b"b", 20.0)
+
+
+def test_several_processes_hand_over_to_one() -> None:
+    replays = [ReplayCache(float(number)) for number in range(4)]
+    for number, cache in enumerate(replays[:3]):
+        assert not cache.repeated(b"%d" % number, 10.0)
+    for cache in replays[:3]:
+        replays[3].read(cache.written())
+    assert [replays[3].repeated(b"%d" % number, VALID_SECONDS) for number in range(3)] == [True] * 3
+    assert len(replays[3]) == 3
+    # an older document does not make what is known old
+    late = ReplayCache(3 * VALID_SECONDS)
+    assert not late.repeated(b"new", 3 * VALID_SECONDS)
+    late.read(replays[0].written())
+    assert late.repeated(b"new", 3 * VALID_SECONDS + 1)

@@ -199,6 +199,9 @@ def test_of_too_many_that_wait_for_the_answer_to_ws_open_the_oldest_is_given_up(
     assert [registry.left(session) for session in sessions] == [None, None, None, None, sessions[0]]
     assert list(registry.unanswered) == sessions[3:]
     assert registry.ending == set(sessions)
+    registry.answered(sessions[3])
+    registry.answered(sessions[1])
+    assert list(registry.unanswered) == sessions[4:]
 
 
 def test_of_too_many_positions_the_oldest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,6 +310,20 @@ def test_what_a_client_sends_while_its_opening_is_uncertain_is_not_lost() -> Non
     assert world.methods() == ["ws_open", "ws_message"]
 
 
+def test_once_ws_open_is_answered_a_client_that_has_left_counts_as_answered() -> None:
+    """Of those that wait for the answer only a number is kept: its messages would be given up with it."""
+    world = World()
+    world.receive(world.sdk.open_payload(NOW_NS))
+    world.receive(world.sdk.message_payload(b"sent before it left", NOW_NS))
+    world.session.left(1001)
+    assert world.session in world.gateway.registry.unanswered
+    world.network.calls[0].answer(REPLIED_OK)
+    assert world.session not in world.gateway.registry.unanswered
+    assert world.methods() == ["ws_open", "ws_message"]
+    world.network.calls[1].answer(REPLIED_OK)
+    assert world.methods() == ["ws_open", "ws_message", "ws_close"]
+
+
 @pytest.mark.parametrize("answers", DOUBTS)
 def test_a_client_that_leaves_in_doubt_leaves_nothing_behind(answers: tuple[Any, ...]) -> None:
     world = doubtful(answers)

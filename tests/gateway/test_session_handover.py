@@ -11,7 +11,7 @@ from icwsgw.errors import FormatError
 from icwsgw.gateway.gateway_handover import take_over_session
 from icwsgw.gateway.session_handover import AbsentPoller, detach, session_document, update
 from icwsgw.ic import cbor
-from tests.gateway.test_gateway_handover import successor
+from tests.gateway.test_gateway_handover import hand_over, successor
 from tests.memory.world import ECHO_ID, World
 
 
@@ -123,3 +123,26 @@ def test_the_poller_of_an_ended_session_only_names_the_canister() -> None:
     assert poller.accepted(session, session.client_key) is None
     poller.remove(session, session.client_key)
     assert (poller.canister, poller.identity_index) == (ECHO_ID, 3)
+
+
+def test_a_session_that_ends_as_it_continues_sends_each_message_once() -> None:
+    """Its keep-alive is overdue when the other process begins, while messages wait for the one before them."""
+    world = World()
+    client = world.open(1)[0]
+    session = client.session
+    assert session is not None
+    assert session.stream is not None
+    assert session.relay is not None
+    client.echoes(b"1")
+    client._sequence_out = 2
+    client.send(b"3")
+    client.send(b"4")
+    session.stream.keep_alive_late()
+    assert session.stream.watch is not None
+    session.stream.watch.acknowledged(world.clock.seconds() - 60)
+    hand_over(world, [client])
+    assert client.close_code is not None
+    world.run(30)
+    world.check_idle()
+    # 1, and 3 once: the canister refuses it, since 2 is missing, and would refuse 4
+    assert world.replica.stats["ws_message"] == 2
