@@ -21,10 +21,9 @@ from typing import Any, NamedTuple, Protocol, cast
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -32,11 +31,11 @@ from icwsgw.config.addresses import Description, normalise, parse_description
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.accept_gate import AcceptGate
-from icwsgw.server.client_hello import offers_acme
 from icwsgw.server.proxy_header import ProxyHeaders
 from icwsgw.server.systemd_sockets import systemd_endpoint
 from icwsgw.server.tls import RELOAD_INTERVAL, PemFiles, ServerTls, Tls
 from icwsgw.server.tls_directory import CertificateDirectory
+from icwsgw.server.tls_transport import LookingTlsTransports, TlsTransports
 
 #: The backlog of ``listen(2)``: Twisted's 50 is too small when thousands of clients reconnect at once.
 BACKLOG = 4096
@@ -44,7 +43,6 @@ BACKLOG = 4096
 #: to 400; each costs 0.1 ms, with TLS 3 ms.
 MOST_ACCEPTS = 5
 
-_DONE = Failure(ConnectionDone())
 #: Types of addresses without TLS of their own, to which the PEM path options add it.
 _PLAIN = frozenset({"tcp", "tcp6", "systemd"})
 _TLS_OPTIONS = frozenset({"privateKey", "certKey", "extraCertChain"})
@@ -172,56 +170,6 @@ def _lay(endpoint: Any, tls: Tls | None) -> Listenable:
     return Listenable(endpoint if tls is None else _TlsEndpoint(endpoint, tls), tls)
 
 
-class _TlsTransport(BufferingTLSTransport):
-    """Twisted's TLS transport without the reference cycles that would keep an ended connection in memory."""
-
-    def connectionLost(self, reason: Failure = _DONE) -> None:  # noqa: N802
-        """The connection is lost."""
-        aggregator = self._aggregator
-        super().connectionLost(reason)
-        self._producer = None
-        # up to Twisted 25 it holds this object's own method
-        aggregator._write = _ignore  # type: ignore[union-attr]
-
-    def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802
-        # the traceback refers to the frame that refers to the failure
-        if reason is not None:
-            reason.tb = None
-            if reason.value is not None:
-                reason.value.__traceback__ = None
-        super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
-
-
-def _ignore(data: bytes) -> None:
-    pass
-
-
-class _LookingTransport(_TlsTransport):
-    """Looks at the first bytes of a connection, until they say whether a certificate authority validates a name."""
-
-    _seen = b""
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Bytes of the client; when the ClientHello is complete, this object is a plain transport again."""
-        self._seen += data
-        offers = offers_acme(self._seen)
-        if offers is not None:
-            del self._seen
-            self.__class__ = _TlsTransport  # type: ignore[assignment]
-            if offers:
-                self._tlsConnection.offers_acme = True  # type: ignore[attr-defined]
-        # no super(): this may not be its class any more
-        _TlsTransport.dataReceived(self, data)  # type: ignore[no-untyped-call]
-
-
-class _TlsTransports(TLSMemoryBIOFactory):
-    protocol = _TlsTransport
-
-
-class _LookingTransports(TLSMemoryBIOFactory):
-    protocol = _LookingTransport
-
-
 @implementer(IStreamServerEndpoint)
 class _TlsEndpoint:
     """Adds TLS to what another endpoint accepts."""
@@ -232,7 +180,7 @@ class _TlsEndpoint:
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen on the inner endpoint."""
-        transports = _LookingTransports if self._tls.looks_at_hello else _TlsTransports
+        transports = LookingTlsTransports if self._tls.looks_at_hello else TlsTransports
         listening: Deferred[IListeningPort] = self._endpoint.listen(transports(cast(Any, self._tls), False, factory))
         return listening
 

@@ -37,6 +37,7 @@ from icwsgw.server.outbox import Outbox, OutboxTotals
 from icwsgw.server.partial_messages import NO_LOG, release_buffers
 from icwsgw.server.read_control import CROWD, RATE, RELAY, ReadControl, ReadingFactory
 from icwsgw.server.tls import why_tls_failed
+from icwsgw.server.tls_transport import TlsTransport
 from icwsgw.server.upgrade import Upgrading, UpgradingFactory
 
 if TYPE_CHECKING:
@@ -249,6 +250,8 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         if self.session is not None and self.session.state is State.OPEN:
             self._admission.opened()
             self.maxMessagePayloadSize = self.factory.max_message_bytes
+            if isinstance(self.transport, TlsTransport):
+                self.transport.read_more()
 
     def _evicted(self) -> None:
         """Close to make room for others, because most of those that wait for a session are from this address."""

@@ -5,6 +5,7 @@ A part of :class:`icwsgw.server.protocol.GatewayProtocol`. A socket is not read 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from icwsgw.core.close_reasons import CloseCode
@@ -12,6 +13,9 @@ from icwsgw.server.partial_messages import PartialMessages, held_by
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
+    from icwsgw.server.admission import Admission
+
+_ABNORMAL = 1006
 
 #: The reasons not to read a socket: the relay queue is full, the client has reached a rate limit, the partial messages
 #: of all clients take too much memory, the connection is being taken over from another process.
@@ -44,6 +48,12 @@ class ReadControl:
     STATE_OPEN: int
     STATE_CONNECTING: int
     session: ClientSession | None = None
+    _admission: Admission
+    _in_tls: bool
+    _frames_left: float
+    _bytes_left: float
+    _over: Callable[[], bool]
+    _wait_no_more: Callable[[], None]
     failedByMe: bool  # noqa: N815
     inside_message = False
     current_frame: Any = None
@@ -110,6 +120,27 @@ class ReadControl:
     def resume(self) -> None:
         """Read again, because the client's messages have left."""
         self._start_reading(RELAY)
+
+    # for the TLS transport, see icwsgw.server.tls_transport.CountsOverhead
+
+    def tls_overhead(self, records: int, padding: int) -> None:
+        """Count TLS records that have brought little data as frames, and padding as bytes."""
+        self._frames_left -= records
+        self._bytes_left -= padding
+        if self._frames_left < 0 or self._bytes_left < 0:
+            self._over()
+
+    def tls_silence(self) -> None:
+        """End the connection, because it has sent too many TLS records without data."""
+        text = "too many TLS records without data"
+        self._wait_no_more()
+        session, self.session = self.session, None
+        if session is not None:
+            session.left(_ABNORMAL, text)
+        elif self.state == self.STATE_CONNECTING and self._admission.refusal is None:
+            self._admission.note("tls", text)
+        self._in_tls = False
+        self.transport.abortConnection()
 
     # for the count of partial messages, see icwsgw.server.partial_messages.PartialMessageOwner
 
