@@ -11,7 +11,7 @@ import base64
 import ipaddress
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -76,9 +76,17 @@ def proxy_for(url: Url, environment: Mapping[str, str]) -> Proxy | None:
     text = _first(environment, "https_proxy", "all_proxy")
     if not text or _excluded(url, _first(environment, "no_proxy")):
         return None
-    parts = urlsplit(text if "://" in text else f"http://{text}")
-    if parts.scheme != "http" or not parts.hostname:
-        raise ValueError("a proxy is given as http://host:port")
+    try:
+        return _proxy(urlsplit(text if "://" in text else f"http://{text}"))
+    except ValueError:
+        # other errors may quote a part of the password
+        raise ValueError("a proxy is given as http://host:port, with a user and a password percent-encoded") from None
+
+
+def _proxy(parts: SplitResult) -> Proxy:
+    # an @ behind the host belongs to a password with a / that is not percent-encoded, whose begin looks like a port
+    if parts.scheme != "http" or not parts.hostname or "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError
     authorization = b""
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

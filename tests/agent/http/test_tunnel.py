@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from icwsgw.agent.http import tunnel
 from icwsgw.agent.http.transport import Transport
 from icwsgw.agent.http.tunnel import MAX_ANSWER, Proxy, TunnelEndpoint, chosen_proxy, proxy_for
 from icwsgw.agent.http.url import Url
@@ -75,6 +77,31 @@ def test_no_proxy_names_what_is_asked_directly(url: str, names: str, direct: boo
 def test_what_is_no_http_proxy_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         proxy_for(Url.parse(MAINNET), {"https_proxy": wrong})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://gateway:Zk7pQ/x9@proxy.example:3128",
+        "http://gateway:4711/x9@proxy.example:3128",
+        "http://gateway:4711?x9@proxy.example:3128",
+        "http://gateway:4711#x9@proxy.example:3128",
+        "http://gateway:Zk7pQ@[proxy.example:3128",
+        "http://gateway:Zk7pQ\u2100@proxy.example:3128",
+        "http://gateway:Zk7pQ\udcff@proxy.example:3128",
+    ],
+)
+def test_a_proxy_that_is_refused_shows_nothing_of_a_password(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[Any] = []
+    log = SimpleNamespace(warn=lambda *words, **fields: lines.append((*words, fields)), info=pytest.fail)
+    monkeypatch.setattr(tunnel, "_log", log)
+    assert chosen_proxy(MAINNET, {"https_proxy": text}, "the network") is None
+    reason = "a proxy is given as http://host:port, with a user and a password percent-encoded"
+    assert lines == [("the environment's proxy is not used", {"reason": reason})]
+
+
+def test_a_path_behind_a_proxy_has_no_effect() -> None:
+    assert proxy_for(Url.parse(MAINNET), {"https_proxy": "http://proxy.example:3128/x"}) == Proxy("proxy.example", 3128)
 
 
 def test_a_password_is_not_shown() -> None:
