@@ -180,9 +180,9 @@ def _window(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Refused(400, "window is a number of seconds")
     kind = BY_NAME["drain-window"].kind
-    if value < 0:
-        raise Refused(400, f"window: {value:g} is outside {kind.bounds}")
     try:
+        if value < 0:
+            raise ConfigError(f"{value:g} is outside {kind.bounds}")
         window: float = kind.parse(f"{value:f}")
     except (ConfigError, OverflowError) as error:
         raise Refused(400, f"window: {error}") from None

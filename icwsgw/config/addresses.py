@@ -168,10 +168,10 @@ def _ipv6(text: str) -> str | None:
 
 
 def _port(digits: str, text: str) -> int:
-    port = int(digits)
-    if port > 65535:
-        raise ConfigError(f"address {text!r}: port {port} is above 65535")
-    return port
+    # Python converts 4,300 digits at most
+    if len(digits.lstrip("0")) > 5 or int(digits) > 65535:
+        raise ConfigError(f"address {text!r}: port {digits} is above 65535")
+    return int(digits)
 
 
 _PORT_BEHIND = re.compile(r":\d{1,5}\Z", re.ASCII)

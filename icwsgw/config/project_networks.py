@@ -37,7 +37,9 @@ from icwsgw.ic.networks import LOCAL_PORTS
 _MOST = 1 << 20
 _NAME = "local"
 
-_KEY = re.compile(r"""("[^"\\]*"|'[^']*'|[^\s"'\[\]{}#&*!|>%@`,?:-][^#\[\]{}"']*?)\s*:(?:\s+(.*))?""")
+_KEY = re.compile(
+    r"""("[^"\\]*"|'[^']*'|[^\s"'\[\]{}#&*!|>%@`,?:-](?:[^#\[\]{}"']*?[^#\[\]{}"'\s])??)\s*:(?:\s+(.*))?"""
+)
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
 
 
@@ -166,12 +168,13 @@ def read_networks(text: str) -> list[Any]:
             lines.append((indent, line.lstrip(" ")))
     if not lines:
         return []
+    lines.reverse()
     try:
-        value, rest = _block(lines, lines[0][0])
+        value = _block(lines, lines[-1][0])
     except RecursionError:
         raise FormatError("nested too deeply") from None
-    if rest:
-        raise FormatError(f"the indentation of {rest[0][1]!r}")
+    if lines:
+        raise FormatError(f"the indentation of {lines[-1][1]!r}")
     if not isinstance(value, list):
         raise FormatError("networks is no list")
     return value
@@ -183,52 +186,52 @@ def _flow(text: str) -> list[Any]:
     raise FormatError(f"{text!r}")
 
 
+#: Indentation and text of the lines that are left, in reverse order.
 _Lines = list[tuple[int, str]]
 
 
-def _block(lines: _Lines, indent: int) -> tuple[Any, _Lines]:
-    """Read the block that begins at an indentation; returns its value and the lines behind it."""
-    if lines[0][1] == "-" or lines[0][1].startswith("- "):
-        return _sequence(lines, indent)
-    return _mapping(lines, indent)
+def _block(lines: _Lines, indent: int) -> Any:
+    """Read the block that begins at an indentation, and take its lines away."""
+    return _sequence(lines, indent) if _is_entry(lines[-1][1]) else _mapping(lines, indent)
 
 
-def _sequence(lines: _Lines, indent: int) -> tuple[list[Any], _Lines]:
+def _is_entry(text: str) -> bool:
+    return text == "-" or text.startswith("- ")
+
+
+def _sequence(lines: _Lines, indent: int) -> list[Any]:
     values: list[Any] = []
-    while lines and lines[0][0] == indent and (lines[0][1] == "-" or lines[0][1].startswith("- ")):
-        inner = lines[0][1][1:].lstrip(" ")
-        deeper = indent + len(lines[0][1]) - len(inner)
+    while lines and lines[-1][0] == indent and _is_entry(lines[-1][1]):
+        _, text = lines.pop()
+        inner = text[1:].lstrip(" ")
         if inner and (inner.startswith("- ") or _KEY.fullmatch(inner)):
-            value, lines = _block([(deeper, inner), *lines[1:]], deeper)
+            deeper = indent + len(text) - len(inner)
+            lines.append((deeper, inner))
+            values.append(_block(lines, deeper))
         elif inner:
-            value, lines = _scalar(inner), lines[1:]
+            values.append(_scalar(inner))
         else:
-            value, lines = _below(lines[1:], indent, False)
-        values.append(value)
-    return values, lines
+            values.append(_below(lines, indent, False))
+    return values
 
 
-def _mapping(lines: _Lines, indent: int) -> tuple[dict[str, Any], _Lines]:
+def _mapping(lines: _Lines, indent: int) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    while lines and lines[0][0] == indent and not lines[0][1].startswith("- "):
-        found = _KEY.fullmatch(lines[0][1])
+    while lines and lines[-1][0] == indent and not lines[-1][1].startswith("- "):
+        _, line = lines.pop()
+        found = _KEY.fullmatch(line)
         if found is None:
-            raise FormatError(f"{lines[0][1]!r}")
+            raise FormatError(f"{line!r}")
         text = found[2]
-        if text:
-            value: Any = _scalar(text)
-            lines = lines[1:]
-        else:
-            value, lines = _below(lines[1:], indent, True)
-        values[_scalar(found[1])] = value
-    return values, lines
+        values[_scalar(found[1])] = _scalar(text) if text else _below(lines, indent, True)
+    return values
 
 
-def _below(lines: _Lines, indent: int, may_align: bool) -> tuple[Any, _Lines]:
+def _below(lines: _Lines, indent: int, may_align: bool) -> Any:
     """Read the block below a key or a dash; None if there is none. A sequence may align with its key."""
-    if lines and (lines[0][0] > indent or (may_align and lines[0][0] == indent and lines[0][1].startswith("-"))):
-        return _block(lines, lines[0][0])
-    return None, lines
+    if lines and (lines[-1][0] > indent or (may_align and lines[-1][0] == indent and lines[-1][1].startswith("-"))):
+        return _block(lines, lines[-1][0])
+    return None
 
 
 def _scalar(text: str) -> str:

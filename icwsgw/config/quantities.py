@@ -15,7 +15,7 @@ from icwsgw.errors import ConfigError
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_SIZE: Final = re.compile(r"(\d+)\s*(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE)
+_SIZE: Final = re.compile(r"0*(\d{1,19})\s*(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE)
 _BYTES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LONG: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 

@@ -128,8 +128,14 @@ def _read_file(file: Path) -> Iterator[tuple[str, Any]]:
             content = tomllib.load(stream)
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
+        # also of what is not UTF-8, and of a number with thousands of digits
         raise ConfigError(f"{file} is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: a value is nested too deeply") from None
+    names = [key.replace("_", "-") for key in content]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"{file}: {min(twice)} is given twice, with - and with _")
     if "canister" in content:
         listed = content.get("canister-quota", content.get("canister_quota", []))
         texts = [*(listed if isinstance(listed, list) else [listed]), *from_tables(content.pop("canister"), str(file))]

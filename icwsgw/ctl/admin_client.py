@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import ssl
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -17,6 +18,9 @@ from icwsgw.errors import ConfigError
 TIMEOUT = 15.0
 #: Longest answer in bytes; a thousand sessions are half a megabyte.
 MAX_ANSWER = 16 << 20
+
+#: Sends the bytes of a command line's argument as they are, UTF-8 or not.
+_AS_GIVEN = "surrogateescape"
 
 
 class Failed(Exception):
@@ -92,7 +96,7 @@ class AdminClient:
         :raises ConfigError: the endpoint or the token file is invalid
         """
         given = {name: str(value) for name, value in query.items() if value is not None}
-        return self._request("GET", _target(path) + (f"?{urlencode(given)}" if given else ""), None)
+        return self._request("GET", _target(path) + (f"?{urlencode(given, errors=_AS_GIVEN)}" if given else ""), None)
 
     def post(self, *path: str, **body: object) -> dict[str, Any]:
         """Send a POST request with a JSON body; see :meth:`get`."""
@@ -110,16 +114,15 @@ class AdminClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body)
-        asked = connection(self._endpoint, self._seconds)
         try:
-            asked.request(method, target, content, headers)
-            response = asked.getresponse()
-            answer = response.read(MAX_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
+            with closing(connection(self._endpoint, self._seconds)) as asked:
+                asked.request(method, target, content, headers)
+                response = asked.getresponse()
+                answer = response.read(MAX_ANSWER)
+        # a ValueError is one about the host or the path of the endpoint
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
             raise Failed(f"cannot reach {self._endpoint}: {reason}") from None
-        finally:
-            asked.close()
         if response.status == 401 and self._token_file is None:
             raise Failed("the gateway wants a token: --token-file, or ICWS_ADMIN_TOKEN_FILE in the environment")
         return _document(response.status, answer)
@@ -128,7 +131,7 @@ class AdminClient:
 def _document(status: int, answer: bytes) -> dict[str, Any]:
     try:
         document = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise Failed(f"HTTP {status} with an answer that is not the admin API's")
@@ -138,13 +141,14 @@ def _document(status: int, answer: bytes) -> dict[str, Any]:
 
 
 def _target(path: tuple[str, ...]) -> str:
-    return "/v1/" + "/".join(quote(part, safe="") for part in path)
+    return "/v1/" + "/".join(quote(part, safe="", errors=_AS_GIVEN) for part in path)
 
 
 def _token(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii").strip()
+        (token,) = path.read_text(encoding="ascii").split()
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} holds no token") from None
+    except ValueError:
+        raise ConfigError(f"{path} holds no token of one word in ASCII") from None
+    return token

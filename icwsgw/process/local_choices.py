@@ -11,12 +11,14 @@ A choice holds until the process ends: a reload does not look again.
 
 from __future__ import annotations
 
-import urllib.request
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from icwsgw.config.addresses import parse_description, tcp_port
 from icwsgw.config.devnet_options import DEVNET_ADDRESS
@@ -26,6 +28,7 @@ from icwsgw.config.sources import Sourced
 from icwsgw.ic import cbor
 from icwsgw.ic.networks import AUTO
 from icwsgw.process.machine_checks import address_fault
+from icwsgw.url_parts import split_url
 
 #: Seconds for the answer of a network on this machine, and the bytes of its status that are read.
 TIMEOUT = 1.0
@@ -109,12 +112,52 @@ def choose_network(networks: list[LocalNetwork], answers: Callable[[str], bool])
     return first.url, f"the network is {first.url}: {first.why}; nothing answers yet at {' and '.join(silent)}"
 
 
-def answers_status(url: str) -> bool:
-    """Whether a network of the Internet Computer answers at a URL, with its status and a root key."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def answers_status(url: str, seconds: Callable[[], float] = time.monotonic) -> bool:
+    """Whether a network of the Internet Computer answers at a URL, with its status and a root key.
+
+    :param seconds: the time, in seconds of a monotonic clock
+    """
+    parts = split_url(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.host, parts.port, timeout=TIMEOUT)
+    # the timeout of a socket is that of each read
+    end = seconds() + TIMEOUT
+    response: Any = lambda sock, **how: HTTPResponse(cast(Any, _SocketUntil(sock, end, seconds)), **how)  # noqa: E731
+    connection.response_class = response
     try:
-        with opener.open(f"{url}/api/v2/status", timeout=TIMEOUT) as answer:
-            status = cbor.loads(answer.read(_MOST))
+        connection.request("GET", f"{parts.path.decode().rstrip('/')}/api/v2/status")
+        with connection.getresponse() as answer:
+            status = cbor.loads(answer.read(_MOST)) if answer.status == 200 else None
     except (OSError, ValueError, HTTPException):
         return False
+    finally:
+        connection.close()
     return isinstance(status, dict) and isinstance(status.get("root_key"), bytes)
+
+
+class _SocketUntil(RawIOBase):
+    """Reads from a socket until a time; TimeoutError after it. In place of the socket for HTTPResponse."""
+
+    def __init__(self, sock: socket.socket, end: float, seconds: Callable[[], float]) -> None:
+        self._socket = sock
+        # keeps the socket open when the connection closes it, as that of HTTPResponse does
+        self._file = sock.makefile("rb", buffering=0)
+        self._end = end
+        self._seconds = seconds
+
+    def makefile(self, mode: str) -> Any:
+        return BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._end - self._seconds()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

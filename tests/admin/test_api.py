@@ -504,6 +504,7 @@ def test_options_are_set_and_reset(world: World, log: Log) -> None:
         ({}, "nothing is asked for"),
         ({"reset": 1}, "reset is true or false"),
         ({"max-connections": "many"}, "max-connections: 'many' is not a whole number"),
+        ({"relay-queue-bytes": "9" * 5000}, "relay-queue-bytes: "),
         ({"max-connections": ["1", "2"]}, "max-connections has one value"),
         ({"max-connections": []}, "max-connections has one value"),
         ({"max-connections": True}, "max-connections: a value is text or a number"),

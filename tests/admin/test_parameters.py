@@ -120,6 +120,7 @@ def test_bodies() -> None:
         (b'{"window": true}', "number of seconds"),
         (b'{"window": -1}', "window: -1 is outside 0 to 1 h"),
         (b'{"window": 3601}', "outside 0 to 1 h"),
+        (b'{"window": -1' + b"0" * 400 + b"}", "window: "),
         (b'{"window": NaN}', "not JSON"),
         (b'{"window": -Infinity}', "not JSON"),
         (b'{"session": "a", "code": 1008, "session": "b"}', "'session' stands twice in the body"),

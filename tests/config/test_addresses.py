@@ -156,3 +156,9 @@ def test_unix_sockets_that_everybody_may_open(address: str, expected: bool) -> N
 )
 def test_unix_sockets_that_are_their_owners_alone(address: str, expected: str) -> None:
     assert private(address) == expected
+
+
+@pytest.mark.parametrize("text", ["tcp:{}", "127.0.0.1:{}", "[::1]:{}", "{}", "tcp:port={}"])
+def test_a_port_of_more_digits_than_python_converts_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        normalise(text.format("9" * 5000))

@@ -190,3 +190,10 @@ def _texts(value: Any) -> Any:
     if isinstance(value, list):
         return [_texts(each) for each in value]
     return value or ""
+
+
+def test_a_long_list_takes_a_time_in_proportion() -> None:
+    """With a time that grows with the square, each of these would take minutes."""
+    many = 1 << 16
+    assert len(read_networks("networks:\n" + "  - name: x\n" * many)) == many
+    assert read_networks(f"networks:\n  - a{' ' * 400_000}b\n") == [f"a{' ' * 400_000}b"]

@@ -90,3 +90,9 @@ def test_what_is_neither(text: str) -> None:
         quantities.parse_duration(text)
     with pytest.raises(ConfigError, match="is not a number of bytes such as"):
         quantities.parse_size(text)
+
+
+def test_a_size_of_more_digits_than_python_converts_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        quantities.parse_size("9" * 5000)
+    assert quantities.parse_size(f"{0:030d}1K") == 1024

@@ -184,6 +184,30 @@ def test_somebody_else_is_there(tmp_path: Path) -> None:
 def test_a_token_file_of_no_use(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         AdminClient("9091", tmp_path / "absent").get("status")
-    (tmp_path / "token").write_text("ü")
-    with pytest.raises(ConfigError, match="holds no token"):
-        AdminClient("9091", tmp_path / "token").get("status")
+    for content in ("ü", "", "0123456789\nabcdef", "0123456789 abcdef"):
+        (tmp_path / "token").write_text(content)
+        with pytest.raises(ConfigError, match="holds no token"):
+            AdminClient("9091", tmp_path / "token").get("status")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://exa mple:80",
+        "http://exa\x7fmple:80",
+        "http://a..b:80",
+        f"http://{'a' * 70}.de:80",
+        "/tmp/\0a",
+        "/tmp/\ud800x",
+    ],
+)
+def test_endpoints_that_cannot_be_used(endpoint: str) -> None:
+    with pytest.raises(Failed, match="cannot reach "):
+        AdminClient(endpoint).get("status")
+
+
+def test_arguments_that_are_not_utf_8_are_passed_on(server: tuple[Any, str]) -> None:
+    made, endpoint = server
+    made.answer = (200, b"{}")
+    AdminClient(endpoint).get("sessions", "\udcff", origin="\udcfe")
+    assert made.requests[0][1] == "/v1/sessions/%FF?origin=%FE"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from icwsgw.config.project_networks import LocalNetwork
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.config.sources import load
 from icwsgw.errors import ConfigError
+from icwsgw.process import local_choices
 from icwsgw.process.local_choices import LocalChoices, answers_status, choose_network
 
 A, B = LocalNetwork("http://a", "the first"), LocalNetwork("http://b", "the second")
@@ -93,6 +95,39 @@ def test_what_speaks_no_http_is_no_network() -> None:
         thread.start()
         assert not answers_status(f"http://127.0.0.1:{listener.getsockname()[1]}")
         thread.join()
+
+
+def test_a_server_that_drips_is_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit is one on the whole answer: each byte of this one comes in time."""
+    monkeypatch.setattr(local_choices, "TIMEOUT", 0.3)
+    asked_no_more = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while not asked_no_more.wait(0.02):
+                    connection.sendall(b":")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            assert not answers_status(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        finally:
+            asked_no_more.set()
+            thread.join()
+
+
+def test_nothing_is_read_after_the_time() -> None:
+    server = Server(200, cbor2.dumps({"root_key": b"key"}))
+    times = iter([0.0, *[local_choices.TIMEOUT] * 100])
+    try:
+        assert answers_status(server.url, seconds=lambda: 0.0)
+        assert not answers_status(server.url, seconds=lambda: next(times))
+    finally:
+        server.close()
 
 
 def choices(fault: Any = None, answers: Any = None, **given: Any) -> LocalChoices:
