@@ -168,9 +168,9 @@ def _point_at_devnet(values: dict[str, Any], sources: dict[str, str]) -> None:
     if not values.get("devnet"):
         return
     port = tcp_port(values.get("devnet_listen", DEVNET_ADDRESS))
+    if not port:
+        raise ConfigError("--devnet-listen: the embedded replica needs a TCP port other than 0")
     url = f"http://127.0.0.1:{port}"
-    if port is None:
-        raise ConfigError("--devnet-listen: the embedded replica listens on TCP only")
     if values.get("ic_network_url", url) not in (url, AUTO):
         raise ConfigError(f"--devnet means the replica at {url}: leave --ic-network-url out")
     values["ic_network_url"], sources["ic_network_url"] = url, "devnet"

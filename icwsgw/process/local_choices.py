@@ -72,7 +72,7 @@ class LocalChoices:
         port, interface = tcp_port(DEVNET_ADDRESS), parse_description(DEVNET_ADDRESS).options["interface"]
         assert port is not None
         before = self._before
-        taken = {tcp_port(each) for each in (*before.gateway_addresses, before.prometheus_endpoint or "")}
+        taken = {tcp_port(each) for each in filter(None, (*before.gateway_addresses, before.prometheus_endpoint))}
         for other in range(port, port + MORE_PORTS):
             address = f"tcp:{other}:interface={interface}"
             if other in taken or fault(address) is not None:

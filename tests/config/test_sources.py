@@ -124,7 +124,7 @@ def test_devnet_means_its_own_url() -> None:
     assert load_devnet(ic_network_url="http://127.0.0.1:4943").devnet
     with pytest.raises(ConfigError, match="leave --ic-network-url out"):
         load_devnet(ic_network_url="https://icp0.io")
-    with pytest.raises(ConfigError, match="TCP only"):
+    with pytest.raises(ConfigError, match="needs a TCP port"):
         load_devnet(devnet_listen="unix:/x")
 
 

@@ -174,6 +174,15 @@ def test_the_embedded_replica_steps_aside_only_where_its_port_is_taken() -> None
     assert chosen.kept(load({"devnet": True, "gateway-address": ("tcp:4944",)}, {}).config) == config
 
 
+def test_it_steps_aside_without_a_port_for_metrics_too() -> None:
+    chosen = choices(lambda address: None if ":4944:" in address else "taken", devnet=True, prometheus_endpoint=None)
+    assert chosen.sourced.config.ic_network_url == "http://127.0.0.1:4944"
+    chosen = choices(
+        lambda address: None if ":494" in address else "taken", devnet=True, prometheus_endpoint="tcp:4943"
+    )
+    assert chosen.sourced.config.ic_network_url == "http://127.0.0.1:4944"
+
+
 def test_where_no_port_is_free_the_start_says_so_as_ever() -> None:
     chosen = choices(lambda _: "taken", devnet=True)
     assert chosen.notes == []
