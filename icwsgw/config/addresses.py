@@ -19,6 +19,8 @@ from icwsgw.errors import ConfigError
 
 #: Types that identify an endpoint string; they are never host names. Other types (plugins) are known by the form.
 ENDPOINT_TYPES = frozenset({"tcp", "tcp6", "ssl", "tls", "unix", "systemd", "haproxy", "stdio", "fd", "onion"})
+#: Those of TCP.
+_TCP = frozenset({"tcp", "tcp6", "ssl", "tls"})
 
 _PORT = re.compile(r":?(\d{1,5})")
 # a container's host name may contain an underscore
@@ -78,7 +80,7 @@ def normalise(text: str) -> str:
 
     :param text: an endpoint string, ``IP:port``, ``[IPv6]:port``, ``IPv6:port``, ``host:port``, ``:port`` or a port
     :return: an endpoint string; ``tcp:...`` for the short forms
-    :raises ConfigError: it has none of these forms, or the port is above 65535
+    :raises ConfigError: it has none of these forms, or the port is missing or above 65535
     """
     text = text.strip()
     if not text:
@@ -98,23 +100,43 @@ def normalise(text: str) -> str:
         return f"tcp:{_port(match[2], text)}:interface={match[1]}"
     if not rest or not kind.isalnum():
         raise ConfigError(f"address {text!r} is neither an endpoint string nor IP:port")
-    description = parse_description(text)
-    if description.kind in ("tcp", "tcp6", "ssl"):
-        if not description.args and "port" not in description.options:
+    description = behind_proxy(parse_description(text))
+    if description.kind in _TCP:
+        port = _port_word(description)
+        if not port:
             raise ConfigError(f"address {text!r} names no port")
-        port = description.args[0] if description.args else description.options["port"]
         if not port.isdecimal():
             raise ConfigError(f"address {text!r}: {port!r} is not a port")
         _port(port, text)
     return text
 
 
+def behind_proxy(description: Description) -> Description:
+    """Return what is behind ``haproxy:``, or the description itself.
+
+    :raises ConfigError: nothing is behind it
+    """
+    if description.kind != "haproxy":
+        return description
+    if not description.args:
+        raise ConfigError("haproxy: needs an address behind it")
+    return Description(description.args[0], description.args[1:], description.options)
+
+
+def names_directory(description: Description) -> bool:
+    """Return whether this is ``tls:`` with a directory of certificates in the first place."""
+    return description.kind == "tls" and bool(description.args) and not description.args[0].isdecimal()
+
+
+def _port_word(description: Description) -> str:
+    args = description.args[1:] if names_directory(description) else description.args
+    return args[0] if args else description.options.get("port", "")
+
+
 def tcp_port(text: str) -> int | None:
     """Return the port of an endpoint string that listens on TCP, or None."""
     description = parse_description(text)
-    if description.kind not in ("tcp", "tcp6", "ssl", "tls"):
-        return None
-    port = description.args[0] if description.args else description.options.get("port", "")
+    port = _port_word(description) if description.kind in _TCP else ""
     return int(port) if port.isdecimal() else None
 
 
@@ -132,7 +154,7 @@ def exposure(text: str) -> Exposure:
     path = args[0] if args else options.get("address", "")
     if kind == "unix" and path and not path.startswith("\0"):
         return Exposure.UNIX
-    if kind in ("tcp", "tcp6", "ssl", "tls"):
+    if kind in _TCP:
         # only for tcp is the second positional argument the interface
         interface = options.get("interface") or (args[1] if kind == "tcp" and len(args) > 1 else "")
         if interface == "localhost":

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from icwsgw.agent.http.tunnel import proxy_for
 from icwsgw.agent.http.url import Url
-from icwsgw.config.addresses import Description, parse_description, tcp_port
+from icwsgw.config.addresses import Description, behind_proxy, parse_description, tcp_port
 from icwsgw.config.schema import BY_NAME, GatewayConfig, addresses
 
 #: How names become addresses; as :func:`socket.getaddrinfo`.
@@ -27,9 +27,7 @@ def machine_warnings(config: GatewayConfig, resolve: Resolve = socket.getaddrinf
 
     :param resolve: resolves host names; it may block
     """
-    # the default directory is missing before every first start; one that somebody named may be misspelt
-    if not config.data_dir.exists() and config.data_dir != Path(BY_NAME["data-dir"].default).absolute():
-        yield f"there is no directory {config.data_dir} yet: the first start makes it, with a new key and principal"
+    yield from _directory_doubt(config.data_dir)
     if config.key_file is not None and not os.path.exists(config.key_file):
         yield f"there is no key file {config.key_file} yet: the first start makes it, with a new principal"
     for option, address in addresses(config):
@@ -46,11 +44,20 @@ def machine_warnings(config: GatewayConfig, resolve: Resolve = socket.getaddrinf
         yield from _host_doubt("--opentelemetry-collector-endpoint", host, resolve)
 
 
+def _directory_doubt(path: Path) -> Iterator[str]:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        # the default directory is missing before every first start; one that somebody named may be misspelt
+        if path != Path(BY_NAME["data-dir"].default).absolute():
+            yield f"there is no directory {path} yet: the first start makes it, with a new key and principal"
+    except OSError as error:
+        yield f"--data-dir {path}: {error.strerror}"
+
+
 def address_fault(address: str) -> str | None:
     """Return why nothing could listen on an address now, or None; None also for forms that cannot be tried."""
-    description = parse_description(address)
-    if description.kind == "haproxy" and description.args:
-        description = Description(description.args[0], description.args[1:], description.options)
+    description = behind_proxy(parse_description(address))
     if description.kind == "unix":
         return _unix_fault(description)
     port = tcp_port(str(description))
@@ -72,8 +79,9 @@ def _port_fault(port: int, interface: str, family: socket.AddressFamily) -> str 
                 # as Twisted does: an IPv6 socket takes IPv4 connections too
                 tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             tried.bind((interface, port))
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, OverflowError, TypeError, ValueError) as error:
+        # all but the first are for interfaces that are no host names
+        reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, PermissionError):
             return f"{reason}: this user may not bind ports below 1024"
         return f"{reason}{', unless this gateway has it' if 'in use' in reason else ''}"

@@ -27,7 +27,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from icwsgw.config.addresses import Description, normalise, parse_description
+from icwsgw.config.addresses import Description, behind_proxy, names_directory, normalise, parse_description
 from icwsgw.errors import ConfigError
 from icwsgw.observe.logs import get_logger
 from icwsgw.server.accept_gate import AcceptGate
@@ -88,19 +88,9 @@ def socket_endpoint(reactor: Any, address: str) -> Any:
     """
     address = normalise(address)
     try:
-        return _plain_endpoint(reactor, _inner(parse_description(address)))
+        return _plain_endpoint(reactor, behind_proxy(parse_description(address)))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as error:
         raise ConfigError(f"address {address!r}: {_plain(error)}") from None
-
-
-def _inner(description: Description) -> Description:
-    """The address behind ``haproxy:``, or the address itself."""
-    kind, args, options = description
-    if kind != "haproxy":
-        return description
-    if not args:
-        raise ConfigError("haproxy: needs an address behind it")
-    return Description(args[0], args[1:], options)
 
 
 class _Keys(NamedTuple):
@@ -111,7 +101,7 @@ class _Keys(NamedTuple):
 
 
 def _make(reactor: Any, description: Description, tls: Tls | None, keys: _Keys, below: Any) -> Listenable:
-    inner = _inner(description)
+    inner = behind_proxy(description)
     endpoint = _plain_endpoint(reactor, inner) if below is None else below
     proxied = inner is not description
     # a proxy that speaks the PROXY protocol has usually ended TLS; haproxy:ssl: is for one that has not
@@ -122,7 +112,7 @@ def _make(reactor: Any, description: Description, tls: Tls | None, keys: _Keys, 
 def _own_tls(description: Description, tls: Tls | None, keys: _Keys) -> Tls | None:
     kind, args, options = description
     observe, passphrase = keys
-    if _is_directory(description):
+    if names_directory(description):
         return CertificateDirectory(Path(args[0]).absolute(), observe_handshake=observe, passphrase=passphrase)
     if kind in ("ssl", "tls"):
         if "privateKey" in options:
@@ -143,14 +133,9 @@ def _own_tls(description: Description, tls: Tls | None, keys: _Keys) -> Tls | No
     return tls if kind in _PLAIN else None
 
 
-def _is_directory(description: Description) -> bool:
-    """Whether this is ``tls:`` with a directory of certificates in the first place."""
-    return description.kind == "tls" and bool(description.args) and not description.args[0].isdecimal()
-
-
 def _plain_endpoint(reactor: Any, description: Description) -> Any:
     kind, args, options = description
-    if _is_directory(description):
+    if names_directory(description):
         args = args[1:]
     if kind in ("ssl", "tls"):
         kind, options = "tcp", {name: value for name, value in options.items() if name not in _TLS_OPTIONS}

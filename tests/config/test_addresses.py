@@ -38,7 +38,11 @@ from icwsgw.errors import ConfigError
         ("tls:/certificates:8443", "tls:/certificates:8443"),
         ("unix:/run/icws.sock", "unix:/run/icws.sock"),
         ("systemd:domain=INET:name=icws", "systemd:domain=INET:name=icws"),
+        ("tls:8443:privateKey=k.pem", "tls:8443:privateKey=k.pem"),
+        ("tls:/certificates:port=8443", "tls:/certificates:port=8443"),
         ("haproxy:tcp:8080", "haproxy:tcp:8080"),
+        ("haproxy:tls:/certificates:8443", "haproxy:tls:/certificates:8443"),
+        ("haproxy:unix:/run/icws.sock", "haproxy:unix:/run/icws.sock"),
     ],
 )
 def test_forms(given: str, expected: str) -> None:
@@ -61,6 +65,17 @@ def test_forms(given: str, expected: str) -> None:
         "tcp:http",
         "tcp:99999",
         "tcp:interface=::",
+        "ssl:99999",
+        "tls:99999",
+        "tls:port=99999",
+        "tls:/directory",
+        "tls:/directory:99999",
+        "tls:/directory:http",
+        "tls:/directory:port=99999",
+        "haproxy:tcp",
+        "haproxy:tcp:99999",
+        "haproxy:tls:/directory:99999",
+        "haproxy:interface=x",
         "unix",
         "8080:",
         "tcp:80\\",
@@ -96,7 +111,14 @@ def test_quoting_hides_every_word_from_twisted(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "port"),
-    [("tcp:8080", 8080), ("ssl:443:privateKey=k", 443), ("tls:/directory:443", None), ("unix:/x", None), ("tcp:0", 0)],
+    [
+        ("tcp:8080", 8080),
+        ("ssl:443:privateKey=k", 443),
+        ("tls:/directory:443", 443),
+        ("tls:/directory:port=443", 443),
+        ("unix:/x", None),
+        ("tcp:0", 0),
+    ],
 )
 def test_tcp_port(text: str, port: int | None) -> None:
     assert tcp_port(text) == port

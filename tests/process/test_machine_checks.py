@@ -43,6 +43,8 @@ def test_what_fits_has_no_warnings(tmp_path: Path) -> None:
         "tcp:port={}:interface=localhost",
         "ssl:{}:interface=127.0.0.1",
         "tls:{}",
+        "tls:/directory:{}",
+        "haproxy:tls:/directory:{}:interface=127.0.0.1",
         "haproxy:tcp:{}:interface=127.0.0.1",
         "tcp6:{}",
     ],
@@ -56,11 +58,12 @@ def test_interfaces_that_are_none() -> None:
     # TEST-NET-1 (RFC 5737) is no address of any machine
     assert address_fault("tcp:0:interface=192.0.2.1") == "Cannot assign requested address"
     assert address_fault("tcp:0:interface=name.invalid") is not None
+    for name in ("\u00e9..", "a..b", "a\0b", "\udce9"):
+        assert address_fault(f"tcp:0:interface={name}"), name
 
 
 def test_forms_that_cannot_be_tried() -> None:
     assert address_fault("systemd:domain=INET:name=icws") is None
-    assert address_fault("tls:/etc/certificates:8443") is None
     assert address_fault("unix:\\0abstract") is None
 
 
@@ -101,6 +104,19 @@ def test_a_data_directory_that_the_start_makes(tmp_path: Path, monkeypatch: pyte
     assert list(machine_warnings(config(tmp_path, data_dir=tmp_path / "data"))) == [], (
         "so it is before each first start"
     )
+
+
+def test_a_data_directory_that_this_user_may_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = tmp_path / "private" / "data"
+    stat = os.stat
+
+    def refuse(path: Any, **named: Any) -> os.stat_result:
+        if path == hidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **named)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert list(machine_warnings(config(tmp_path, data_dir=hidden))) == [f"--data-dir {hidden}: Permission denied"]
 
 
 def test_names_that_do_not_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
