@@ -283,7 +283,10 @@ class IcAgent:
         return self._post(endpoints + self._routes.endpoints(Route.CALL, canister, now), body, timeout)
 
     def http_error(self, answer: ParsedResponse) -> Exception:
-        """The error for an answer that is not 2xx. An answer that refuses an expiry also shows the replica's time."""
+        """The error for an answer to one of the gateway's own requests that is not 2xx.
+
+        An answer that refuses an expiry also shows the replica's time.
+        """
         error = http_error(answer, self.network_ns() / SECOND_NS)
         if answer.status == 400:
             self.time_observer.note_refusal(error.detail)
@@ -361,7 +364,8 @@ class IcAgent:
         if status == 202:
             # to a synchronous call: not executed within 10 s, or resubmitted while it is in progress
             return UNDER_WAY if endpoint.route is _SYNC_CALL else ACCEPTED
-        raise self.http_error(answer)
+        # not self.http_error: a client can make a replica quote its text, so this text shows no time
+        raise http_error(answer, self.network_ns() / SECOND_NS)
 
     def _learn(self, endpoint: Endpoint, status: int, body: bytes) -> None:
         """Learn from an answer which versions of the endpoints the network has."""

@@ -145,7 +145,7 @@ class NetworkMonitor:
     def _dispute(self) -> str | None:
         """That Date headers contradict this machine's clock and nothing has decided which is right; None if not."""
         time = self._agent.time
-        if not time.disputed or time.rival_ns is None:
+        if not time.disputed or time.unconfirmed or time.rival_ns is None:
             return None
         apart = _apart((time.rival_ns - time.skew_ns) / 1e9)
         return f"this machine's clock is {apart} the Date headers of the network's answers, one of them is wrong"

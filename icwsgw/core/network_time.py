@@ -16,13 +16,16 @@ DATE       Date header of an answer to a POST that no    -2.5 s to +2.5 s   weak
                                                                             a rival before it is adopted
 ACCEPTED   expiry of one of the gateway's requests that  -330 s to 0 s      confirms the estimate, refutes a rival
            the network accepted
-REFUSED    "Minimum allowed expiry" in a replica's       -2.5 s to +2.5 s   strong
-           refusal of an expiry: the replica's clock
+REFUSED    "Minimum allowed expiry" in the refusal of    -2.5 s to +2.5 s   strong, but unsigned: a certificate must
+           one of the gateway's requests: the replica's                     confirm an estimate that it has changed
+           clock
 SIGNED     timestamp in a node's signature on the        -2.5 s to +120 s   strong
            answer to a query
 CERTIFIED  ``/time`` of a verified certificate           -2.5 s to +30 s    strong; one is enough to prove that the
                                                                             network's time is later than estimated
 =========  ============================================  =================  =========================================
+
+The text of a refused *client's* call is no evidence, because a client can make a replica quote it.
 
 The upper ends of SIGNED and CERTIFIED are large because a state's time is behind the clocks of the nodes that serve
 it, and because a query answer may have been cached for a minute.
@@ -32,6 +35,11 @@ each other; Dates that agree with them count. If a replica has confirmed the est
 last set, by accepting or refusing an expiry, and the evidence contradicts that, :data:`MANY_WITNESSES` are required
 (decision 0046). The higher number is necessary because, among many answers, three consecutive ones sometimes come from
 the same machine. So one machine with a wrong clock changes nothing.
+
+Anybody on the path can write the text of a refusal. So an estimate that refusals have changed is *unconfirmed*: the
+gateway signs its requests by it, because with a wrong clock it could not get any answer otherwise, but refuses no
+client by it, and reads the certified time at once. A certificate that contradicts the former estimate and agrees with
+the new one confirms it; any other certificate restores the former one (decision 0081).
 
 While a Date contradicts the estimate and no strong evidence has decided, the network's time is uncertain; it is also
 uncertain before the first evidence. :meth:`NetworkTime.enclosed_ns` then returns a wide interval, and the gateway
@@ -62,6 +70,9 @@ SIGNED_LAG_NS = 120 * SECOND_NS
 
 WITNESSES = 3
 MANY_WITNESSES = 12
+_FORMER = WITNESSES + 1
+"""The rival's count if the rival is the former estimate, which refusals have replaced."""
+
 JUMP_NS = 5 * SECOND_NS
 """If the difference between wall clock and monotonic clock changes by more than this, the wall clock was set."""
 
@@ -106,7 +117,8 @@ class NetworkTime(Written):
 
     :ivar skew_ns: estimated skew; 0 until strong evidence proves another value
     :ivar measured_ns: the last measured skew, accurate to about 1 s; None before the first measurement
-    :ivar rival_ns: the skew according to Dates that contradict the estimate, or None
+    :ivar rival_ns: the skew according to Dates that contradict the estimate, or the former estimate while the present
+        one is unconfirmed; None if there is neither
     """
 
     __slots__ = (
@@ -170,8 +182,14 @@ class NetworkTime(Written):
 
     @property
     def disputed(self) -> bool:
-        """Whether repeated Dates contradict the estimate without strong evidence: certified time is needed."""
+        """Whether certified time is needed: repeated Dates contradict the estimate without strong evidence, or it is
+        unconfirmed."""
         return self.rival_ns is not None and self._rival_count >= WITNESSES
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether unsigned text has changed the estimate, and no certificate has confirmed that."""
+        return self._rival_count == _FORMER
 
     @property
     def eager(self) -> bool:
@@ -214,6 +232,8 @@ class NetworkTime(Written):
         self._base_ns = wall_ns - int(seconds * SECOND_NS)
         measured_ns = time_ns - wall_ns
         interval = (measured_ns - kind.below_ns, measured_ns + kind.above_ns)
+        if kind is Evidence.CERTIFIED and self.unconfirmed:
+            self._confirm(interval)
         if _within(self.skew_ns, interval):
             self._agrees(kind, measured_ns, interval)
         elif kind is Evidence.DATE:
@@ -226,11 +246,12 @@ class NetworkTime(Written):
         if kind in (Evidence.ACCEPTED, Evidence.REFUSED):
             self._taken = interval
         if kind is Evidence.DATE:
-            self.rival_ns, self._rival_count = None, 0
+            if not self.unconfirmed:
+                self.rival_ns, self._rival_count = None, 0
         else:
             if kind.judges or (self._against is not None and not _overlap(self._against, interval)):
                 self._against, self._against_count = None, 0
-            if self.rival_ns is not None and not _within(self.rival_ns, interval):
+            if self.rival_ns is not None and not self.unconfirmed and not _within(self.rival_ns, interval):
                 self._refuted_ns = self.rival_ns
                 self.rival_ns, self._rival_count = None, 0
         if kind is Evidence.DATE or kind is Evidence.REFUSED:
@@ -239,7 +260,7 @@ class NetworkTime(Written):
             self._support = interval
 
     def _rivals(self, measured_ns: int, interval: tuple[int, int]) -> None:
-        if self._refuted_ns is not None and _within(self._refuted_ns, interval):
+        if self.unconfirmed or (self._refuted_ns is not None and _within(self._refuted_ns, interval)):
             return
         if self.rival_ns is None or not _within(self.rival_ns, interval):
             self._rival_count = 0
@@ -253,7 +274,7 @@ class NetworkTime(Written):
         else:
             self._against = (max(before[0], interval[0]), min(before[1], interval[1]))
             self._against_count += 1
-        rival = self.rival_ns
+        rival = None if self.unconfirmed else self.rival_ns
         witnesses = self._against_count
         if rival is not None and _within(rival, interval):
             witnesses += self._rival_count
@@ -262,14 +283,34 @@ class NetworkTime(Written):
         # A replica has confirmed this machine's clock, so the clock is probably right, unless that replica's is wrong.
         doubtful = self._taken is not None and not _overlap(self._taken, interval)
         if proven or witnesses >= (MANY_WITNESSES if doubtful else WITNESSES):
+            former_ns = self.rival_ns if self.unconfirmed else self.skew_ns
             self._forget()
             # A skew within one step is measurement error: this machine's clock counts as right.
             self.skew_ns = measured_ns if abs(measured_ns) > STEP_NS else 0
             self.measured_ns = measured_ns
             self._support = interval
+            if kind is Evidence.REFUSED and former_ns is not None:
+                self._changed_by_text(former_ns)
+
+    def _changed_by_text(self, former_ns: int) -> None:
+        if abs(self.skew_ns - former_ns) <= STEP_NS:
+            self.skew_ns = former_ns
+        else:
+            self.rival_ns, self._rival_count = former_ns, _FORMER
+
+    def _confirm(self, interval: tuple[int, int]) -> None:
+        """Decide by a certificate between the unconfirmed estimate and the former one."""
+        former_ns, text_ns, measured_ns = self.rival_ns, self.skew_ns, self.measured_ns
+        assert former_ns is not None
+        self._forget()
+        if _within(text_ns, interval) and not _within(former_ns, interval):
+            self.skew_ns, self.measured_ns = text_ns, measured_ns
+        else:
+            self.skew_ns = former_ns
 
     def _enclose(self) -> None:
-        if self._support is None:
+        if self._support is None or self.unconfirmed:
+            self._low_ns, self._high_ns = -_UNBOUNDED_NS, _UNBOUNDED_NS
             return
         low, high = self._support
         if self.rival_ns is not None:

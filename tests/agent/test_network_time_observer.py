@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from email.utils import formatdate
 from itertools import pairwise
 from typing import Any
@@ -11,9 +12,9 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from icwsgw.agent.http.connection import ParsedResponse
-from icwsgw.agent.network_time_observer import NOTE_INTERVAL, READ_INTERVAL, NetworkTimeObserver
-from icwsgw.core.network_time import WITNESSES
-from icwsgw.devnet.canisters import ECHO_ID
+from icwsgw.agent.network_time_observer import CHECK_INTERVAL, NOTE_INTERVAL, READ_INTERVAL, NetworkTimeObserver
+from icwsgw.core.network_time import WITNESSES, Evidence
+from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.errors import CertificateInvalid, HttpError, SignatureInvalid
 from icwsgw.ic.envelope import query_content, sign_request
 from tests.agent.test_ic_agent import POLL, Rig
@@ -203,3 +204,75 @@ def test_stopping_gives_the_question_up() -> None:
     time_observer.stop()
     time_observer.stop()
     assert len(cancelled) == 1
+
+
+@pytest.mark.parametrize(("skew", "at_most"), [(600.0, 5.0), (-600.0, 1.0)])
+def test_an_idle_gateway_corrects_a_wrong_estimate(skew: float, at_most: float) -> None:
+    """A certified time that is later than the estimate proves it wrong; one that is earlier has to come three times."""
+    clock = Clock()
+    reads: list[float] = []
+
+    def read_time(_: object) -> Deferred[int]:
+        reads.append(clock.seconds())
+        return succeed(int(clock.seconds() * SECOND))
+
+    observer = NetworkTimeObserver(clock, lambda: int(clock.seconds() * SECOND), read_time)
+    observer.note(ParsedResponse(202, {}, b""), ECHO_ID)
+    for _ in range(WITNESSES):
+        observer.time.take(Evidence.SIGNED, int((clock.seconds() + skew) * SECOND), 0.0, 0)
+    assert observer.time.skew_ns == skew * SECOND
+    # such as after a handover: only the idle gateway's status requests are answered
+    observer.note_status(200)
+    clock.advance(CHECK_INTERVAL - 0.5)
+    assert not reads
+    clock.pump([0.5] * 20)
+    assert observer.time.skew_ns == 0
+    assert reads[-1] - reads[0] <= at_most
+    clock.advance(CHECK_INTERVAL)
+    assert not clock.getDelayedCalls(), "a right clock is not checked"
+
+
+def refuse(observer: NetworkTimeObserver, seconds: float) -> None:
+    moment = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    for _ in range(WITNESSES):
+        observer.note_refusal(f"ingress_expiry not within expected range: Minimum allowed expiry: {moment} UTC")
+
+
+def test_refusals_lead_to_one_reading_at_a_canister_that_answers() -> None:
+    clock = Clock()
+    asked: list[Any] = []
+
+    def read_time(canister: object) -> Deferred[int]:
+        asked.append((canister, Deferred()))
+        waiting: Deferred[int] = asked[-1][1]
+        return waiting
+
+    observer = NetworkTimeObserver(clock, lambda: int(clock.seconds() * SECOND), read_time)
+    observer.note(ParsedResponse(400, {}, b""), CHAT_ID)
+    observer.note(ParsedResponse(202, {}, b""), ECHO_ID)
+    observer.note(ParsedResponse(400, {}, b""), CHAT_ID)
+    refuse(observer, 3600)
+    assert observer.time.unconfirmed
+    clock.pump([0.5] * 20)
+    assert [canister for canister, _ in asked] == [ECHO_ID]
+    asked[0][1].callback(int(clock.seconds() * SECOND))
+    assert observer.time.skew_ns == 0
+    assert not observer.time.unconfirmed
+
+
+def test_a_stopped_observer_reads_nothing() -> None:
+    clock, reads = Clock(), []
+
+    def read_time(canister: object) -> Deferred[int]:
+        reads.append(canister)
+        return fail(HttpError(500))
+
+    observer = NetworkTimeObserver(clock, lambda: 0, read_time)
+    observer.note(ParsedResponse(202, {}, b""), ECHO_ID)
+    refuse(observer, 3600)
+    assert len(reads) == 1
+    observer.stop()
+    assert not clock.getDelayedCalls()
+    refuse(observer, 7200)
+    assert not clock.getDelayedCalls()
+    assert len(reads) == 1

@@ -109,7 +109,7 @@ def test_a_judgement_decides_what_was_in_doubt() -> None:
     script = Script().take(Kind.DATE, -60.0).take(Kind.REFUSED, 600.0, 600.0, 600.0)
     assert script.skew == 600.0
     assert not script.time.eager
-    assert script.time.rival_ns is None
+    assert script.time.rival_ns == 0, "the former estimate, in place of the Date's"
     # within a step our own clock is right
     assert script.take(Kind.REFUSED, 2.5, 2.5, 2.5).skew == 0
 
@@ -151,6 +151,8 @@ def test_a_refusal_is_believed_the_third_time(ahead: float) -> None:
     script.take(Kind.REFUSED, ahead)
     assert script.skew == ahead
     assert script.time.now_ns(script.seconds, script.wall) == script.wall + ahead * SECOND_NS
+    assert script.time.measured_ns == ahead * SECOND_NS
+    script.take(Kind.CERTIFIED, ahead).take(Kind.DATE, ahead)
     assert script.enclosed() == (ahead - 2.5, ahead + 2.5)
     assert script.time.measured_ns == ahead * SECOND_NS
 
@@ -261,14 +263,14 @@ def test_evidence_that_comes_after_the_clock_was_set_is_judged_by_the_new_one() 
 
 @pytest.mark.parametrize("jump", [JUMP_NS, -JUMP_NS])
 def test_as_much_as_a_jump_may_be_is_none(jump: int) -> None:
-    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0).take(Kind.CERTIFIED, 600.0).take(Kind.DATE, 600.0)
     script.wall += jump
     assert script.time.now_ns(script.seconds, script.wall) == script.wall + 600 * SECOND_NS
     assert script.enclosed() == (597.5, 602.5)
 
 
 def test_evidence_holds_however_long_nothing_is_heard() -> None:
-    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0)
+    script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0).take(Kind.CERTIFIED, 600.0).take(Kind.DATE, 600.0)
     script.seconds += 86_400
     script.wall += 86_400 * SECOND_NS
     assert script.enclosed() == (597.5, 602.5)
@@ -300,6 +302,97 @@ def test_evidence_that_is_true_leaves_our_own_right_clock_alone(others: list[tup
         assert script.skew == 0
         earliest, latest = script.enclosed()
         assert earliest <= 0 <= latest
+
+
+LIE = 9.0 * YEAR
+
+
+def unbounded(script: Script) -> bool:
+    low, high = script.enclosed()
+    return low < -100 * YEAR and high > 100 * YEAR
+
+
+@pytest.mark.parametrize("ahead", [LIE, -LIE, 600.0, -600.0])
+@pytest.mark.parametrize("before", [[], [(Kind.ACCEPTED, float(OURS))], [(Kind.DATE, 0.0)]])
+def test_a_certificate_ends_at_once_what_unsigned_text_has_changed(
+    ahead: float, before: list[tuple[Kind, float]]
+) -> None:
+    script = Script()
+    for kind, at in before:
+        script.take(kind, at)
+    script.take(Kind.REFUSED, *[ahead] * MANY_WITNESSES)
+    assert script.skew == ahead
+    assert script.time.unconfirmed
+    assert script.time.disputed
+    assert unbounded(script), "the network judges what clients send"
+    script.take(Kind.CERTIFIED, -1.0)
+    assert script.skew == 0
+    assert not script.time.unconfirmed
+    assert not script.time.disputed
+    assert script.enclosed() == (-3.5, 29.0)
+
+
+@pytest.mark.parametrize("ahead", [600.0, -600.0])
+def test_a_certificate_confirms_what_true_text_has_changed(ahead: float) -> None:
+    script = Script().take(Kind.REFUSED, ahead, ahead, ahead)
+    assert unbounded(script)
+    script.take(Kind.CERTIFIED, ahead - 1.0)
+    assert script.skew == ahead
+    assert not script.time.unconfirmed
+    assert script.enclosed() == (ahead - 3.5, ahead + 29.0), "the text does not narrow it"
+
+
+def test_nothing_unsigned_confirms_unsigned_text() -> None:
+    script = Script().take(Kind.REFUSED, LIE, LIE, LIE)
+    for kind, at in ((Kind.DATE, LIE), (Kind.ACCEPTED, LIE + OURS), (Kind.REFUSED, LIE), (Kind.DATE, 0.0)):
+        script.take(kind, *[at] * (WITNESSES - 1))
+        assert script.time.unconfirmed
+        assert unbounded(script)
+        assert script.skew == LIE
+    assert script.take(Kind.CERTIFIED, 0.0).skew == 0
+
+
+def test_text_after_text_leaves_the_former_estimate_in_reserve() -> None:
+    script = Script().take(Kind.REFUSED, *[600.0] * WITNESSES).take(Kind.CERTIFIED, 600.0)
+    script.take(Kind.REFUSED, *[LIE] * MANY_WITNESSES).take(Kind.REFUSED, *[-LIE] * MANY_WITNESSES)
+    assert script.skew == -LIE
+    assert script.take(Kind.CERTIFIED, 599.0).skew == 600.0
+
+
+def test_text_that_returns_to_the_former_estimate_needs_no_certificate() -> None:
+    script = Script().take(Kind.REFUSED, LIE, LIE, LIE).take(Kind.REFUSED, 1.0, 1.0, 1.0)
+    assert script.skew == 0
+    assert not script.time.unconfirmed
+    assert script.enclosed() == (-1.5, 3.5)
+    script = Script().take(Kind.REFUSED, *[600.0] * WITNESSES).take(Kind.CERTIFIED, 600.0)
+    script.take(Kind.REFUSED, *[LIE] * MANY_WITNESSES).take(Kind.REFUSED, *[602.5] * MANY_WITNESSES)
+    assert (script.skew, script.time.unconfirmed) == (600.0, False)
+
+
+def test_a_certificate_that_fits_both_estimates_restores_the_former() -> None:
+    script = Script().take(Kind.REFUSED, 20.0, 20.0, 20.0)
+    assert script.time.unconfirmed
+    assert script.take(Kind.CERTIFIED, -1.0).skew == 0
+    assert not script.time.unconfirmed
+
+
+def test_a_certificate_that_fits_neither_restores_the_former_and_counts_against_it() -> None:
+    script = Script().take(Kind.REFUSED, LIE, LIE, LIE).take(Kind.CERTIFIED, -3600.0)
+    assert script.skew == 0
+    assert script.time.eager
+    assert unbounded(script)
+    assert script.take(Kind.CERTIFIED, -3600.0, -3600.0).skew == -3600.0
+    # a certificate cannot be from the future
+    assert Script().take(Kind.REFUSED, LIE, LIE, LIE).take(Kind.CERTIFIED, 3600.0).skew == 3600.0
+
+
+def test_an_unconfirmed_estimate_is_handed_over_as_such() -> None:
+    script, heir = Script().take(Kind.REFUSED, LIE, LIE, LIE), Script()
+    heir.time.read(script.time.written())
+    heir.seconds, heir.wall = script.seconds, script.wall
+    assert heir.time.unconfirmed
+    assert unbounded(heir)
+    assert heir.take(Kind.CERTIFIED, 0.0).skew == 0
 
 
 # The words that icp-js-core reads the time out of, from its e2e/node/basic/syncTime.test.ts.
