@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from icwsgw.acme.acme_client import AccountRequest, AcmeClient, AcmeFailed, Fetch
-from icwsgw.acme.issuance import Issuance
+from icwsgw.acme.issuance import Issuance, Issued
 from icwsgw.acme.storage import AcmeStorage
 from icwsgw.core.renewal_schedule import Dates, FailureKind, NameState, next_name
 from icwsgw.observe.certificate_metrics import CertificateMetrics
@@ -69,6 +69,8 @@ class Renewals(Service):
         #: None: not read yet. Later what is in memory counts, also while nothing can be written.
         self._stored: dict[str, NameState] | None = None
         self._issuance: Issuance | None = None
+        #: Certificates that were issued and could not be written. Authorities limit how many a name gets.
+        self._unwritten: dict[str, Issued] = {}
         self._running: Deferred[None] | None = None
         self._certificates = self._held()
 
@@ -117,26 +119,32 @@ class Renewals(Service):
     async def _look(self) -> float:
         """Ask for the certificate of one name if it is time; return the seconds until the next look."""
         self._certificates = self._held()
-        if not self._storage.hold():
-            return LOOK_SECONDS  # another process of this gateway asks
+        fault: OSError | None = None
+        try:
+            if not self._storage.hold():
+                return LOOK_SECONDS  # another process of this gateway asks
+        except OSError as error:
+            fault = error
         found = next_name(self._certificates, self._states, self._now())
         if found is None:
             return LOOK_SECONDS
         name, at = found
         if at > self._now():
             return min(at - self._now(), LOOK_SECONDS)
-        await self._obtain(name)
+        if fault is None:
+            await self._obtain(name)
+        else:
+            self._failed(name, _of_files(fault), keep=False)
         return 0.0
 
     async def _obtain(self, name: str) -> None:
         _log.info("asking for a TLS certificate", name=name, directory=self._directory_url)
         try:
-            issued = await self._the_issuance().obtain(name)
-            self._storage.keep_certificate(name, issued.chain, issued.key)
+            issued = await self._issued(name)
         except AcmeFailed as failure:
             self._failed(name, failure)
         except (OSError, ValueError) as error:
-            self._failed(name, AcmeFailed(FailureKind.REFUSED, f"the files of ACME: {error}"))
+            self._failed(name, _of_files(error))
         except CancelledError:
             raise
         except Exception:
@@ -152,6 +160,21 @@ class Renewals(Service):
             self._keep_states()
             self._obtained()
 
+    async def _issued(self, name: str) -> Issued:
+        """Obtain a certificate and write it; where only writing failed before, write that one.
+
+        :raises AcmeFailed: the authority issues none
+        :raises OSError: a file cannot be read or written
+        :raises ValueError: the account's key is invalid
+        """
+        issued = self._unwritten.get(name)
+        if issued is None or issued.dates.not_after <= self._now():
+            self._storage.try_certificate(name)
+            issued = self._unwritten[name] = await self._the_issuance().obtain(name)
+        self._storage.keep_certificate(name, issued.chain, issued.key)
+        del self._unwritten[name]
+        return issued
+
     def _the_issuance(self) -> Issuance:
         if self._issuance is None:
             key = self._storage.account_key()
@@ -159,7 +182,11 @@ class Renewals(Service):
             self._issuance = Issuance(client, self._storage, self._challenge, self._pause, self._now)
         return self._issuance
 
-    def _failed(self, name: str, failure: AcmeFailed) -> None:
+    def _failed(self, name: str, failure: AcmeFailed, keep: bool = True) -> None:
+        """Count and log a failed attempt.
+
+        :param keep: write the state, which belongs to the process that holds the lock
+        """
         # the next attempt begins with the directory, as a start does
         self._issuance = None
         self._outcomes.inc("failed")
@@ -174,7 +201,8 @@ class Renewals(Service):
             in_use="none" if dates is None else "the previous one",
             next_attempt_s=round(state.not_before - now),
         )
-        self._keep_states()
+        if keep:
+            self._keep_states()
 
     def _keep_states(self) -> None:
         try:
@@ -188,3 +216,7 @@ class Renewals(Service):
     def _ended(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             _log.failure("renewing TLS certificates ended", failure)
+
+
+def _of_files(error: OSError | ValueError) -> AcmeFailed:
+    return AcmeFailed(FailureKind.REFUSED, f"the files of ACME: {error}")

@@ -13,6 +13,7 @@ a gateway (``--workers``, a handover) may be asked for them.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -34,6 +35,8 @@ from icwsgw.process.private_directory import make_private_directory
 
 #: Longest file that is read, bytes.
 _MAX_FILE = 1 << 20
+#: Bytes that are written for trial: a chain of a few certificates has less.
+_TRIAL = 16 << 10
 #: A token of a challenge (RFC 8555, section 8.1): base64url. Its length is bounded because it is a file's name.
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
 
@@ -67,17 +70,20 @@ class AcmeStorage:
     # one process at a time
 
     def hold(self) -> bool:
-        """Become the process that asks for certificates; False if another one is, or nobody can be now."""
+        """Become the process that asks for certificates; False if another one is.
+
+        :raises OSError: the lock cannot be opened or taken, so nobody asks
+        """
         if self._lock is None:
-            try:
-                lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError:
-                return False
+            lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 os.close(lock)
                 return False
+            except OSError:
+                os.close(lock)
+                raise
             self._lock = lock
         return True
 
@@ -144,6 +150,18 @@ class AcmeStorage:
         :raises OSError: it cannot be written
         """
         self._write(self.directory / CERTIFICATES / f"{name}.pem", chain.rstrip() + b"\n" + key_pem(key))
+
+    def try_certificate(self, name: str) -> None:
+        """Find out whether a name's certificate can be written, without changing it.
+
+        :raises OSError: it cannot be written
+        """
+        path = self.directory / CERTIFICATES / f"{name}.pem"
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        trial = path.with_name(f".trial-{name}")
+        self._write(trial, bytes(_TRIAL))
+        trial.unlink()
 
     # challenges
 

@@ -199,6 +199,105 @@ def test_a_full_disk_does_not_make_it_ask_again_and_again(tmp_path: Path, monkey
     assert "No space left on device" in str(world.service.concern())
 
 
+def issued(world: World) -> int:
+    return sum(order["status"] == "valid" for order in world.ca.orders)
+
+
+def test_a_certificate_that_cannot_be_written_is_not_issued_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let's Encrypt issues five certificates for a name in a week."""
+    world = World(tmp_path)
+
+    def full(name: str, chain: bytes, key: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.storage, "keep_certificate", full)
+        world.service.startService()
+        world.advance(86_400, 30.0)
+        assert (issued(world), world.orders) == (1, 1)
+        assert world.count("failed") > 5
+        assert "No space left on device" in str(world.service.concern())
+    world.advance(86_400, 30.0)
+    assert world.count("ok") == 1
+    assert (issued(world), world.obtained) == (1, 1)
+    assert world.service.concern() is None
+
+
+def test_one_that_expires_before_it_can_be_written_is_ordered_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    world.ca.lifetime = 3600.0
+
+    def full(name: str, chain: bytes, key: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.storage, "keep_certificate", full)
+        world.service.startService()
+        world.advance(3500, 10.0)
+        assert issued(world) == 1
+        world.advance(86_400, 60.0)
+        # one at each attempt, whose pauses are longer than an hour
+        assert issued(world) <= 6
+    world.ca.lifetime = 90 * 86_400.0
+    world.advance(86_400, 60.0)
+    assert world.count("ok") >= 1
+    assert world.service.concern() is None
+
+
+def test_nothing_is_ordered_where_no_certificate_can_be_written(tmp_path: Path) -> None:
+    """A restart loses what is in memory, so the directory is tried before."""
+    world = World(tmp_path)
+    path = tmp_path / "certificates" / "a.example.pem"
+    path.mkdir()
+    world.service.startService()
+    world.advance(3600, 10.0)
+    assert world.orders == 0
+    assert world.count("failed") > 2
+    assert "Is a directory" in str(world.service.concern())
+    path.rmdir()
+    world.advance(86_400, 30.0)
+    assert (world.count("ok"), world.orders) == (1, 1)
+
+
+def test_a_lock_that_cannot_be_opened_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another owner, a read-only disk: nobody asks, which operators must learn before the certificate has expired."""
+    lines: list[tuple[str, str]] = []
+    log = SimpleNamespace(
+        info=lambda event, **fields: None,
+        error=lambda event, **fields: lines.append((event, str(fields.get("reason")))),
+    )
+    monkeypatch.setattr(renewals, "_log", log)
+    world = World(tmp_path, ("a.example", "b.example"))
+    world.ca.lifetime = 36_000.0
+    world.service.startService()
+    world.advance(60)
+    assert world.count("ok") == 2
+    world.service.stopService()
+    kept = (tmp_path / "state.json").read_bytes()
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").mkdir()
+    world.begin(start=True)
+    world.advance(20_000, 50.0)
+    assert (lines, world.count("failed")) == ([], 0), "none is due"
+    world.advance(15_900, 50.0)
+    assert world.service.concern() is None, "both are valid still"
+    assert {event for event, _ in lines} == {"no TLS certificate obtained"}
+    assert all("the files of ACME" in reason and "Is a directory" in reason for _, reason in lines)
+    assert 4 <= len(lines) == world.count("failed") <= 14, "pauses grow"
+    world.advance(400, 50.0)
+    concern = str(world.service.concern())
+    assert concern.count("Is a directory") == 2
+    assert (tmp_path / "state.json").read_bytes() == kept, "it belongs to the process that has the lock"
+    (tmp_path / "lock").rmdir()
+    world.advance(50_000, 50.0)
+    assert world.count("ok") >= 2
+    assert world.service.concern() is None
+
+
 def test_files_that_cannot_be_read_are_no_crash(tmp_path: Path) -> None:
     (tmp_path / "certificates").mkdir()
     (tmp_path / "certificates" / "a.example.pem").write_bytes(b"nonsense")

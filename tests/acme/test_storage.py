@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -110,8 +112,51 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatc
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".new")] == []
 
 
-def test_a_lock_that_cannot_be_made_is_not_held(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_opened_is_no_other_process(tmp_path: Path) -> None:
     storage = AcmeStorage(tmp_path)
     (tmp_path / "lock").mkdir()
-    assert not storage.hold()
+    with pytest.raises(IsADirectoryError):
+        storage.hold()
     storage.release()
+    (tmp_path / "lock").rmdir()
+    assert storage.hold()
+    assert not AcmeStorage(tmp_path).hold()
+    storage.release()
+
+
+def test_a_lock_that_cannot_be_taken_is_no_other_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def without_locks(descriptor: int, operation: int) -> None:
+        taken.append(descriptor)
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    storage = AcmeStorage(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("fcntl.flock", without_locks)
+        with pytest.raises(OSError, match="No locks"):
+            storage.hold()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(taken[0])
+    assert storage.hold()
+    storage.release()
+
+
+def test_a_trial_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = AcmeStorage(tmp_path)
+    certificates = tmp_path / "certificates"
+    (certificates / "a.example.pem").write_bytes(b"in use")
+    storage.try_certificate("a.example")
+    storage.try_certificate("b.example")
+    assert [(path.name, path.read_bytes()) for path in certificates.iterdir()] == [("a.example.pem", b"in use")]
+    (certificates / "c.example.pem").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"c\.example\.pem"):
+        storage.try_certificate("c.example")
+
+    def full(*words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        storage.try_certificate("b.example")
+    assert sorted(path.name for path in certificates.iterdir()) == ["a.example.pem", "c.example.pem"]
