@@ -140,14 +140,34 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             holder._bytes_left = rates.first_bytes
 
     def restrict(self, rules: AccessRules) -> None:
-        """Apply other rules on who may connect, and close present connections from addresses that may not."""
+        """Apply other rules on who may connect, and close present connections that these rules do not admit any more.
+
+        A connection is judged by its address, and by its web origin if the rules name other origins than before.
+        """
+        before, was = self.limits.rules, self.origins
         self.limits.rules = rules
         self._take(self._config)
         for connection in [each for each in self.connections if not each.admitted_by(rules)]:
-            try:
-                connection.close_denied("connections from this address are not allowed")
-            except Exception:
-                _log.failure("closing a denied client failed", peer=connection.peer)
+            self._close_denied(connection, "address")
+        if (rules.denied.origins, rules.allowed.origins) == (before.denied.origins, before.allowed.origins):
+            return
+        # by origin: many clients share few
+        denied: dict[str, bool] = {}
+        for connection in list(self.connections):
+            origin = connection.shown_origin
+            if origin is None:
+                continue
+            if origin not in denied:
+                denied[origin] = was.admits(origin) and not self.origins.admits(origin)
+            if denied[origin]:
+                self._close_denied(connection, "origin")
+
+    @staticmethod
+    def _close_denied(connection: GatewayProtocol, what: str) -> None:
+        try:
+            connection.close_denied(f"connections from this {what} are not allowed")
+        except Exception:
+            _log.failure("closing a denied client failed", peer=connection.peer)
 
     def _take(self, config: GatewayConfig) -> None:
         self._config = config

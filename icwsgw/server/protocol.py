@@ -284,6 +284,11 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         admission = self._admission
         return admission.standing < PLACED or admission.standing is REFUSED or rules.admits_address(admission.host)
 
+    @property
+    def shown_origin(self) -> str | None:
+        """The web origin that its request has shown, empty if none; None: the request has not been judged yet."""
+        return self.origin if self.state == _OPEN or self._turn is not None else None
+
     def close_denied(self, text: str) -> None:
         """Close it, because its client may not connect any more."""
         self._wait_no_more()
@@ -403,6 +408,8 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
     def unregisterProducer(self) -> None:
         """Autobahn is about to drop the connection. Before the WebSocket was open there is no producer."""
         if self._outbox is not None:
+            # its close frame waits there while the transport is full
+            self._outbox.flush()
             self.transport.unregisterProducer()
 
     def close(self, code: int, reason: str) -> None:

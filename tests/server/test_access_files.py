@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,30 @@ def test_denied_and_allowed_origins_come_on_top_of_the_option() -> None:
     world.factory.restrict(AccessRules(allowed=parse_access_list("https://one.example")))
     assert status(accept(world, tcp("192.0.2.7"), "Origin: https://two.example")[1]) == 403
     assert status(accept(world, tcp("192.0.2.7"), "Origin: https://one.example")[1]) == 101
+
+
+def test_present_clients_of_an_origin_that_is_denied_now_are_closed() -> None:
+    world = World()
+    bad, good = "Origin: https://a.bad.example", "Origin: https://good.example"
+    for header in (bad, good, "x: y"):
+        assert status(accept(world, tcp("192.0.2.7"), header)[1]) == 101
+    _, in_handshake = world.connect()
+    world.factory.restrict(denying("https://*.bad.example"))
+    assert [bool(session.ended) for session in world.sessions] == [True, False, False]
+    assert world.sessions[0].ended[0] == (CloseCode.POLICY, "connections from this origin are not allowed")
+    assert not in_handshake.aborted, "its request will tell its origin"
+    # programs send none, and an allow list names who may
+    world.factory.restrict(AccessRules(allowed=parse_access_list("https://good.example")))
+    assert [bool(session.ended) for session in world.sessions] == [True, False, True]
+
+
+def test_a_change_of_other_entries_closes_no_client_whose_origin_the_option_does_not_name_any_more() -> None:
+    world = World()
+    accept(world, tcp("192.0.2.7"), "Origin: https://one.example")
+    world.factory.change(replace(world.gateway.context.config, allowed_origins=("https://two.example",)))
+    world.factory.restrict(denying("192.0.2.99"))
+    world.factory.restrict(denying("https://three.example"))
+    assert not world.sessions[0].ended, "a reload refuses new ones only"
 
 
 def test_denied_principals_and_canisters() -> None:

@@ -306,6 +306,16 @@ def test_a_client_that_owes_a_pong_ends_though_pings_are_turned_off() -> None:
     assert (session.left_with, session.left_saying) == (1006, "no answer to a ping within 10 s")
 
 
+def test_a_client_that_reads_slowly_gets_the_answer_to_its_close_frame() -> None:
+    protocol, transport, _ = World().open()
+    outbox = transport.producer
+    outbox.pauseProducing()
+    protocol.deliver([frame(b"waits")])
+    protocol.dataReceived(close_frame(1000))
+    assert frames_of(transport) == [(2, b"waits"), (8, (1000).to_bytes(2, "big"))]
+    assert transport.disconnecting
+
+
 def test_a_client_that_never_opens_its_session_is_closed() -> None:
     world = World()
     protocol, transport = world.connect()
