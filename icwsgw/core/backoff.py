@@ -15,6 +15,8 @@ The time without a valid answer is counted for the network and the canister sepa
 the network has asked for belongs to the network, whatever queries in flight bring meanwhile. A valid answer resets
 both.
 
+A poller whose canister's quota allows no delivery sends no poll. That time counts as nobody's silence.
+
 Boundary nodes limit queries by address, by subnet and by canister, and answer 429 in each case. So a pause that one
 canister's poller gets is for that canister. If the pollers of two canisters get one at the same time, all pollers pause
 (:class:`HostBackoff`).
@@ -23,6 +25,7 @@ canister's poller gets is for that canister. If the pollers of two canisters get
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 from icwsgw.core.failure_source import FailureSource
@@ -44,7 +47,7 @@ class PollBackoff(Written):
 
     :ivar last_good: seconds when the last valid answer arrived, or the poller started
     :ivar failures: failed polls since then
-    :ivar excused: seconds since then in which all pollers had to pause
+    :ivar excused: seconds since then in which all pollers had to pause, or the quota allowed no delivery
     :ivar not_before: seconds before which no poll is sent
     :ivar held_until: the same because the server has asked for it
     :ivar host_until: until when the pause of all pollers is known here
@@ -60,6 +63,7 @@ class PollBackoff(Written):
         "_marked",
         "_side",
         "_silent",
+        "_waits_since",
         "excused",
         "failures",
         "held_until",
@@ -93,6 +97,8 @@ class PollBackoff(Written):
         self._side = FailureSource.CANISTER
         self._marked = now
         self._silent = dict.fromkeys(FailureSource, 0.0)
+        # since when the quota allows no delivery
+        self._waits_since = inf
         self.last_good = now
         self.failures = 0
         self.excused = 0.0
@@ -200,7 +206,16 @@ class PollBackoff(Written):
         if until > now:
             held = self.held_until
             self._hold(now, _requested_pause(until - now, self._jitter))
-            self.excused = min(self.excused + self.held_until - max(now, held), LONGEST_RETRY_AFTER)
+            excused = min(self.excused + self.held_until - max(now, held), LONGEST_RETRY_AFTER)
+            self.excused = max(self.excused, excused)
+
+    def quota_waits(self, now: float, waits: bool) -> None:
+        """Excuse the time in which the quota allows no delivery, unless it is excused as a pause.
+
+        :param waits: the quota allows none now
+        """
+        self.excused += max(0.0, now - max(self._waits_since, self.last_good, self.held_until))
+        self._waits_since = now if waits else inf
 
     def _pause(self, exponent: int) -> float:
         return min(self._interval * 2.0 ** min(exponent, 16), LONGEST_PAUSE) * (0.5 + self._jitter() / 2)

@@ -66,6 +66,11 @@ class PollQuota:
             return "bytes"
         return ""
 
+    @property
+    def interval(self) -> float:
+        """Seconds between two polls at least, on average."""
+        return 0.0 if self._polls is None else 1 / self._polls.rate.per_second
+
     def queries(self, in_flight: int) -> int:
         """How many queries may be sent, by the last look of :meth:`exceeded`, which has allowed at least one.
 

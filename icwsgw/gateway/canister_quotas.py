@@ -273,6 +273,7 @@ class CanisterQuotas:
             poll_budget = poller.poll_budget
             if not slows_polls:
                 poll_budget.quota = poller.poll_timer.held = None
+                poller.backoff.quota_waits(now, False)
                 continue
             poll_quota = poll_budget.quota or PollQuota()
             poll_quota.change(
@@ -281,7 +282,7 @@ class CanisterQuotas:
                 _rate(quota.delivery_byte_rate, len(pollers)),
                 now,
             )
-            poll_budget.quota, poller.poll_timer.held = poll_quota, poll_budget.held
+            poll_budget.quota, poller.poll_timer.held = poll_quota, poller.held
         if not pollers or not quota.any_rate:
             if use.held_clients is not None:
                 use.held_clients.stop()

@@ -168,6 +168,39 @@ def test_a_pause_of_all_pollers_is_no_silence() -> None:
     assert paced.excused == 0.0
 
 
+def test_time_in_which_a_quota_forbids_polls_is_no_silence() -> None:
+    paced = backoff()
+    paced.quota_waits(10.0, True)
+    paced.succeeded(20.0, 11.0)
+    for now in (30.0, 50.0):
+        paced.quota_waits(now, True)
+    paced.quota_waits(80.0, False)
+    paced.quota_waits(80.5, False)
+    assert paced.excused == 60.0
+    # both queries of this moment fail
+    for now in (81.0, 81.1):
+        paced.failed(now, side=FailureSource.CANISTER)
+    assert paced.silence(FailureSource.CANISTER, 82.0) == 2.0
+    # a query that was in flight can bring a failure while the poller waits
+    paced.quota_waits(82.0, True)
+    paced.quota_waits(200.0, False)
+    assert paced.silence(FailureSource.CANISTER, 201.0) == 3.0
+    # a pause that all pollers have to make excuses no less than before
+    paced.join(201.0, 210.0)
+    assert paced.excused == 178.0
+
+
+def test_a_pause_and_a_wait_for_a_quota_that_overlap_are_excused_once() -> None:
+    paced = backoff()
+    paced.join(10.0, 18.0)
+    assert (paced.held_until, paced.excused) == (20.0, 10.0)
+    paced.quota_waits(12.0, True)
+    paced.quota_waits(16.0, True)
+    assert paced.excused == 10.0
+    paced.quota_waits(25.0, False)
+    assert paced.excused == 15.0
+
+
 def test_two_canisters_that_are_asked_to_pause_speak_for_the_host() -> None:
     host = HostBackoff()
     host.retry_after_received(b"a", 10.0, 14.0)

@@ -36,6 +36,10 @@ def test_each_poll_takes_a_token() -> None:
     assert (limited.exceeded(1.0), limited.queries(0)) == ("", 1)
 
 
+def test_its_polls_are_so_many_seconds_apart() -> None:
+    assert (quota(polls=0.1).interval, quota(polls=4).interval, quota(messages=1, octets=1).interval) == (10, 0.25, 0)
+
+
 def test_as_many_messages_are_taken_as_there_are_tokens_and_a_part_of_the_burst_is_waited_for() -> None:
     limited = quota(messages=10)
     assert limited.room(0.0) == (20, UNLIMITED)

@@ -307,6 +307,20 @@ def test_what_is_used_up_downwards_is_told() -> None:
     assert world.gateway.registry.quotas.exceeded == 1
 
 
+def test_a_quota_that_has_ended_excuses_no_silence() -> None:
+    world = Tenants("delivery-rate=1")
+    world.client()
+    (poller,) = world.gateway.registry.pollers.values()
+    poller.poll_budget.delivered(5, 0)
+    assert poller.held(world.clock.seconds())
+    world.change(canister_quotas=())
+    excused, poller.backoff.last_good = poller.backoff.excused, world.clock.seconds()
+    world.clock.pump([10.0] * 10)
+    world.change(canister_quotas=CANISTER_QUOTAS.parse(f"{CANISTER.text}:delivery-rate=1"))
+    poller.held(world.clock.seconds())
+    assert poller.backoff.excused == excused
+
+
 def test_quotas_of_processes_are_added() -> None:
     one = {"poll_rate": 2, "reached": ["polls"], "clients_held": 1}
     other = {"poll_rate": 3, "reached": ["messages up", "polls"], "clients_held": 2}

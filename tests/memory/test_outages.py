@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from icwsgw.config.quotas import CANISTER_QUOTAS
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
 from icwsgw.devnet.faults import InjectedFault
@@ -107,3 +108,45 @@ def test_an_invalid_signature_is_refused_without_a_retry() -> None:
     world.until(lambda: client.close_code is not None, 1)
     assert client.close_code == CloseCode.OPEN_REFUSED
     assert "Failed to authenticate" in client.close_reason
+
+
+def traps(count: int | None = None) -> InjectedFault:
+    return InjectedFault("reject", on="query", canister=ECHO_ID, code=5, message="trap", count=count)
+
+
+def test_a_trap_after_a_wait_for_the_quota_ends_no_session() -> None:
+    """A large message uses up the quota for longer than the grace period; then the first polls fail."""
+    quotas = CANISTER_QUOTAS.parse(f"{ECHO_ID.text}:delivery-byte-rate=20000")
+    world = World(canister_quotas=quotas, canister_grace=5.0)
+    clients = world.open(2)
+    clients[0].send(bytes(250_000))
+    world.until(lambda: bool(clients[0].received))
+    polls = sum(world.metrics.queries.values.values())
+    trap = world.replica.faults.add(traps(2))
+    world.run(8, 0.05)
+    assert sum(world.metrics.queries.values.values()) == polls, "it has waited"
+    world.until(lambda: trap.hits == 2, 10)
+    world.run(1)
+    assert [client.close_code for client in clients] == [None, None]
+    clients[1].echoes(b"x")
+    world.replica.faults.add(traps())
+    world.run(4.5)
+    assert clients[1].close_code is None
+    world.run(1.5)
+    assert clients[1].close_code == CloseCode.CANISTER_SILENT
+
+
+def test_a_trap_of_a_canister_whose_quota_allows_few_polls_ends_no_session() -> None:
+    """The pollers of three identities share one poll a second, so each polls more rarely than the grace period says."""
+    quotas = CANISTER_QUOTAS.parse(f"{ECHO_ID.text}:poll-rate=1")
+    world = World(identities=3, clients_per_identity=1, canister_quotas=quotas, canister_grace=2.0)
+    clients = [world.client() for _ in range(3)]
+    world.until(lambda: all(client.opened for client in clients), 30, 0.05)
+    trap = world.replica.faults.add(traps(1))
+    world.run(12, 0.05)
+    assert trap.hits == 1
+    assert [client.close_code for client in clients] == [None, None, None]
+    world.replica.faults.add(traps())
+    world.run(20, 0.05)
+    assert [client.close_code for client in clients] == [CloseCode.CANISTER_SILENT] * 3
+    assert clients[0].close_reason.startswith("the canister gave no valid answer for 9 s")

@@ -102,12 +102,18 @@ class PollBudget:
         self._context.metrics.queries_crowded.inc()
         return False
 
-    def held(self, now: float) -> bool:
-        """Whether the canister's quota allows no poll now; if so, that is counted, and a later tick polls."""
+    @property
+    def interval(self) -> float:
+        """Average seconds between two polls, by the request budget and the canister's quota."""
+        interval = self.poll_schedule.interval
+        return interval if self.quota is None else max(interval, self.quota.interval)
+
+    def held(self, now: float) -> str:
+        """Which limit of the canister's quota allows no poll now, or ""; that is counted, and a later tick polls."""
         limit = "" if self.quota is None else self.quota.exceeded(now)
         if limit:
             self._context.metrics.polls_over_quota.inc(limit)
-        return limit != ""
+        return limit
 
     def delivered(self, messages: int, octets: float) -> None:
         """Count messages that were delivered. Only if there is a :attr:`quota`."""

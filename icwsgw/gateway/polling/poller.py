@@ -176,13 +176,12 @@ class Poller(ClientGroup):
         backoff, host = self.backoff, self._context.host_backoff
         if host.until > backoff.host_until:
             backoff.join(now, host.until)
-        side = self._grace_periods.ended(now, self.poll_budget.poll_schedule.interval) if backoff.failures else None
+        side = self._grace_periods.ended(now, self.poll_budget.interval) if backoff.failures else None
         if side is not None:
             if not self.closing:
                 # No valid answer for a grace period: the clients are closed and may reconnect.
-                reason = self._grace_periods.report(
-                    side, self.poll_budget.poll_schedule.interval, self.canister.text, len(self.sessions)
-                )
+                interval, clients = self.poll_budget.interval, len(self.sessions)
+                reason = self._grace_periods.report(side, interval, self.canister.text, clients)
                 self.close_all(self._clock, CloseCode.CANISTER_SILENT, reason)
         elif now >= backoff.not_before and self._may_overlap(now, 0.5 * self._context.config.polling_interval):
             self._poll(now, overlap=True)
@@ -201,13 +200,20 @@ class Poller(ClientGroup):
             self._sender.abandon(given_up)
         return may
 
+    def held(self, now: float) -> bool:
+        """Whether the canister's quota allows no poll now. Only if there is one."""
+        limit = self.poll_budget.held(now)
+        # Rare polls have a longer grace period instead.
+        self.backoff.quota_waits(now, limit in ("messages", "bytes"))
+        return limit != ""
+
     def _poll(self, now: float, overlap: bool) -> None:
         """Send the queries that the send window allows.
 
         :param overlap: poll from the next nonce even if a query from there is in flight
         """
         budget = self.poll_budget
-        if now < self.backoff.held_until or not budget.room or (budget.quota is not None and budget.held(now)):
+        if now < self.backoff.held_until or not budget.room or (budget.quota is not None and self.held(now)):
             return
         anchor, nonces = self._polling.choose(now, overlap, bool(self.waiting), self.backoff.rtt)
         if anchor is not None:
