@@ -120,8 +120,9 @@ def issuer_name(certificate: x509.Certificate) -> str:
     """Return the name of a certificate's issuer as text (RFC 4514)."""
     try:
         return certificate.issuer.rfc4514_string()
-    except ValueError:
-        # names are decoded at this moment only; OpenSSL accepts more types of text than this library
+    except (ValueError, KeyError):
+        # Names are decoded at this moment only; OpenSSL accepts more types of text than this library. The lowest
+        # version raises KeyError.
         return "a name that cannot be decoded"
 
 
@@ -141,7 +142,7 @@ def _names(certificate: x509.Certificate) -> x509.SubjectAlternativeName | None:
 def _issued(below: x509.Certificate, above: x509.Certificate) -> bool:
     try:
         below.verify_directly_issued_by(above)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, KeyError, TypeError, InvalidSignature):
         return False
     except UnsupportedAlgorithm:
         return _names_issuer(below, above)
@@ -151,7 +152,7 @@ def _issued(below: x509.Certificate, above: x509.Certificate) -> bool:
 def _names_issuer(below: x509.Certificate, above: x509.Certificate) -> bool:
     try:
         return below.issuer == above.subject
-    except ValueError:
+    except (ValueError, KeyError):
         return False
 
 

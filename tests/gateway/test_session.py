@@ -448,9 +448,11 @@ def test_expiries_are_judged_by_the_networks_clock() -> None:
     set_skew(world.context, -600 * 10**9)
     world.receive(world.sdk.open_payload(world.now_ns() - 600 * 10**9))
     assert not world.connection.closed
-    world = World()
-    set_skew(world.context, -600 * 10**9)
-    world.receive(world.sdk.open_payload(world.now_ns()))
+    for certified in (False, True):
+        world = World()
+        set_skew(world.context, -600 * 10**9, certified)
+        world.receive(world.sdk.open_payload(world.now_ns()))
+        assert bool(world.connection.closed) is certified, "text alone refuses no client"
     assert world.connection.closed[0][0] == CloseCode.EXPIRED
 
 

@@ -108,14 +108,14 @@ def test_a_data_directory_that_the_start_makes(tmp_path: Path, monkeypatch: pyte
 
 def test_a_data_directory_that_this_user_may_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = tmp_path / "private" / "data"
-    stat = os.stat
+    stat = Path.stat
 
-    def refuse(path: Any, **named: Any) -> os.stat_result:
+    def refuse(path: Path, **named: Any) -> os.stat_result:
         if path == hidden:
             raise PermissionError(13, "Permission denied", str(path))
         return stat(path, **named)
 
-    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(Path, "stat", refuse)
     assert list(machine_warnings(config(tmp_path, data_dir=hidden))) == [f"--data-dir {hidden}: Permission denied"]
 
 

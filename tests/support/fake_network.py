@@ -113,11 +113,14 @@ def make_context(identities: int = 1, **options: Any) -> tuple[Context, FakeNetw
     return context, network, clock
 
 
-def set_skew(context: Context, skew_ns: int) -> None:
-    """Set the network's time ahead of the gateway's by ``skew_ns``."""
+def set_skew(context: Context, skew_ns: int, certified: bool = False) -> None:
+    """Set the network's time ahead of the gateway's by ``skew_ns``.
+
+    :param certified: a certificate has shown it too: clients are refused by it
+    """
     now_ns = context.now_ns()
-    for _ in range(WITNESSES):
-        context.network.time.take(Evidence.REFUSED, now_ns + skew_ns, context.clock.seconds(), now_ns)
+    for kind in [Evidence.REFUSED] * WITNESSES + [Evidence.CERTIFIED] * certified:
+        context.network.time.take(kind, now_ns + skew_ns, context.clock.seconds(), now_ns)
 
 
 def envelope(number: int, method: str = "ws_message", size: int = 0, ttl: float = 240.0) -> ClientEnvelope:
