@@ -120,11 +120,11 @@ class PollBudget:
         if self.quota is not None:
             self.quota.delivered(messages, octets, self._context.clock.seconds())
 
-    def report_wait(self, now: float) -> None:
-        """Log that polls wait for the request budget."""
+    def report_wait(self, now: float, what: str = "the query budget") -> None:
+        """Log that polls wait for the request budget, or for something else."""
         canister = Principal(self._canister).text
-        if self._context.log_limiter.allows("query budget", canister, now):
-            _log.info("polls wait for the query budget", canister=canister)
+        if self._context.log_limiter.allows(what, canister, now):
+            _log.info(f"polls wait for {what}", canister=canister)
 
     def canister_has_spoken(self) -> None:
         """The canister has spoken to a client: from now on it is polled as all others."""
@@ -174,11 +174,19 @@ class PollBudget:
     def affordable(self, nonces: list[int], paid: bool, now: float) -> list[int]:
         """The nonces from which the poller may poll now; a newcomer polls from one at a time.
 
+        What they wait for, if not all of them are given, is logged.
+
         :param paid: a tick or a wake has paid for the first one
         """
         budget = self._context.budget
         most = 1 if self._newcomer_slot is not None else len(nonces)
-        if self.quota is not None:
-            most = min(most, self.quota.queries(self.slot_queue.busy))
+        if self.quota is not None and (queries := self.quota.queries(self.slot_queue.busy)) < most:
+            self.report_wait(now, "their canister's quota")
+            most = queries
         wanted = most - paid
-        return nonces[: paid + budget.extras(now, wanted)] if wanted > 0 else nonces[:most]
+        if wanted <= 0:
+            return nonces[:most]
+        extras = budget.extras(now, wanted)
+        if extras < wanted:
+            self.report_wait(now)
+        return nonces[: paid + extras]

@@ -246,11 +246,9 @@ class Poller(ClientGroup):
             else:
                 self.poll_budget.charge(now)
         given = self.poll_budget.affordable(nonces, paid, now)
-        if len(given) < len(nonces):
-            self.poll_budget.report_wait(now)
-            if not given and not self._in_flight:
-                # Nothing else would continue before the next tick.
-                self.poll_timer.wake_in(0.0, FOLLOW_UP)
+        if nonces and not given and not self._in_flight:
+            # Nothing else would continue before the next tick.
+            self.poll_timer.wake_in(0.0, FOLLOW_UP)
         return given
 
     # answers

@@ -1,13 +1,28 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import pytest
+from twisted.logger import globalLogPublisher
+
 from icwsgw.core.call_slots import CallSlots
+from icwsgw.core.poll_quota import PollQuota
+from icwsgw.core.rate_limit import Rate
 from icwsgw.core.request_kind import RequestKind
 from icwsgw.gateway.interfaces import MAX_NEWCOMERS_QUERIES, Context
 from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP, NEWCOMER_LOOKS, NEWCOMER_OVERLAP, PollBudget
+from tests.gateway.test_log_lines import Lines
 from tests.support.fake_network import make_context
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    observer = Lines()
+    globalLogPublisher.addObserver(observer)  # type: ignore[arg-type]
+    yield observer
+    globalLogPublisher.removeObserver(observer)  # type: ignore[arg-type]
 
 
 def newcomer(context: Context, canister: bytes = b"new", group: str = "a") -> PollBudget:
@@ -108,3 +123,22 @@ def test_one_that_ends_unheard_gives_its_place_back() -> None:
     context = made()
     newcomer(context).end()
     assert (context.newcomers.busy, context.budget.pollers) == (0, 0)
+
+
+PAGES = list(range(1, 1000, 50))
+
+
+def test_the_log_names_what_polls_wait_for(lines: Lines) -> None:
+    """The request budget and the canister's quota each have a line; a newcomer's one page at a time has none."""
+    context = made(query_budget=2000)
+    limited = PollBudget(context, b"limited")
+    limited.quota = PollQuota()
+    limited.quota.change(None, Rate(100.0, 200.0), None, 5.0)
+    assert limited.quota.exceeded(5.0) == ""
+    assert 0 < len(limited.affordable(PAGES, True, 5.0)) < len(PAGES)
+    assert newcomer(context).affordable(PAGES, True, 5.0) == [1]
+    assert [text for text, _ in lines.recorded] == ["polls wait for their canister's quota"]
+    assert lines.recorded[0][1]["canister"]
+    while len(PollBudget(context, b"other").affordable(PAGES, True, 5.0)) == len(PAGES):
+        assert len(lines.recorded) == 1
+    assert [text for text, _ in lines.recorded[1:]] == ["polls wait for the query budget"]
