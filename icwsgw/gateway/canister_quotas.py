@@ -16,7 +16,6 @@ from icwsgw.core.poll_quota import PollQuota
 from icwsgw.core.rate_limit import Rate
 from icwsgw.core.session_machine import State
 from icwsgw.core.written_state import Document
-from icwsgw.gateway.inbound_messages import HeldBy
 from icwsgw.ic.principal import Principal
 from icwsgw.observe.logs import get_logger
 from icwsgw.reactor.clock import Timer
@@ -70,8 +69,7 @@ class HeldClients:
         if context.log_limiter.allows("canister quota", self._canister.text, now):
             _log.info("clients wait for their canister's quota", canister=self._canister.text, limit=limit)
         if session.stream is not None:
-            session.stream.held_by = HeldBy.QUOTA
-            session.stream.keep_alive_late()
+            session.stream.hold()
         if not _is_full(session):
             session.client.pause()
         self._plan(now)
@@ -127,7 +125,9 @@ class HeldClients:
 
 
 def _read_on(session: ClientSession) -> None:
-    """Read a client's socket again, unless its relay queue is full."""
+    """End the hold of a client: read its socket again, unless its relay queue is full."""
+    if session.stream is not None:
+        session.stream.hold_ended()
     if session.state is not State.CLOSED and not _is_full(session):
         session.client.resume()
 

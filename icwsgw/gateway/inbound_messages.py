@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _log = get_logger("session")
 
+#: Seconds after the end of a hold in which messages may still have waited for it: in the socket, or at the client.
+SETTLING_SECONDS = 5.0
+
 
 class HeldBy(IntEnum):
     """What a client's messages wait for, if they wait."""
@@ -35,7 +38,7 @@ class HeldBy(IntEnum):
     RELAY_QUEUE = 0
     """Its relay queue, as for its earlier messages."""
     QUOTA = 1
-    """Its canister's quota: the client has been held because of it."""
+    """Its canister's quota: the client is held because of it, or was until a moment ago."""
 
 
 class InboundMessagesOwner:
@@ -56,7 +59,7 @@ class InboundMessages:
     """
 
     __slots__ = (
-        *("_context", "_head", "_holding", "_looking", "_owner", "_relay", "_sequence_buffer"),
+        *("_context", "_head", "_hold_ended", "_holding", "_looking", "_owner", "_relay", "_sequence_buffer"),
         *("held_by", "watch"),
     )
 
@@ -65,6 +68,8 @@ class InboundMessages:
         self._relay = relay
         self._owner = owner
         self._head: bytes | None = None
+        # Seconds when the hold because of a quota has ended; None during one.
+        self._hold_ended: float | None = None
         self._sequence_buffer: SequenceBuffer[ClientEnvelope] = SequenceBuffer()
         self._holding: Timer | None = None
         self._looking: Timer | None = None
@@ -183,10 +188,28 @@ class InboundMessages:
         if self.watch is None and self._head:
             self.watch = KeepAliveDeadline()
 
+    def hold(self) -> None:
+        """The client is held because of its canister's quota."""
+        self.held_by, self._hold_ended = HeldBy.QUOTA, None
+        self.keep_alive_late()
+
+    def hold_ended(self) -> None:
+        """The client is not held any more. What it sends next may have waited."""
+        if self.held_by is HeldBy.QUOTA:
+            self._hold_ended = self._context.clock.seconds()
+
     @property
     def behind(self) -> bool:
-        """Whether a message that arrives now has waited for the client's earlier messages."""
-        return self.watch is not None and (self.held_by is HeldBy.QUOTA or self._relay.queued > 0)
+        """Whether a message that arrives now has waited for the quota, or for the client's earlier messages."""
+        if self.watch is None:
+            return False
+        return self._relay.queued > 0 or (
+            self.held_by is HeldBy.QUOTA and not self._settled(self._context.clock.seconds())
+        )
+
+    def _settled(self, now: float) -> bool:
+        """Whether a hold because of a quota has ended, and all that has waited for its end has arrived."""
+        return self._hold_ended is not None and now > self._hold_ended + SETTLING_SECONDS
 
     def why_late(self) -> str:
         """The reason for a client that sends too fast."""
@@ -200,6 +223,12 @@ class InboundMessages:
         watch = self.watch
         if watch is not None and any(map(is_acknowledgement, frames)):
             now = self._context.clock.seconds()
+            if watch.due is None and self._settled(now):
+                # The quota does not delay the answer to this acknowledgement.
+                self.held_by, self._hold_ended = HeldBy.RELAY_QUEUE, None
+                if not self._relay.queued:
+                    self.watch = None
+                    return
             if watch.acknowledged(now):
                 self._look()
 

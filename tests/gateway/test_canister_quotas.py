@@ -10,11 +10,14 @@ import pytest
 from icwsgw.config.quotas import CANISTER_QUOTAS, Quota
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.keepalive_deadline import KEEP_ALIVE_SECONDS
 from icwsgw.gateway.canister_quotas import HeldClients, default_quota
+from icwsgw.gateway.inbound_messages import SETTLING_SECONDS
 from icwsgw.gateway.introspection import canister_rows, merge_quotas
 from icwsgw.ic import cbor
 from icwsgw.ic.ws import encode_batch
 from tests.gateway.test_gateway import OTHER, World
+from tests.gateway.test_inbound_messages import acknowledgement
 from tests.gateway.test_session import Connection
 from tests.support.fake_network import CANISTER, NOW_NS, REPLIED_OK
 from tests.support.sdk_client import SdkClient
@@ -191,6 +194,69 @@ def test_a_held_client_whose_keep_alive_comes_too_late_hears_why() -> None:
     assert stream is not None
     assert stream.behind
     assert "more than its quota" in stream.why_late()
+
+
+def held_once(after: float, **options: Any) -> tuple[Tenants, Client]:
+    """A client whose hold has ended ``after`` seconds ago."""
+    world = Tenants("message-rate=1", **options)
+    client = world.client()
+    for _ in range(3):
+        client.send()
+    assert not client.connection.reading
+    while not client.connection.reading:
+        world.clock.advance(0.1)
+    world.clock.advance(after)
+    return world, client
+
+
+def send_expired(client: Client) -> tuple[int, str]:
+    """Send an envelope that has expired; returns the close code and reason."""
+    client.session.received(client.sdk.message_payload(b"DIDL\0\0", NOW_NS - 400 * 10**9), True)
+    ((code, reason),) = client.connection.closed
+    return code, reason
+
+
+def test_what_arrives_right_after_a_hold_has_waited_for_it() -> None:
+    _, client = held_once(SETTLING_SECONDS - 1)
+    code, reason = send_expired(client)
+    assert code == CloseCode.TOO_FAST
+    assert "more than its quota" in reason
+
+
+def test_a_hold_that_ended_long_ago_excuses_no_wrong_clock() -> None:
+    _, client = held_once(SETTLING_SECONDS + 1)
+    code, reason = send_expired(client)
+    assert code == CloseCode.EXPIRED
+    assert "quota" not in reason
+
+
+def test_a_quota_that_a_reload_removes_holds_nobody_later() -> None:
+    world = Tenants("message-rate=1")
+    client = world.client()
+    for _ in range(3):
+        client.send()
+    world.change(canister_quotas=())
+    assert client.connection.reading
+    world.clock.advance(SETTLING_SECONDS + 1)
+    assert send_expired(client)[0] == CloseCode.EXPIRED
+
+
+@pytest.mark.parametrize(("after", "closed"), [(SETTLING_SECONDS + 1, []), (1.0, [CloseCode.TOO_FAST])])
+def test_a_keep_alive_is_late_because_of_a_hold_only_if_it_had_not_ended(after: float, closed: list[int]) -> None:
+    world, client = held_once(after)
+    client.session.deliver([acknowledgement(client.sdk)])
+    world.clock.advance(KEEP_ALIVE_SECONDS)
+    assert [code for code, _ in client.connection.closed] == closed
+    assert all("quota" in reason for _, reason in client.connection.closed)
+
+
+def test_a_hold_during_a_keep_alive_that_is_owed_counts_to_its_end() -> None:
+    world, client = held_once(1.0)
+    client.session.deliver([acknowledgement(client.sdk)])
+    world.clock.advance(2 * SETTLING_SECONDS)
+    client.session.deliver([acknowledgement(client.sdk)])
+    world.clock.advance(KEEP_ALIVE_SECONDS)
+    assert [code for code, _ in client.connection.closed] == [CloseCode.TOO_FAST]
 
 
 @pytest.mark.parametrize("quota", ["", "message-rate=0"])

@@ -12,6 +12,7 @@ from icwsgw.devnet.cdk_types import ClientKey, message_content
 from icwsgw.ic.ws import AckMessage, MessageArgs, decode_message_args, encode_message_args, encode_service_message
 from tests.gateway.test_session import World
 from tests.support.fake_network import REPLIED_OK
+from tests.support.sdk_client import SdkClient
 
 
 def payload(world: World, number: int, content: bytes = b"x", ttl: float = 240.0) -> bytes:
@@ -115,8 +116,13 @@ def test_one_of_another_shape_among_usual_ones_passes_too() -> None:
 
 
 def ack(world: World) -> bytes:
+    return acknowledgement(world.sdk)
+
+
+def acknowledgement(sdk: SdkClient) -> bytes:
+    """The frame of a canister's acknowledgement to a client."""
     content = message_content(
-        ClientKey(world.sdk.identity.principal.raw, world.sdk.client_nonce),
+        ClientKey(sdk.identity.principal.raw, sdk.client_nonce),
         2,
         0,
         True,
