@@ -14,6 +14,7 @@ mostly shared by its batch, and written unchanged (decision 0013).
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from icwsgw.errors import FormatError
@@ -49,7 +50,7 @@ class ClientEnvelope:
     :ivar sender: raw principal
     :ivar canister_id: raw principal
     :ivar method_name: the canister's method
-    :ivar arg: its Candid argument
+    :ivar arg: its Candid argument, or only the end of it after :meth:`shrink`
     :ivar ingress_expiry: ns since 1970
     """
 
@@ -64,6 +65,14 @@ class ClientEnvelope:
         self.method_name = method_name
         self.arg = arg
         self.ingress_expiry = ingress_expiry
+
+    def shrink(self) -> None:
+        """Free what a message does not need while it waits: its argument, which the body contains too.
+
+        The last bytes stay: they say whether it is a keep-alive (:func:`icwsgw.ic.ws.is_service_message`).
+        """
+        self.arg = self.arg[-2:]
+        self.method_name = sys.intern(self.method_name)
 
 
 def handshake(gateway_principal: bytes) -> bytes:
@@ -122,6 +131,16 @@ def parse_envelope(body: bytes) -> ClientEnvelope:
     :raises FormatError: as :func:`parse_client_frame`
     """
     return parse_client_frame(_USUAL_PREFIX + body.removeprefix(_TAG))
+
+
+def parse_waiting(body: bytes) -> ClientEnvelope:
+    """Decode the bytes of an envelope that waits.
+
+    :raises FormatError: as :func:`parse_client_frame`
+    """
+    envelope = parse_envelope(body)
+    envelope.shrink()
+    return envelope
 
 
 def _check_delegations(delegations: Any) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.keepalive_deadline import KeepAliveDeadline
-from icwsgw.core.messages import is_acknowledgement, parse_envelope
+from icwsgw.core.messages import is_acknowledgement, parse_waiting
 from icwsgw.core.sequence_buffer import HOLD_SECONDS, SequenceBuffer
 from icwsgw.core.written_state import Document, read_as
 from icwsgw.ic.ws import is_service_message, message_number, usual_message_head
@@ -102,6 +102,7 @@ class InboundMessages:
     def _out_of_turn(self, number: int, envelope: ClientEnvelope) -> None:
         sequence_buffer = self._sequence_buffer
         held = len(sequence_buffer)
+        envelope.shrink()
         ready = sequence_buffer.take(number, envelope, len(envelope.body))
         released = held - len(sequence_buffer)
         if released > 0:
@@ -156,7 +157,7 @@ class InboundMessages:
         self._head = None if head is None else read_as(bytes, head, "head")
         self._sequence_buffer.following = read_as(int, document.get("following", 1), "following")
         for number, body in document.get("held", ()):
-            self._sequence_buffer.hold(number, parse_envelope(body), len(body))
+            self._sequence_buffer.hold(number, parse_waiting(body), len(body))
         if watch is not None:
             self.watch = KeepAliveDeadline()
             self.watch.read(watch)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
@@ -232,3 +235,46 @@ def test_a_client_that_leaves_is_not_watched_any_more() -> None:
     answer_all(world)
     assert world.methods()[-1] == "ws_close"
     assert world.clock.getDelayedCalls() == []
+
+
+def traced(world: World, numbers: range) -> int:
+    """Bytes that the gateway holds for messages of 50 kB with these numbers."""
+    payloads = [payload(world, number, bytes(50_000)) for number in numbers]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for one in payloads:
+            world.receive(one)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_waiting_message_takes_the_memory_that_is_counted() -> None:
+    world = World().open()
+    world.receive(payload(world, 1))
+    taken = traced(world, range(2, 32))
+    counted = world.context.waiting.octets
+    assert counted > 30 * 50_000
+    assert taken < 1.2 * counted
+
+
+def test_a_message_ahead_of_its_turn_takes_its_bytes_once() -> None:
+    world = World().open()
+    assert traced(world, range(2, 6)) < 1.2 * 4 * 50_000
+    assert sent(world) == []
+
+
+def test_a_keep_alive_that_waited_in_the_queue_is_known_by_its_end() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    world.session.deliver([ack(world)])
+    for _ in range(3):
+        world.network.calls[-1].answer(REPLIED_OK)
+    args = MessageArgs(world.sdk.identity.principal.raw, world.sdk.client_nonce, 100, 0, True, b"alive")
+    world.receive(world.sdk.envelope("ws_message", encode_message_args(args), world.now_ns()))
+    assert world.session.relay is not None
+    assert world.session.relay.queued > 1
+    answer_all(world)
+    world.clock.advance(2 * KEEP_ALIVE_SECONDS)
+    assert world.connection.closed == []

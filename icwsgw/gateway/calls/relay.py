@@ -30,7 +30,7 @@ from icwsgw.core.call_answers import Answer, after_failure, refusal_in
 from icwsgw.core.call_table import CallEffect, CallEvent, CallState, Effects, SendGate
 from icwsgw.core.client_calls import ALL_SENT, LAUNCHED, MIN_LIFE_NS, SUBMITTED, ClientCalls, RequestedPause
 from icwsgw.core.failure_source import side_of
-from icwsgw.core.messages import parse_envelope
+from icwsgw.core.messages import parse_envelope, parse_waiting
 from icwsgw.core.relay_queue import RelayQueue
 from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError, HttpError, IcwsError
@@ -157,7 +157,9 @@ class Relay:
         if effects is LAUNCHED:
             self._slot_queue = self._messages
             self._enter()
-        elif effects:
+            return
+        envelope.shrink()
+        if effects:
             self._owner.relay_full()
 
     def release(self) -> None:
@@ -201,7 +203,7 @@ class Relay:
         current = document.get("current")
         self._calls.read(document)
         self._calls.take_over(
-            None if current is None else parse_envelope(current), map(parse_envelope, document.get("queue", ()))
+            None if current is None else parse_envelope(current), map(parse_waiting, document.get("queue", ()))
         )
 
     def resume(self, all_sent: Callable[[], None]) -> None:
