@@ -150,6 +150,10 @@ REFUSAL_HINTS: Final = {
     "origin": "Add the page's origin to --allowed-origin, or serve the page from one that is allowed.",
     "denied": "Look at --deny-list and --allow-list: they exclude the client's address.",
     "tls": "Use the scheme of this port, and a certificate for this host that clients trust.",
+    "tls_records": (
+        "Look at what this client is: programs with a usual TLS library send no such records. "
+        "Exclude the address by --deny-list if it goes on."
+    ),
     "bad_request": "Connect by WebSocket: ws:// to a port without TLS, wss:// to one with it.",
 }
 

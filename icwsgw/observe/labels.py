@@ -34,7 +34,7 @@ QUERY_OUTCOMES = ("ok", "empty", "abandoned", *CAUSES)
 REFUSALS = (
     "connections", "pending", "accept_rate", "connections_per_ip", "accept_rate_per_ip", "connections_per_canister",
     "connections_per_principal", "newcomers", "opens", "origin", "denied", "no_allow_list", "draining", "bad_request",
-    "header_size", "header_timeout", "proxy_header", "tls", "tls_timeout",
+    "header_size", "header_timeout", "proxy_header", "tls", "tls_records", "tls_timeout",
 )
 PUSHBACKS = ("frames", "bytes", "unfinished", "canister_messages", "canister_bytes")
 #: What of its canister's quota a poller has used up.

@@ -138,7 +138,7 @@ class ReadControl:
         if session is not None:
             session.left(_ABNORMAL, text)
         elif self.state == self.STATE_CONNECTING and self._admission.refusal is None:
-            self._admission.note("tls", text)
+            self._admission.note("tls_records", text)
         self._in_tls = False
         self.transport.abortConnection()
 

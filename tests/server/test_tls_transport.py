@@ -118,7 +118,7 @@ class GatewayLine(Line):
 
     @property
     def refused(self) -> float:
-        return self.world.metrics.refused_connections.values["tls"]
+        return self.world.metrics.refused_connections.values["tls_records"]
 
 
 def key_updates(line: Line, count: int) -> bytes:
@@ -153,6 +153,16 @@ def test_key_updates_of_a_stranger_end_its_connection(files: PemFiles, fed: list
     assert most_records(fed) <= RECORDS_AT_ONCE
     # the answers that wait for a client that does not read
     assert len(line.tcp.value()) <= (MOST_SILENT + RECORDS_AT_ONCE) * 27 + 100
+
+
+def test_a_flood_of_records_has_a_hint_of_its_own(files: PemFiles) -> None:
+    line = GatewayLine(files)
+    line.answer()
+    line.send(key_updates(line, 2000))
+    assert line.world.metrics.refused_connections.values["tls"] == 0
+    (record,), _ = line.world.factory._ended_sessions.latest(line.world.clock.seconds(), 9)
+    assert "certificate" not in record.hint
+    assert "--deny-list" in record.hint
 
 
 def test_key_updates_of_a_client_end_it_and_say_why(files: PemFiles, fed: list[bytes]) -> None:
