@@ -152,7 +152,7 @@ REFUSAL_HINTS: Final = {
     "tls": "Use the scheme of this port, and a certificate for this host that clients trust.",
     "tls_records": (
         "Look at what this client is: programs with a usual TLS library send no such records. "
-        "Exclude the address by --deny-list if it goes on."
+        "Exclude the address by --deny-list if that continues."
     ),
     "bad_request": "Connect by WebSocket: ws:// to a port without TLS, wss:// to one with it.",
 }

@@ -111,7 +111,6 @@ class AsyncioClient(DrivenClient, Generic[T]):
 
         :raises ClientError: the client has ended
         """
-        self.start()
         while self.state is not ClientState.OPEN:
             self._raise_if_ended()
             await self._next_news()
@@ -129,7 +128,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         return self._driver.send(self._codec.encode(value), first=first)
 
     async def send_soon(self, value: T) -> int:
-        """Queue a message when there is room; see :meth:`send`."""
+        """Queue a message when there is room; see :meth:`send`. Begins to connect if it has to wait."""
         content = self._codec.encode(value)
         while True:
             with contextlib.suppress(QueueFull):
@@ -137,7 +136,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
             await self._next_news()
 
     async def request(self, value: T, matches: Callable[[T], bool], timeout: float | None = 60.0) -> T:
-        """Send a message and return the first message that answers it.
+        """Send a message and return the first message that answers it. Begins to connect, if that is not done.
 
         The message may wait for the session to open, and for the next one where a connection ends before it was sent.
         A request that ends while its message waits, by the time limit or by a cancellation, takes the message back.
@@ -163,6 +162,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         request = self._requests.add(matches, resolve, fail)
         try:
             request.handle = self._driver.send(content)
+            self.start()
             return await asyncio.wait_for(future, timeout)
         except BaseException:
             self._requests.remove(request)
@@ -171,7 +171,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
             raise
 
     async def receive(self) -> T:
-        """Return the next message.
+        """Return the next message. Begins to connect, if that is not done.
 
         :raises FormatError: it does not fit the codec; the one after it can be received
         :raises ClientError: the client has ended
@@ -187,7 +187,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         return message
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        """Iterate over messages until the application stops the client.
+        """Iterate over messages until the application stops the client. Begins to connect, if that is not done.
 
         :raises ClientError: the client has ended for another reason
         """
@@ -261,8 +261,9 @@ class AsyncioClient(DrivenClient, Generic[T]):
             raise self._ended.error or NotOpen("the client was closed")
 
     async def _next_news(self) -> None:
-        """Wait for the next event."""
+        """Wait for the next event, which a client that has not been started would never have."""
         self._news.clear()
+        self.start()
         await self._news.wait()
 
 

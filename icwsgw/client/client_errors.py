@@ -45,7 +45,7 @@ class MessageTooBig(ClientError):
 
 
 class NotOpen(ClientError):
-    """The client is not started, or has ended."""
+    """The client has ended."""
 
 
 class SessionEnded(ClientError):

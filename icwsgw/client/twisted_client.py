@@ -121,7 +121,7 @@ class TwistedClient(DrivenClient, Generic[T]):
         return self._driver.send(self._codec.encode(value), first=first)
 
     def request(self, value: T, matches: Callable[[T], bool], timeout: float | None = 60.0) -> Deferred[T]:
-        """Send a message and return the first message that answers it.
+        """Send a message and return the first message that answers it. Begins to connect, if that is not done.
 
         The message may wait for the session to open, and for the next one where a connection ends before it was sent.
         A request that ends while its message waits, by the time limit or by ``cancel()``, takes the message back.
@@ -138,6 +138,7 @@ class TwistedClient(DrivenClient, Generic[T]):
         except Exception:
             self._requests.remove(request)
             raise
+        self.start()
         if timeout is not None:
             waiter.addTimeout(timeout, self._reactor)
         return waiter

@@ -250,6 +250,34 @@ async def early_requests(places: Places) -> None:
         await waiting
 
 
+async def unstarted(places: Places) -> None:
+    """Whatever waits for the gateway begins to connect."""
+    receiving = places.client()
+    receiving.send(b"queued")
+    assert receiving.state is ClientState.IDLE
+    assert await receiving.receive() == b"queued"
+    await receiving.close()
+    iterated = places.client()
+    iterated.send(b"one")
+    async for message in iterated:
+        assert message == b"one"
+        break
+    await iterated.close()
+    asked = places.client()
+    assert await asked.request(b"question", lambda reply: True) == b"question"
+    await asked.close()
+    full = places.client(settings=ClientSettings(max_messages=1))
+    full.send(b"first")
+    assert await full.send_soon(b"second") == 2
+    assert await full.receive() == b"first"
+    await full.close()
+    never = places.client()
+    await never.close()
+    with pytest.raises(NotOpen):
+        await never.receive()
+    assert [message async for message in never] == []
+
+
 async def given_up(places: Places) -> None:
     """A program that gives the opening up leaves no client behind that connects for ever."""
     accepted, ended = asyncio.Event(), asyncio.Event()
@@ -319,6 +347,7 @@ SCENARIOS = {
     "unwatched": unwatched,
     "mistakes": mistakes,
     "early_requests": early_requests,
+    "unstarted": unstarted,
     "given_up": given_up,
     "moves": moves,
 }

@@ -16,7 +16,11 @@ pytestmark = pytest.mark.acceptance
 
 
 @pytest.mark.parametrize(
-    "scenario", ["echo", "backpressure", "reset", "failures", "unwatched", "mistakes", "early_requests", "given_up"]
+    "scenario",
+    [
+        *("echo", "backpressure", "reset", "failures", "unwatched", "mistakes"),
+        *("early_requests", "unstarted", "given_up"),
+    ],
 )
 def test_scenario(scenario: str, stack: Stack) -> None:
     done = subprocess.run(

@@ -15,7 +15,9 @@ from tests.support.measured import interpreter
 pytestmark = pytest.mark.acceptance
 
 
-@pytest.mark.parametrize("scenario", ["echo", "reset", "failures", "unwatched", "mistakes", "early_requests"])
+@pytest.mark.parametrize(
+    "scenario", ["echo", "reset", "failures", "unwatched", "mistakes", "early_requests", "unstarted"]
+)
 def test_scenario(scenario: str, stack: Stack) -> None:
     done = subprocess.run(
         [*interpreter(), "-m", "tests.client.twisted_scenarios", scenario, stack.gateway, stack.network, stack.echo],

@@ -212,6 +212,15 @@ async def early_requests(places: Places) -> None:
         await waiting
 
 
+async def unstarted(places: Places) -> None:
+    """A request begins to connect; a message that is sent alone waits."""
+    client = places.client()
+    client.send(b"queued")
+    assert client.state is ClientState.IDLE
+    assert await client.request(b"question", lambda reply: reply == b"question") == b"question"
+    assert (await client.close()).unsent == ()
+
+
 async def moves(places: Places) -> None:
     """The first of two gateways stops at the word "ready"; messages go on all the time."""
     events: list[Any] = []
@@ -247,6 +256,7 @@ SCENARIOS = {
     "unwatched": unwatched,
     "mistakes": mistakes,
     "early_requests": early_requests,
+    "unstarted": unstarted,
     "moves": moves,
 }
 
