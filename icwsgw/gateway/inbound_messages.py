@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = get_logger("session")
 
 #: Seconds after the end of a hold in which messages may still have waited for it: in the socket, or at the client.
-SETTLING_SECONDS = 5.0
+AFTER_HOLD_SECONDS = 5.0
 
 
 class HeldBy(IntEnum):
@@ -205,12 +205,12 @@ class InboundMessages:
         if self.watch is None:
             return False
         return self._relay.queued > 0 or (
-            self.held_by is HeldBy.QUOTA and not self._settled(self._context.clock.seconds())
+            self.held_by is HeldBy.QUOTA and not self._hold_is_over(self._context.clock.seconds())
         )
 
-    def _settled(self, now: float) -> bool:
+    def _hold_is_over(self, now: float) -> bool:
         """Whether a hold because of a quota has ended, and all that has waited for its end has arrived."""
-        return self._hold_ended is not None and now > self._hold_ended + SETTLING_SECONDS
+        return self._hold_ended is not None and now > self._hold_ended + AFTER_HOLD_SECONDS
 
     def why_late(self) -> str:
         """The reason for a client that sends too fast."""
@@ -224,7 +224,7 @@ class InboundMessages:
         watch = self.watch
         if watch is not None and any(map(is_acknowledgement, frames)):
             now = self._context.clock.seconds()
-            if watch.due is None and self._settled(now):
+            if watch.due is None and self._hold_is_over(now):
                 # The quota does not delay the answer to this acknowledgement.
                 self.held_by, self._hold_ended = HeldBy.RELAY_QUEUE, None
                 if not self._relay.queued:
