@@ -38,6 +38,12 @@ class CloseCode(IntEnum):
     TOO_FAST = 4113
 
 
+#: A close frame came without a code. Neither this code nor the next one is ever sent (RFC 6455, 7.4.1).
+NO_STATUS: Final = 1005
+#: The connection ended without a close frame.
+ABNORMAL_CLOSURE: Final = 1006
+
+
 class Fault(Enum):
     """Who has to act on a code."""
 
@@ -123,7 +129,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         "Send binary messages.",
     ),
     CloseCodeInfo(
-        1005,
+        NO_STATUS,
         Fault.NOBODY,
         "the client closed without a code",
         "the connection was closed without a code",
@@ -131,7 +137,7 @@ CLOSE_CODES: Final[tuple[CloseCodeInfo, ...]] = (
         Reconnect.AGAIN,
     ),
     CloseCodeInfo(
-        1006,
+        ABNORMAL_CLOSURE,
         Fault.CONNECTION,
         "the connection broke",
         "the connection broke: is the gateway running?",

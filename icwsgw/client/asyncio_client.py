@@ -32,9 +32,10 @@ from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.codecs import RAW, Codec, decode_message
-from icwsgw.client.driver import ClientDriver, DrivenClient
+from icwsgw.client.driver import ClientDriver, DrivenClient, call_application
 from icwsgw.client.pending_requests import PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
+from icwsgw.close_codes import ABNORMAL_CLOSURE
 from icwsgw.errors import FormatError
 from icwsgw.ic.envelope import Signer
 from icwsgw.ic.principal import Principal
@@ -92,7 +93,10 @@ class AsyncioClient(DrivenClient, Generic[T]):
         self._loop = asyncio.get_running_loop()
         machine = self._make_machine(urls, canister, identity, root_key, os.urandom, settings, codec.message_type)
         link = _AsyncioLink(self._loop, tls, origin, settings)
-        shown = [None if callback is None else partial(_guarded, callback) for callback in (on_payload, on_sent)]
+        shown = [
+            None if callback is None else partial(call_application, _LOG.exception, callback)
+            for callback in (on_payload, on_sent)
+        ]
         self._driver = ClientDriver(machine, link, self._loop.time, time.time_ns, self._emit, *shown)
         link.driver = self._driver
         self._received: deque[T | FormatError] = deque()
@@ -240,7 +244,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         if isinstance(event, (MessageReceived, ClientOpened, Ended, RoomAgain)):
             self._news.set()
         if self._on_event is not None:
-            _guarded(self._on_event, event)
+            call_application(_LOG.exception, self._on_event, event)
         elif isinstance(event, Disconnected):
             _LOG.warning("%s", event.explained())
 
@@ -265,14 +269,6 @@ class AsyncioClient(DrivenClient, Generic[T]):
         self._news.clear()
         self.start()
         await self._news.wait()
-
-
-def _guarded(callback: Callable[[Any], object], argument: Any) -> None:
-    """Call the application; its exception must not end the connection."""
-    try:
-        callback(argument)
-    except Exception:
-        _LOG.exception("a callback failed")
 
 
 class _AsyncioLink(AutobahnLink):
@@ -305,12 +301,12 @@ class _AsyncioLink(AutobahnLink):
             tls = (self._tls or ssl.create_default_context()) if factory.isSecure else None
             await self._loop.create_connection(factory, factory.host, factory.port, ssl=tls)
         except Exception as error:
-            self.ended(None, 1006, f"cannot connect to {url}: {error_text(error)}")
+            self.ended(None, ABNORMAL_CLOSURE, f"cannot connect to {url}: {error_text(error)}")
 
     def end_attempt(self) -> None:
         if self._attempt is not None:
             self._attempt.cancel()
-            self._loop.call_soon(self.ended, None, 1006, "the attempt to connect was ended")
+            self._loop.call_soon(self.ended, None, ABNORMAL_CLOSURE, "the attempt to connect was ended")
 
     def wake_at(self, when: float | None) -> None:
         if self._timer is not None:

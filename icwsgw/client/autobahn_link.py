@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.driver import LinkEvents
+from icwsgw.close_codes import ABNORMAL_CLOSURE
 
 #: Seconds between pings, and until their answers, after which a silent connection is ended.
 PING_INTERVAL, PING_TIMEOUT = 20.0, 20.0
@@ -102,6 +103,6 @@ class LinkedProtocol:
         """Report the code of the gateway's close frame; without one Autobahn's own reason, with 1006."""
         theirs = self.remoteCloseCode
         if theirs is None:
-            self.link.ended(self, 1006, reason or "")
+            self.link.ended(self, ABNORMAL_CLOSURE, reason or "")
         else:
             self.link.ended(self, theirs, self.remoteCloseReason or "")

@@ -40,7 +40,7 @@ from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.message_verifier import MessageVerifier
 from icwsgw.client.outgoing_queue import OutgoingQueue
 from icwsgw.client.reconnection import Reconnection
-from icwsgw.close_codes import CloseCode
+from icwsgw.close_codes import ABNORMAL_CLOSURE, CloseCode
 from icwsgw.core.transitions import transition
 from icwsgw.ic.candid import Null, Opt, Type
 from icwsgw.ic.delegated_identity import DelegatedIdentity
@@ -57,8 +57,6 @@ _TEMPORARY: Final = frozenset((408, 429, 500, 502, 503, 504))
 #: Bytes of the random part of a call.
 CALL_NONCE: Final = 16
 _MAX_REASON: Final = 123
-#: The close code of a connection that ended without one (RFC 6455, 7.1.5).
-_ABNORMAL: Final = 1006
 
 
 class ClientState(Enum):
@@ -257,7 +255,7 @@ class ClientMachine:
         """
         if self.state in (ClientState.IDLE, ClientState.WAITING, ClientState.CLOSED):
             return []
-        unreached = self.state is ClientState.CONNECTING and code == _ABNORMAL
+        unreached = self.state is ClientState.CONNECTING and code == ABNORMAL_CLOSURE
         error: ClientError | None = SessionEnded(code, reason, _unreached(reason) if unreached else None)
         again = self._settings.reconnect
         if self._ending is not None:

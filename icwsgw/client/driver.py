@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from icwsgw.client.client_errors import ClientError
 from icwsgw.client.client_events import (
@@ -33,6 +33,8 @@ from icwsgw.ic.candid import Type
 from icwsgw.ic.envelope import Signer
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
+
+T = TypeVar("T")
 
 #: The most messages, and the bytes from which on there is no further one, that the gateway has not yet read.
 MAX_UNREAD: Final = 8
@@ -320,6 +322,17 @@ class _SecondConnection(_Nobody):
 
     def lost(self, code: int, reason: str) -> None:
         self._driver.next_lost()
+
+
+def call_application(log_failure: Callable[[str], object], callback: Callable[[T], object], argument: T) -> None:
+    """Call the application. An exception of its callback goes to the log, so it does not end the connection.
+
+    :param log_failure: logs the exception that is being handled, with this text
+    """
+    try:
+        callback(argument)
+    except Exception:
+        log_failure("a callback failed")
 
 
 class DrivenClient:

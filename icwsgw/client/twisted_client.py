@@ -26,9 +26,10 @@ from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import MessageReceived
 from icwsgw.client.client_settings import DEFAULT_SETTINGS, ClientSettings
 from icwsgw.client.codecs import RAW, Codec, decode_message
-from icwsgw.client.driver import ClientDriver, DrivenClient
+from icwsgw.client.driver import ClientDriver, DrivenClient, call_application
 from icwsgw.client.pending_requests import PendingRequest, PendingRequests
 from icwsgw.client.root_key import MAINNET_ROOT_KEY
+from icwsgw.close_codes import ABNORMAL_CLOSURE
 from icwsgw.errors import FormatError
 from icwsgw.ic.envelope import Signer
 from icwsgw.ic.principal import Principal
@@ -165,7 +166,7 @@ class TwistedClient(DrivenClient, Generic[T]):
             error = event.error or NotOpen("the client was closed")
             self._requests.fail(error, queued=isinstance(event, Ended))
         if self._on_event is not None:
-            self._guarded(self._on_event, event)
+            call_application(self._log.failure, self._on_event, event)
         elif isinstance(event, Disconnected):
             self._log.warn("{text}", text=event.explained())
         if isinstance(event, MessageReceived):
@@ -188,19 +189,12 @@ class TwistedClient(DrivenClient, Generic[T]):
             value = decode_message(self._codec, content)
         except FormatError as error:
             if self._on_undecodable is not None:
-                self._guarded(self._on_undecodable, error)
+                call_application(self._log.failure, self._on_undecodable, error)
             else:
                 self._log.warn("a message does not fit its type: {error}", error=error)
             return
         if not self._requests.take(value) and self._on_message is not None:
-            self._guarded(self._on_message, value)
-
-    def _guarded(self, callback: Callable[[Any], object], argument: Any) -> None:
-        """Call the application; its exception must not end the connection."""
-        try:
-            callback(argument)
-        except Exception:
-            self._log.failure("a callback failed")
+            call_application(self._log.failure, self._on_message, value)
 
     def _fire_opening(self, error: ClientError | None) -> None:
         opening, self._opening = self._opening, []
@@ -245,7 +239,7 @@ class _TwistedLink(AutobahnLink):
 
     def _failed(self, failure: Failure, url: str) -> None:
         reason = str(failure.value).rstrip(".") or type(failure.value).__name__
-        self.ended(None, 1006, f"cannot connect to {url}: {reason}")
+        self.ended(None, ABNORMAL_CLOSURE, f"cannot connect to {url}: {reason}")
 
     def end_attempt(self) -> None:
         if self._attempt is not None:

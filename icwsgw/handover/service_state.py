@@ -28,6 +28,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from icwsgw._version import __version__
+from icwsgw.close_codes import ABNORMAL_CLOSURE
 from icwsgw.core.written_state import Document
 from icwsgw.errors import FormatError
 from icwsgw.gateway.batches import finish_batches, for_each_session
@@ -67,9 +68,6 @@ EARLY = "early"
 LAST_EARLY = "last"
 #: Connections looked at in one piece at most. To look at one that has not changed takes some microseconds.
 MOST_LOOKS = 1_000
-
-#: The close code of a client whose connection was lost.
-_ABNORMAL = 1006
 
 _log = get_logger("handover")
 
@@ -366,7 +364,7 @@ class Taken:
         left = [session for row in rows if row.left and (session := self._left(row.document)) is not None]
         sessions: list[ClientSession] = [each.session for each in taken if each.session is not None]
         complete(gateway, state.get("gateway", {}), [*sessions, *left])
-        for_each_session(left, lambda session: session.left(_ABNORMAL))
+        for_each_session(left, lambda session: session.left(ABNORMAL_CLOSURE))
         for_each_session(taken, lambda each: self._continue(each, each.send_unsent))
         # All at once: the event loop has their sockets, and would read those that have not continued yet.
         for_each_session(taken, lambda each: self._continue(each, each.read_unread))

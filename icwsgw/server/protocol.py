@@ -21,6 +21,7 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
 from zope.interface import implementer
 
+from icwsgw.close_codes import ABNORMAL_CLOSURE, NO_STATUS
 from icwsgw.core.close_reasons import CloseCode, close_reason
 from icwsgw.core.flood_guard import FLOOD_LINGER, FloodEffect, FloodEffects, FloodEvent, FloodGuard
 from icwsgw.core.liveness import LivenessDeadlines, LivenessEffect, LivenessState, PartialMessage, step
@@ -51,8 +52,6 @@ _log = get_logger("server")
 
 _OPEN = WebSocketServerProtocol.STATE_OPEN
 _PING = b"\x89\x00"
-_NO_STATUS = 1005
-_ABNORMAL = 1006
 
 
 class ConnectionFactory(OutboxTotals, AdmittingFactory, QueueingFactory, ReadingFactory, UpgradingFactory, Protocol):
@@ -141,8 +140,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         if admission.refused_without_answer:
             assert admission.refusal is not None
             admission.note(admission.refusal, factory.answer(admission.refusal)[1])
-            self._in_tls = False
-            transport.abortConnection()
+            self._abort()
 
     def handshakeCompleted(self) -> None:
         """The TLS handshake is done (IHandshakeListener); the HTTP request comes next."""
@@ -260,8 +258,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         status, text = self.factory.answer("pending")
         if admission.refused_without_answer:
             admission.note("pending", text)
-            self._in_tls = False
-            self.transport.abortConnection()
+            self._abort()
             return
         if self.state == self.STATE_CONNECTING and not self._in_tls:
             admission.refusal = "pending"
@@ -272,8 +269,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         if self.session is not None and self.state == _OPEN:
             self.session.end(CloseCode.OVERLOADED, text)
         else:
-            self._in_tls = False
-            self.transport.abortConnection()
+            self._abort()
 
     def count_by_address(self) -> None:
         """Count the connection by its address, because a limit by address has begun."""
@@ -295,8 +291,23 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         if self.session is not None and self.state == _OPEN:
             self.session.end(CloseCode.POLICY, text)
         else:
-            self._in_tls = False
-            self.transport.abortConnection()
+            self._abort()
+
+    def tls_silence(self) -> None:
+        """End the connection, because it has sent too many TLS records without data."""
+        text = "too many TLS records without data"
+        self._wait_no_more()
+        session, self.session = self.session, None
+        if session is not None:
+            session.left(ABNORMAL_CLOSURE, text)
+        elif self.state == self.STATE_CONNECTING and self._admission.refusal is None:
+            self._admission.note("tls_records", text)
+        self._abort()
+
+    def _abort(self) -> None:
+        """End the connection at once. A TLS handshake that this ends is not logged as failed."""
+        self._in_tls = False
+        self.transport.abortConnection()
 
     def _over(self) -> bool:
         """The client has used up its tokens: ask the guard; whether the rest of what came is to be dropped."""
@@ -352,7 +363,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         """The WebSocket has ended, by either side."""
         session, self.session = self.session, None
         if session is not None:
-            session.left((code or _NO_STATUS) if wasClean else _ABNORMAL)
+            session.left((code or NO_STATUS) if wasClean else ABNORMAL_CLOSURE)
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool | None:
         """The client closes. The session hears it now, because the connection may take its time to end."""
@@ -362,7 +373,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
             self._drop_unfinished()
             session, self.session = self.session, None
             if session is not None:
-                session.left(code or _NO_STATUS, (reasonRaw or b"").decode(errors="replace"))
+                session.left(code or NO_STATUS, (reasonRaw or b"").decode(errors="replace"))
             self.factory.wheel.watch(self, self.factory.close_timeout)
         result: bool | None = super().onCloseFrame(code, reasonRaw)
         return result
@@ -434,8 +445,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         """Perform what is due; see :class:`icwsgw.gateway.timer_wheel.Watched`."""
         if self.state == self.STATE_CONNECTING and self._in_tls:
             self._admission.note("tls_timeout", "the TLS handshake timed out")
-            self._in_tls = False
-            self.transport.abortConnection()
+            self._abort()
             return None
         if self._turn is not None:
             return self._refuse_turn()
@@ -474,7 +484,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
                 session.end(CloseCode.POLICY, f"a message is incomplete after {now - partial.since:.0f} s")
             elif effect is LivenessEffect.REPORT_NO_PONG:
                 self.session = None
-                session.left(_ABNORMAL, f"no answer to a ping within {deadlines.pong_timeout:g} s")
+                session.left(ABNORMAL_CLOSURE, f"no answer to a ping within {deadlines.pong_timeout:g} s")
             elif effect is LivenessEffect.ABORT:
                 self.transport.abortConnection()
             else:

@@ -13,9 +13,6 @@ from icwsgw.server.partial_messages import PartialMessages, held_by
 
 if TYPE_CHECKING:
     from icwsgw.gateway.session import ClientSession
-    from icwsgw.server.admission import Admission
-
-_ABNORMAL = 1006
 
 #: The reasons not to read a socket: the relay queue is full, the client has reached a rate limit, the partial messages
 #: of all clients take too much memory, the connection is being taken over from another process.
@@ -48,12 +45,9 @@ class ReadControl:
     STATE_OPEN: int
     STATE_CONNECTING: int
     session: ClientSession | None = None
-    _admission: Admission
-    _in_tls: bool
     _frames_left: float
     _bytes_left: float
     _over: Callable[[], bool]
-    _wait_no_more: Callable[[], None]
     failedByMe: bool  # noqa: N815
     inside_message = False
     current_frame: Any = None
@@ -129,18 +123,6 @@ class ReadControl:
         self._bytes_left -= padding
         if self._frames_left < 0 or self._bytes_left < 0:
             self._over()
-
-    def tls_silence(self) -> None:
-        """End the connection, because it has sent too many TLS records without data."""
-        text = "too many TLS records without data"
-        self._wait_no_more()
-        session, self.session = self.session, None
-        if session is not None:
-            session.left(_ABNORMAL, text)
-        elif self.state == self.STATE_CONNECTING and self._admission.refusal is None:
-            self._admission.note("tls_records", text)
-        self._in_tls = False
-        self.transport.abortConnection()
 
     # for the count of partial messages, see icwsgw.server.partial_messages.PartialMessageOwner
 
