@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from io import BufferedReader, RawIOBase
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 from icwsgw.config.addresses import parse_description, tcp_port
@@ -120,13 +121,13 @@ def answers_status(url: str, seconds: Callable[[], float] = time.monotonic) -> b
     parts = split_url(url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection = kind(parts.host, parts.port, timeout=TIMEOUT)
-    # the timeout of a socket is that of each read
     end = seconds() + TIMEOUT
-    response: Any = lambda sock, **how: HTTPResponse(cast(Any, _SocketUntil(sock, end, seconds)), **how)  # noqa: E731
-    connection.response_class = response
     try:
-        connection.request("GET", f"{parts.path.decode().rstrip('/')}/api/v2/status")
-        with connection.getresponse() as answer:
+        path = f"{parts.path.decode().rstrip('/')}/api/v2/status"
+        connection.request("GET", path, headers={"Connection": "close"})
+        received = _read_all(connection.sock, end, seconds)
+        with HTTPResponse(cast(Any, SimpleNamespace(makefile=lambda mode: received))) as answer:
+            answer.begin()
             status = cbor.loads(answer.read(_MOST)) if answer.status == 200 else None
     except (OSError, ValueError, HTTPException):
         return False
@@ -135,29 +136,17 @@ def answers_status(url: str, seconds: Callable[[], float] = time.monotonic) -> b
     return isinstance(status, dict) and isinstance(status.get("root_key"), bytes)
 
 
-class _SocketUntil(RawIOBase):
-    """Reads from a socket until a time; TimeoutError after it. In place of the socket for HTTPResponse."""
-
-    def __init__(self, sock: socket.socket, end: float, seconds: Callable[[], float]) -> None:
-        self._socket = sock
-        # keeps the socket open when the connection closes it, as that of HTTPResponse does
-        self._file = sock.makefile("rb", buffering=0)
-        self._end = end
-        self._seconds = seconds
-
-    def makefile(self, mode: str) -> Any:
-        return BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._end - self._seconds()
+def _read_all(sock: socket.socket, end: float, seconds: Callable[[], float]) -> BytesIO:
+    """Read an answer up to its end; TimeoutError after a time. The timeout of a socket is that of one read only."""
+    received = BytesIO()
+    while received.tell() <= _MOST:
+        left = end - seconds()
         if left <= 0:
             raise TimeoutError
-        self._socket.settimeout(left)
-        return self._file.readinto(buffer)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+        sock.settimeout(left)
+        data = sock.recv(_MOST)
+        if not data:
+            break
+        received.write(data)
+    received.seek(0)
+    return received
