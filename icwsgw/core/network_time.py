@@ -4,47 +4,47 @@ The gateway uses the estimate for three purposes: to set the expiry of its own r
 envelope has expired, and to warn that this machine's clock is wrong. The *skew* is the network's clock minus this
 machine's wall clock. The estimated skew is 0 until strong evidence proves another value.
 
-Each piece of evidence contains a timestamp. The timestamp minus the wall clock is the *measured skew*; the true skew
-lies in an interval around it:
+Each piece of evidence has a timestamp. The timestamp minus the wall clock is the *measured skew*. The true skew is in
+an interval around it:
 
-=========  ============================================  =================  =========================================
-kind       source of the timestamp                       interval around    effect
-                                                         the measured skew
-=========  ============================================  =================  =========================================
-DATE       Date header of an answer to a POST that no    -2.5 s to +2.5 s   weak: confirms the estimate, or becomes
-           cache has stored (no Age)                                        its rival; strong evidence must confirm
-                                                                            a rival before it is adopted
-ACCEPTED   expiry of one of the gateway's requests that  -330 s to 0 s      confirms the estimate, refutes a rival
-           the network accepted
-REFUSED    "Minimum allowed expiry" in the refusal of    -2.5 s to +2.5 s   strong, but unsigned: a certificate must
-           one of the gateway's requests: the replica's                     confirm an estimate that it has changed
-           clock
-SIGNED     timestamp in a node's signature on the        -2.5 s to +120 s   strong
-           answer to a query
-CERTIFIED  ``/time`` of a verified certificate           -2.5 s to +30 s    strong; one is enough to prove that the
-                                                                            network's time is later than estimated
-=========  ============================================  =================  =========================================
+=========  =====================================================  ================  ================
+kind       source of the timestamp                                interval          weight
+=========  =====================================================  ================  ================
+DATE       Date header of an answer to a POST, if no cache        -2.5 s to +2.5 s  weak
+           stored the answer (no Age header)
+ACCEPTED   expiry of a request that the gateway sent and the      -330 s to 0 s     weak
+           network accepted
+REFUSED    "Minimum allowed expiry" in the refusal of a request   -2.5 s to +2.5 s  strong, unsigned
+           of the gateway: the clock of the replica
+SIGNED     a node's signature on the answer to a query            -2.5 s to +120 s  strong
+CERTIFIED  ``/time`` of a verified certificate                    -2.5 s to +30 s   strong
+=========  =====================================================  ================  ================
 
+The upper ends of SIGNED and CERTIFIED are large for two reasons. The time of a state is behind the clocks of the nodes
+that serve it. And a cache may have kept the answer to a query for a minute.
+
+*Weak evidence* confirms the estimate, but never replaces it. A DATE that contradicts the estimate becomes its *rival*:
+another estimate, which counts only after strong evidence. An ACCEPTED that confirms the estimate refutes a rival
+outside its interval.
+
+*Strong evidence* replaces the estimate after :data:`WITNESSES` pieces in a row that contradict it and agree with each
+other. Dates that agree with them count. One CERTIFIED is enough if it proves that the network's time is later than
+estimated. :data:`MANY_WITNESSES` are necessary if a replica has confirmed the estimate since this machine's clock was
+last set: it accepted or refused an expiry, and the new evidence contradicts that (decision 0046). The number is higher
+because, among many answers, three in a row sometimes come from one machine. So one machine with a wrong clock changes
+nothing.
+
+*Unsigned evidence*: anybody on the path can write the text of a refusal. So an estimate that refusals have changed is
+*unconfirmed*. The gateway signs its requests by it, because with a wrong clock it would otherwise get no answer. It
+refuses no client by it, and it reads the certified time at once. If the certificate contradicts the former estimate
+and agrees with the new one, the new one is confirmed. Any other certificate restores the former one (decision 0081).
 The text of a refused *client's* call is no evidence, because a client can make a replica quote it.
 
-The upper ends of SIGNED and CERTIFIED are large because a state's time is behind the clocks of the nodes that serve
-it, and because a query answer may have been cached for a minute.
+The network's time is *uncertain* before the first evidence, and while a DATE contradicts the estimate and no strong
+evidence has decided. :meth:`NetworkTime.enclosed_ns` then returns a wide interval. The gateway refuses a client's
+envelope only if the network would refuse it at both ends of the interval; the network decides about all others.
 
-Strong evidence against the estimate replaces the estimate after :data:`WITNESSES` consecutive pieces that agree with
-each other; Dates that agree with them count. If a replica has confirmed the estimate since this machine's clock was
-last set, by accepting or refusing an expiry, and the evidence contradicts that, :data:`MANY_WITNESSES` are required
-(decision 0046). The higher number is necessary because, among many answers, three consecutive ones sometimes come from
-the same machine. So one machine with a wrong clock changes nothing.
-
-Anybody on the path can write the text of a refusal. So an estimate that refusals have changed is *unconfirmed*: the
-gateway signs its requests by it, because with a wrong clock it could not get any answer otherwise, but refuses no
-client by it, and reads the certified time at once. A certificate that contradicts the former estimate and agrees with
-the new one confirms it; any other certificate restores the former one (decision 0081).
-
-While a Date contradicts the estimate and no strong evidence has decided, the network's time is uncertain; it is also
-uncertain before the first evidence. :meth:`NetworkTime.enclosed_ns` then returns a wide interval, and the gateway
-refuses a client's envelope only if it would be refused at both ends. The network decides about all others. When this
-machine's wall clock is set, all evidence is discarded.
+When this machine's wall clock is set, all evidence is discarded.
 
 Sources: interface specification, "Authentication" (ingress_expiry); dfinity/ic rs/validator/src/ingress_validation.rs
 (the text of a refusal); RFC 9110, 6.6.1 (Date); RFC 9111, 5.1 (Age); decision 0031.
