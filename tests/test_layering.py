@@ -25,7 +25,7 @@ PACKAGE = ROOT / "icwsgw"
 
 # What each unit may import from this package, besides itself. A unit is a package, a top-level module, or a part of a
 # package that has arrows of its own: the deepest that holds a module counts.
-LEAVES = {"errors", "_version", "close_codes", "close_hints", "escaping", "url_parts", "reactor.clock"}
+LEAVES = {"errors", "_version", "close_codes", "close_hints", "escaping", "url_parts", "http_dates", "reactor.clock"}
 LEAVES |= {"process.private_directory", "process.console", "process.secret_mode"}
 CONFIG = {"config", "config.addresses", "config.quantities"}
 PROCESS = {"process.private_directory", "process.rlimits", "process.startup", "process.systemd", "process.healthcheck"}
@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "close_codes": set(),
     "close_hints": {"close_codes"},
     "escaping": set(),
+    "http_dates": set(),
     "url_parts": set(),
     "reactor": set(),
     "reactor.clock": set(),

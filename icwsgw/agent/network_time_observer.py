@@ -18,9 +18,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from icwsgw.agent.http.connection import ParsedResponse
-from icwsgw.agent.outcome import http_date
 from icwsgw.core.network_time import Evidence, NetworkTime, replica_time
 from icwsgw.errors import IcwsError
+from icwsgw.http_dates import http_date
 from icwsgw.ic.network_limits import SECOND_NS
 from icwsgw.ic.principal import Principal
 from icwsgw.reactor.clock import Clock, Timer
@@ -109,7 +109,7 @@ class NetworkTimeObserver:
         if answer.status == 200 and expiry_ns is not None:
             self._take(Evidence.ACCEPTED, expiry_ns)
         value = answer.headers.get(b"date")
-        date = None if value is None or b"age" in answer.headers else http_date(value)
+        date = None if value is None or b"age" in answer.headers else http_date(value.decode("latin-1"))
         if date is not None and self._own_time:
             self.time.measured_ns = self.time.skew_ns
         elif date is not None:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -32,6 +31,7 @@ from icwsgw.agent.http.connection import ParsedResponse
 from icwsgw.core.call_answers import ENDED, IN_PROGRESS, NOT_WAITED_FOR, SYS_TRANSIENT, Answer
 from icwsgw.core.failure_source import cause_of
 from icwsgw.errors import AnswerMalformed, FormatError, HttpError, Rejected
+from icwsgw.http_dates import http_date
 from icwsgw.ic import cbor
 from icwsgw.ic.fields import ANSWER, CERTIFICATE, known_alone
 from icwsgw.ic.ws import UNIT_OK
@@ -216,22 +216,11 @@ def retry_after(value: bytes | None, now_s: float, longest: float = _MAX_RETRY_A
     if text.isascii() and text.isdigit() and len(text) < 10:
         seconds = float(text)
     else:
-        date = http_date(value)
+        date = http_date(text)
         if date is None:
             return None
         seconds = date - now_s
     return min(max(seconds, 0.0), longest)
-
-
-def http_date(value: bytes) -> float | None:
-    """Parse an HTTP date.
-
-    :return: seconds since 1970; None if it is invalid
-    """
-    try:
-        return parsedate_to_datetime(value.decode("ascii")).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
 
 
 def _is_text(headers: Mapping[bytes, bytes]) -> bool:

@@ -7,12 +7,12 @@ import os
 import socket
 import ssl
 import time
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from icwsgw.escaping import escape_invisible
+from icwsgw.http_dates import http_date
 
 _MAX_HEAD: Final = 16 << 10
 #: Bytes of a refusal's reason.
@@ -144,8 +144,6 @@ def _first_line(data: bytes) -> str:
 
 
 def _offset(date: str, now: float) -> float | None:
-    try:
-        # the header has whole seconds
-        return parsedate_to_datetime(date).timestamp() + 0.5 - now
-    except (ValueError, TypeError):
-        return None
+    seconds = http_date(date)
+    # the header has whole seconds
+    return None if seconds is None else seconds + 0.5 - now

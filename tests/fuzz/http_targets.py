@@ -17,10 +17,11 @@ from icwsgw.agent.http.connection import Exchange, HttpConnection, ParsedRespons
 from icwsgw.agent.http.deadlines import Deadlines
 from icwsgw.agent.http.host_pool import HostPool
 from icwsgw.agent.http.tunnel import Proxy, TunnelEndpoint, _Tunnel
-from icwsgw.agent.outcome import http_date, http_error, retry_after
+from icwsgw.agent.outcome import http_error, retry_after
 from icwsgw.config.addresses import is_page_of, is_this_machine
 from icwsgw.config.origins import Origins, parse_origin
 from icwsgw.errors import ConnectFailed, TransportError
+from icwsgw.http_dates import http_date
 from icwsgw.observe.peers import parse_ip, peer_group
 from icwsgw.server.proxies import TrustedProxies
 from icwsgw.server.request_head import MAX_HEADER_LINES, HeadRefused, cut_head, for_autobahn, read_head
@@ -63,7 +64,7 @@ def _http(data: bytes) -> None:
     assert len(result.body) <= 10_000
     http_error(result, 1.7e9)
     for value in result.headers.values():
-        http_date(value)
+        http_date(value.decode("latin-1"))
         retry_after(value, 1.7e9)
 
 
