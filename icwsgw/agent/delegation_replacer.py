@@ -54,6 +54,7 @@ class DelegationReplacer:
     :param root_key: returns the root key in DER, or None while it is not known
     :param cache: verified delegations
     :param fetch: reads the state of a canister's subnet with v2, and verifies it
+    :param doubt: called when a delegation does not verify under the root key
     :ivar looks: delegations that were examined
     :ivar replaced: certificates whose delegation was replaced
     :ivar fetches: attempts to get a delegation, by outcome
@@ -66,11 +67,13 @@ class DelegationReplacer:
         root_key: Callable[[], bytes | None],
         cache: DelegationCache,
         fetch: Callable[[Principal], Deferred[Certificate]],
+        doubt: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._now_ns = now_ns
         self._root_key = root_key
         self._fetch = fetch
+        self._doubt = doubt
         self.flat = CompatibleDelegations(cache)
         self.looks = self.replaced = 0
         self.fetches = {"ok": 0, "failed": 0}
@@ -160,6 +163,7 @@ class DelegationReplacer:
                     self.flat.keep(root_key, delegation, now_ns)
                 except CertificateInvalid as error:
                     _log.debug("a delegation does not verify", error=error)
+                    self._doubt()
         return shown
 
     def _may_attempt(self, what: bytes) -> bool:

@@ -100,7 +100,7 @@ class IcAgent:
         self._node_keys = NodeKeyCache(reactor, self._trust, self._read_subnet)
         self.delegations = self._trust.delegations
         self.readable = DelegationReplacer(
-            reactor, self.network_ns, self._root_key, self.delegations, self._read_delegation
+            reactor, self.network_ns, self._root_key, self.delegations, self._read_delegation, self._trust.doubt
         )
         self.root_subnet = RootSubnet(self._root_key, self._read_subnet, reactor)
         self._clients: dict[float, MinimalTreqClient] = {}
@@ -298,14 +298,13 @@ class IcAgent:
         :raises CertificateInvalid: the certificate is invalid
         :raises NotReady: the root key is not known yet
         """
-        root_key = self._trust.require()
+        return self._verify(certificate, canister, self.network_ns())
+
+    def _verify(self, certificate: bytes, canister: Principal, now_ns: int | None) -> Certificate:
+        root_key, cache = self._trust.require(), self._trust.delegations
         try:
             return verify_certificate(
-                certificate,
-                root_key_der=root_key,
-                canister_id=canister,
-                now_ns=self.network_ns(),
-                cache=self._trust.delegations,
+                certificate, root_key_der=root_key, canister_id=canister, now_ns=now_ns, cache=cache
             )
         except CertificateInvalid:
             self._trust.doubt()
@@ -479,8 +478,7 @@ class IcAgent:
 
     def _time_in(self, certificate: bytes, canister: Principal) -> int:
         """The time of a valid certificate of any age, because its age is what is wanted."""
-        key, cache = self._trust.require(), self._trust.delegations
-        return verify_certificate(certificate, root_key_der=key, canister_id=canister, now_ns=None, cache=cache).time_ns
+        return self._verify(certificate, canister, None).time_ns
 
 
 def _answer(response: Any, body: bytes) -> ParsedResponse:

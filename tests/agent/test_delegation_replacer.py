@@ -43,10 +43,16 @@ class Rig:
         self.woken = 0
         self.fails: Exception | None = None
         self.cache = DelegationCache()
-        self.readable = DelegationReplacer(self.clock, self.now_ns, lambda: self.key, self.cache, self.fetch)
+        self.doubts = 0
+        self.readable = DelegationReplacer(
+            self.clock, self.now_ns, lambda: self.key, self.cache, self.fetch, self.doubt
+        )
 
     def now_ns(self) -> int:
         return NOW + int(self.clock.seconds() * SECOND)
+
+    def doubt(self) -> None:
+        self.doubts += 1
 
     def fetch(self, canister_id: Principal) -> Deferred[Certificate]:
         if self.fails is not None:
@@ -174,7 +180,7 @@ def test_a_lying_replica_costs_a_pairing_in_a_while_and_displaces_nothing() -> N
     rig.clock.advance(RENEW + 1)
     for number in range(50):
         rig.look(certificate(delegate(NOW + number, sharded=False, sign=sign_as_subnet)))
-    assert rig.cache.misses == 2
+    assert (rig.cache.misses, rig.doubts) == (2, 1)
     assert rig.form(rig.look(certificate(SHARDED))) == FLAT
 
 

@@ -15,6 +15,7 @@ from icwsgw.agent.http.connection import ParsedResponse
 from icwsgw.agent.network_time_observer import CHECK_INTERVAL, NOTE_INTERVAL, READ_INTERVAL, NetworkTimeObserver
 from icwsgw.core.network_time import WITNESSES, Evidence
 from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID
+from icwsgw.devnet.replica import Replica
 from icwsgw.errors import CertificateInvalid, HttpError, SignatureInvalid
 from icwsgw.ic.envelope import query_content, sign_request
 from tests.agent.test_ic_agent import POLL, Rig
@@ -276,3 +277,18 @@ def test_a_stopped_observer_reads_nothing() -> None:
     refuse(observer, 7200)
     assert not clock.getDelayedCalls()
     assert len(reads) == 1
+
+
+def test_a_test_network_created_anew_with_another_time_and_key_is_believed_by_its_new_key() -> None:
+    """Nothing else is verified while no canister has messages, so the certified time alone shows the new key."""
+    rig = Rig(own_time=True)
+    later = Replica(rig.clock, lambda: rig.net.now_ns() + 3600 * SECOND, b"created anew")
+    rig.handler = later.handle
+    for _ in range(120):
+        expiry = rig.agent.network_ns() + 240 * SECOND
+        content = query_content(GATEWAY.principal, ECHO_ID, "ws_get_messages", POLL, expiry, b"n")
+        rig.agent.query(ECHO_ID, sign_request(GATEWAY, content), timeout=5.0).addErrback(lambda _: None)
+        rig.clock.advance(1.0)
+    assert rig.agent.root_key == later.root_key_der
+    assert rig.agent.root_key_fetches == {"ok": 2, "failed": 0}
+    assert not rig.agent.time.unconfirmed
