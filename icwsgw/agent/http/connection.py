@@ -45,12 +45,14 @@ class ConnectionPool(Protocol):
     """The connections to one host: :class:`icwsgw.agent.http.host_pool.HostPool`.
 
     :ivar name: of the host, for errors
+    :ivar responses: whole responses that have come from the host
     :ivar silence: seconds without an acknowledgement after which a connection has ended
     """
 
     deadlines: Deadlines
     heads: HeadCache
     name: str
+    responses: int
     silence: float
 
     @property
@@ -147,11 +149,12 @@ class HttpConnection:
 
     :ivar idle_since: when it was last ready for a request, or began to close; seconds of the reactor's clock
     :ivar maybe_stale: it was idle before, so that the server may have closed it
+    :ivar responses_before: the responses of its host when its last request was sent
     """
 
     __slots__ = (
         *("__weakref__", "_exchange", "_handshaken", "_parser", "_pool"),
-        *("idle_since", "maybe_stale", "transport"),
+        *("idle_since", "maybe_stale", "responses_before", "transport"),
     )
 
     def __init__(self, pool: ConnectionPool, tls: bool) -> None:
@@ -161,6 +164,7 @@ class HttpConnection:
         self._handshaken = not tls
         self.maybe_stale = False
         self.idle_since = 0.0
+        self.responses_before = 0
         self.transport: Any = None
 
     # The pool's side
@@ -168,6 +172,7 @@ class HttpConnection:
     def send(self, exchange: Exchange) -> None:
         """Send a request. The connection must be idle."""
         self._exchange = exchange
+        self.responses_before = self._pool.responses
         self._parser.expect(exchange.is_head, exchange.max_body)
         exchange.connection = self
         send_now(self.transport, exchange.data)

@@ -79,6 +79,7 @@ class HostPool:
     :param max_waiting: requests that may wait for a connection; more are refused at once
     :param counts: shared by the pools of all hosts
     :param silence: seconds without a TCP acknowledgement after which a connection is dead
+    :ivar responses: whole responses that have come from the host
     """
 
     __slots__ = (
@@ -90,7 +91,6 @@ class HostPool:
         "_endpoint",
         "_factory",
         "_idle",
-        "_last_received",
         "_making",
         "_max_connections",
         "_max_waiting",
@@ -101,6 +101,7 @@ class HostPool:
         "emptied",
         "heads",
         "name",
+        "responses",
         "silence",
     )
 
@@ -132,9 +133,9 @@ class HostPool:
         self._closed = False
         self._making = False
         self.silence = silence
-        # when the last response came, and how many requests have timed out without a byte since then
-        self._last_received = reactor.seconds()
+        # how many requests have timed out without a byte since the last response
         self._unanswered = 0
+        self.responses = 0
         self.heads = HeadCache()
         self.emptied: Deferred[None] | None = None
 
@@ -192,7 +193,7 @@ class HostPool:
 
     def answered(self) -> None:
         """Take note that a response has come."""
-        self._last_received = self._reactor.seconds()
+        self.responses += 1
         self._unanswered = 0
 
     def release(self, connection: HttpConnection, new: bool = False) -> None:
@@ -200,9 +201,9 @@ class HostPool:
 
         :param new: nothing has come on it; otherwise a response
         """
-        connection.idle_since = now = self._reactor.seconds()
+        connection.idle_since = self._reactor.seconds()
         if not new:
-            self._last_received = now
+            self.responses += 1
             self._unanswered = 0
         if self._waiting:
             connection.send(self._waiting.popitem(last=False)[0])
@@ -219,7 +220,7 @@ class HostPool:
         connections count as dead, because a middlebox may have forgotten them. Their requests are sent again on new
         connections.
         """
-        if self._last_received > connection.idle_since:
+        if self.responses != connection.responses_before:
             return
         self._unanswered += 1
         if self._unanswered >= 2:

@@ -272,11 +272,12 @@ def test_attempts_that_fail_at_once_fail_all_who_wait_however_many() -> None:
 
 
 def used(rig: Rig, *names: bytes) -> list[Any]:
-    """Connections that have answered one request each."""
+    """Connections that have answered one request each, one after the other."""
     for name in names:
         rig.ask(name)
     connections = [rig.endpoint.succeed() for _ in names]
     for connection in connections:
+        rig.clock.advance(0.001)
         connection.dataReceived(OK)
     return connections
 
