@@ -145,16 +145,12 @@ class Gateway:
         in_batches(self.context.clock, denied, lambda session: session.end(*_NOT_WELCOME))
 
     def _close_unserved(self) -> int:
-        closed = 0
-        for poller in list(self.registry.pollers.values()):
+        sessions: list[ClientSession] = []
+        for poller in self.registry.pollers.values():
             if not self.serves(poller.canister):
-                closed += len(poller.sessions)
-                self._close_all(poller)
-        return closed
-
-    def _close_all(self, poller: Poller) -> None:
-        cause = _not_served(poller.canister)
-        in_batches(self.context.clock, list(poller.sessions.values()), lambda session: session.end(*cause))
+                sessions.extend(poller.sessions.values())
+        in_batches(self.context.clock, sessions, _end_unserved)
+        return len(sessions)
 
     def serves(self, canister: Principal) -> bool:
         """Whether clients may open sessions with a canister."""
@@ -344,3 +340,8 @@ _NOT_WELCOME = (CloseCode.POLICY, "this principal may not use this gateway")
 
 def _not_served(canister: Principal) -> tuple[CloseCode, str]:
     return CloseCode.CANISTER_NOT_ALLOWED, f"canister {canister.text} is not served by this gateway"
+
+
+def _end_unserved(session: ClientSession) -> None:
+    assert session.poller is not None, "it was found by its poller"
+    session.end(*_not_served(session.poller.canister))

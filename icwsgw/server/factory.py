@@ -24,6 +24,7 @@ from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.liveness import LivenessDeadlines
 from icwsgw.core.rate_limit import ClientRates, Rate
+from icwsgw.gateway.batches import in_batches
 from icwsgw.gateway.ended_sessions import refused_connection, shown_fields
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.observe.logs import get_logger
@@ -142,25 +143,32 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     def restrict(self, rules: AccessRules) -> None:
         """Apply other rules on who may connect, and close present connections that these rules do not admit any more.
 
-        A connection is judged by its address, and by its web origin if the rules name other origins than before.
+        A connection is judged by its address, and by its web origin if the rules name other origins than before: in
+        batches, one in each turn of the event loop.
         """
         before, was = self.limits.rules, self.origins
         self.limits.rules = rules
         self._take(self._config)
-        for connection in [each for each in self.connections if not each.admitted_by(rules)]:
-            self._close_denied(connection, "address")
-        if (rules.denied.origins, rules.allowed.origins) == (before.denied.origins, before.allowed.origins):
-            return
-        # by origin: many clients share few
+        now = self.origins
+        by_origin = (rules.denied.origins, rules.allowed.origins) != (before.denied.origins, before.allowed.origins)
+        # many clients share few origins
         denied: dict[str, bool] = {}
-        for connection in list(self.connections):
-            origin = connection.shown_origin
+
+        def judge(connection: GatewayProtocol) -> None:
+            if connection not in self.connections:
+                return  # it has ended since
+            if not connection.admitted_by(rules):
+                self._close_denied(connection, "address")
+                return
+            origin = connection.shown_origin if by_origin else None
             if origin is None:
-                continue
+                return
             if origin not in denied:
-                denied[origin] = was.admits(origin) and not self.origins.admits(origin)
+                denied[origin] = was.admits(origin) and not now.admits(origin)
             if denied[origin]:
                 self._close_denied(connection, "origin")
+
+        in_batches(self.clock, list(self.connections), judge)
 
     @staticmethod
     def _close_denied(connection: GatewayProtocol, what: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.identity_assignment import IdentityAssignment
+from icwsgw.gateway.batches import BATCH
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -193,6 +194,15 @@ def test_what_is_denied_at_run_time_is_denied_besides_the_lists_and_whatever_the
     assert other.closed == []
     assert world.gateway.deny(frozenset()) == 0
     assert world.connect()[0].closed == []
+
+
+def test_clients_of_many_denied_canisters_are_closed_in_batches() -> None:
+    world = World()
+    clients = [world.open(canister)[0] for canister in (CANISTER, OTHER) for _ in range(BATCH // 2 + 10)]
+    assert world.gateway.deny(frozenset({CANISTER.raw, OTHER.raw})) == len(clients)
+    assert sum(bool(client.closed) for client in clients) == BATCH
+    world.clock.advance(0)
+    assert all(client.closed for client in clients)
 
 
 def test_a_connection_that_turns_out_to_be_the_older_one_does_not_take_the_newer_one_along() -> None:

@@ -13,13 +13,14 @@ from twisted.internet.task import Clock
 from icwsgw.config.access_list import MOST_BYTES, AccessRules, parse_access_list
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.errors import ConfigError
+from icwsgw.gateway.batches import BATCH
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.server import access_files
 from icwsgw.server.access_files import PERIOD, AccessFiles, KeptAt, read_access_list
 from tests.memory.world import CHAT_ID, ECHO_ID
 from tests.memory.world import World as Gateway
 from tests.server.test_admission import accept, refusals, status, tcp
-from tests.server.test_protocol import World
+from tests.server.test_protocol import World, lose
 
 
 class Log:
@@ -153,6 +154,20 @@ def test_a_change_of_other_entries_closes_no_client_whose_origin_the_option_does
     world.factory.restrict(denying("192.0.2.99"))
     world.factory.restrict(denying("https://three.example"))
     assert not world.sessions[0].ended, "a reload refuses new ones only"
+
+
+@pytest.mark.parametrize("denied", ["192.0.2.7", "https://bad.example"])
+def test_many_denied_clients_are_closed_in_batches(denied: str) -> None:
+    world = World()
+    protocols = [accept(world, tcp("192.0.2.7"), "Origin: https://bad.example")[0] for _ in range(BATCH + 10)]
+    world.factory.restrict(denying(denied))
+    left = [protocol for protocol in protocols if protocol.state == protocol.STATE_OPEN]
+    assert len(left) == 10
+    lose(left[0])
+    world.clock.advance(0)
+    assert [len(session.ended) for session in world.sessions].count(1) == BATCH + 9
+    assert left[0] not in world.factory.connections
+    assert {protocol.state for protocol in left[1:]} == {protocols[0].STATE_CLOSING}
 
 
 def test_denied_principals_and_canisters() -> None:
