@@ -1,7 +1,7 @@
 """What to do about a session that has ended: one sentence for the person who reads the log or the status page.
 
 The close code says whose move it is, the reason says what happened. The most typical mistakes have phrases by which the
-reason tells them apart; docs/mistakes.md lists them. An end that nobody has to act on has no hint.
+reason distinguishes them; docs/mistakes.md lists them. An end that needs no action has no hint.
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ class GatewayService(MultiService):
     :ivar overrides: the settings that the admin API has changed
     :ivar listening_services: everything that listens: for clients, metrics and the admin API
     :ivar identity_numbers: the numbers of its identities
-    :ivar upgrader: hands over to a new process; None: nobody can
-    :ivar provenance: where the values of options come from; None: nobody knows
+    :ivar upgrader: hands over to a new process; None: this process cannot
+    :ivar provenance: where the values of options come from; None: unknown
     """
 
     provenance: Provenance | None = None

@@ -89,9 +89,9 @@ class AdministeredGateway(Protocol):
     """The gateway as the admin API sees it, with one process or several."""
 
     overrides: Overrides
-    #: hands over to a new process; None: nobody can
+    #: hands over to a new process; None: this process cannot
     upgrader: Upgrader | None
-    #: where the values of options come from; None: nobody knows
+    #: where the values of options come from; None: unknown
     provenance: Provenance | None
 
     @property
@@ -279,7 +279,7 @@ class Api:
             raise Refused(400, "name a session, or a canister, a principal or both")
         only = fields if session is None else {"id": session}
         if seconds is not None:
-            # first, so that nobody is back before
+            # first, so that no client is back before
             await self._ban(fields if session is None else await self._whose(session), seconds)
         replies = await self._service.request({"what": "kick", "code": code, **only})
         closed = sum(answer["closed"] for answer in replies.given.values())

@@ -1,8 +1,8 @@
 """The busiest canisters and clients of one process, for ``icwsctl top``: rates between two samples of their counts.
 
-A sample is taken when somebody asks, and compared with the one before. The first one has none to be compared with: its
-rates are averages since the beginning of each session. Samples are forgotten when nobody asks for a minute, so that a
-gateway that nobody observes holds none.
+Each request takes a sample, and compares it with the one before. The first one has none before it: its rates are
+averages since the beginning of each session. Samples are dropped after a minute without requests, so that a gateway
+that is not observed holds none.
 
 A look at 10,000 sessions takes 0.1 s of CPU time. So it takes many turns of the event loop, each with :data:`BATCH`
 sessions or canisters. Each count has its own time, by which rates are computed.
@@ -27,7 +27,7 @@ from icwsgw.reactor.clock import Timer
 
 #: Seconds between two samples at least: those who ask more often get rates over this time.
 SHORTEST: Final = 0.5
-#: Seconds without a request after which the samples are forgotten.
+#: Seconds without a request after which the samples are dropped.
 FORGET: Final = 60.0
 #: Rates of a session that has just begun are over so many seconds at least.
 LEAST_AGE: Final = 1.0
@@ -224,7 +224,7 @@ class _View:
         """Return the row of a session, with the bytes of its principal."""
         poller, relay, key, now = session.poller, session.relay, session.client_key, counts.at
         past = None if self._before is None else self._before.sessions.get(session.id)
-        # a canister that nobody polls any more has no lag
+        # a canister that is not polled any more has no lag
         polled = None if place is None else self._gateway.registry.pollers.get(place)
         lag = None if polled is None else polled.lag.latest(now)
         return {

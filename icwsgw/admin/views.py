@@ -18,7 +18,7 @@ Document = dict[str, Any]
 class AnsweringGateway(Protocol):
     """The part of :class:`icwsgw.admin.api.AdministeredGateway` that is shown."""
 
-    #: where the values of options come from; None: nobody knows
+    #: where the values of options come from; None: unknown
     provenance: Provenance | None
 
     @property

@@ -2,7 +2,7 @@
 
 - :meth:`IcAgent.query` polls canisters, through treq. On mainnet it verifies the node signature of each answer.
 - :meth:`IcAgent.call` relays a client's envelope, through the transport alone.
-- :meth:`IcAgent.update` makes a call of the gateway's own, and believes only a verified certificate.
+- :meth:`IcAgent.update` makes a call of the gateway's own. Its result counts only with a verified certificate.
 - :meth:`IcAgent.read_state` reads certified state, :meth:`IcAgent.status` the replica's status.
 
 Errors are those of :mod:`icwsgw.errors`: ``Rejected`` (the IC or the canister rejects the request), ``HttpError``,
@@ -66,7 +66,7 @@ class IcAgent:
         :class:`icwsgw.agent.network_time_observer.NetworkTimeObserver`
     :param charge: called for each of the agent's own requests and each repeated at an older endpoint (decision 0034)
     :raises ValueError: ``network_url`` is not a URL
-    :ivar time_observer: learns the network's time from answers
+    :ivar time_observer: estimates the network's time from answers
     :ivar time: the network's time
     :ivar delegations: verified delegations of subnets
     :ivar root_subnet: the canisters of the root subnet

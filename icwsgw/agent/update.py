@@ -3,7 +3,7 @@
 The envelope is signed once, and sent again unchanged while the network fails: the IC executes the same call only once.
 The synchronous endpoint mostly answers with a certificate. If it does not (202: not executed within 10 s, or there is
 no synchronous endpoint), ``request_status`` is read until it shows the outcome: after 0.5 s at first, later each
-second, as agents do. Nothing is believed before its certificate is verified.
+second, as agents do. An outcome counts only after its certificate is verified.
 """
 
 from __future__ import annotations

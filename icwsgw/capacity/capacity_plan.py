@@ -34,7 +34,7 @@ class CapacityLoad:
     :ivar message_bytes: mean size of a message
     :ivar opens: sessions that are opened and closed a second
     :ivar polling_interval: seconds
-    :ivar group: gateways that serve each canister; 1: nobody carries on when one is down
+    :ivar group: gateways that serve each canister; 1: no other gateway serves it when one is down
     :ivar tls: clients' TLS ends at the gateways
     :ivar limited: addresses are limited to some requests a second, as at public boundary nodes
     """

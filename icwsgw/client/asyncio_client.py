@@ -215,7 +215,7 @@ class AsyncioClient(DrivenClient, Generic[T]):
         try:
             await self.opened()
         except BaseException:
-            # nobody has the client to close it
+            # the caller does not get the client, so it cannot close it
             self._driver.stop()
             raise
         return self

@@ -46,7 +46,7 @@ class AutobahnLink:
         self.protocol.sendMessage(payload, isBinary=True)
 
     def ping(self) -> None:
-        """Send a ping, to learn how far the gateway has read."""
+        """Send a ping; its pong shows how far the gateway has read."""
         if self.protocol is not None:
             self.protocol.sendPing(READ_PING)
 
@@ -80,7 +80,7 @@ class AutobahnLink:
 
 
 class LinkedProtocol:
-    """Tells a link what comes on a connection; to be mixed into a ``WebSocketClientProtocol`` of Autobahn."""
+    """Notifies a link of what comes on a connection; to be mixed into a ``WebSocketClientProtocol`` of Autobahn."""
 
     link: AutobahnLink
     remoteCloseCode: int | None

@@ -33,7 +33,7 @@ class Codec(Protocol[T]):
 
 
 def decode_message(codec: Codec[T], content: bytes) -> T:
-    """Return the message in bytes; an application's codec may raise what it wants.
+    """Return the message in bytes; an application's codec may raise any exception.
 
     :raises FormatError: they hold none, or the codec has failed otherwise, which is the cause then
     """

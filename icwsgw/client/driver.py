@@ -101,8 +101,8 @@ class ClientDriver:
     :param clock: seconds of a monotonic clock
     :param now_ns: the time now, ns since 1970
     :param emit: is called with what concerns the application, in order
-    :param on_payload: is called with each message of the gateway, before it is verified; None: nobody looks
-    :param on_sent: is called with each message to the gateway; None: nobody looks
+    :param on_payload: is called with each message of the gateway, before it is verified; None: no call
+    :param on_sent: is called with each message to the gateway; None: no call
     """
 
     def __init__(

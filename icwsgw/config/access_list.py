@@ -122,7 +122,7 @@ class AccessRules(NamedTuple):
 
     :ivar denied: who may not connect
     :ivar allowed: who may, if not denied
-    :ivar unknown: nobody knows yet who is allowed, so nobody is
+    :ivar unknown: it is not known yet which clients are allowed, so none is
     """
 
     denied: AccessList = NOTHING

@@ -200,7 +200,7 @@ _PORT_BEHIND = re.compile(r":\d{1,5}\Z", re.ASCII)
 
 
 def is_this_machine(host: str) -> bool:
-    """Return whether a Host header is a loopback IP address or ``localhost``, a name that nobody else can register."""
+    """Return whether a Host header is a loopback IP address or ``localhost``, a name that cannot be registered."""
     name = _PORT_BEHIND.sub("", host.strip().lower())
     if name == "localhost":
         return True

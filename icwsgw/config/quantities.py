@@ -1,4 +1,4 @@
-"""Parses and formats sizes and durations; the only module that knows their units.
+"""Parses and formats sizes and durations; the only module that contains their units.
 
 Operators write ``64K``, ``8MiB``, ``250ms`` or ``2m`` (:func:`parse_size`, :func:`parse_duration`). Documents that must
 be exact use :func:`exact_size` and :func:`exact_duration`. Pages and tables use the rounding functions: :func:`size`,

@@ -15,7 +15,7 @@ The time without a valid answer is counted for the network and the canister sepa
 the network has asked for belongs to the network, whatever queries in flight bring meanwhile. A valid answer resets
 both.
 
-A poller whose canister's quota allows no delivery sends no poll. That time counts as nobody's silence.
+A poller whose canister's quota allows no delivery sends no poll. That time does not count as the canister's silence.
 
 Boundary nodes limit queries by address, by subnet and by canister, and answer 429 in each case. So a pause that one
 canister's poller gets is for that canister. If the pollers of two canisters get one at the same time, all pollers pause

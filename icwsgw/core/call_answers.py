@@ -15,7 +15,7 @@ from typing import NamedTuple
 from icwsgw.errors import CanisterRefused, ConnectFailed, FormatError, HttpError, IcwsError, NotReady, TransportError
 from icwsgw.ic.ws import decode_unit_result
 
-#: The reject code that may pass, and for how many attempts it is believed.
+#: The reject code that may be transient, and for how many attempts it counts as such.
 SYS_TRANSIENT = 2
 TRANSIENT_ATTEMPTS = 4
 #: After so many refusals in a row, a call with unknown outcome is not resubmitted any more.

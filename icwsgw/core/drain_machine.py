@@ -67,7 +67,7 @@ def plan_drain(
     single one, in the worst case.
 
     :param sessions: how many there are
-    :param window: seconds that the operator wants; None: as long as the network needs, and no longer than ``longest``
+    :param window: seconds that the operator has set; None: as long as the network needs, and no longer than ``longest``
     :param longest: seconds that are left before the process is killed
     :param budget: requests a second to the network; None: no limit
     :param opens: ``ws_open`` calls a second; None: no limit

@@ -1,13 +1,13 @@
-"""Queues in which several parties are served in turn, so that a party that wants much does not delay the others.
+"""Queues in which several parties are served in turn, so that a party with many waiters does not delay the others.
 
 Each waiter belongs to a *flow* (a canister, an address). Flows are served round-robin. A *new* flow, one that was not
 served in the last round, joins one round before the last one (similar to flow queueing, RFC 8290, but new flows delay
-another one by at most one round). So a party that wants something rarely is served next, however many others always
+another one by at most one round). So a party that waits rarely is served next, however many others always
 wait, and flows that come only once do not starve the others.
 
 Within a flow the waiter with the lowest *rank* is first; of equal ranks, the one that has waited longest. If the rank
-is the time at which the waiter was served last, the waiters of a flow are served round-robin too, and nobody waits for
-ever: who overtakes has a higher rank the next time.
+is the time at which the waiter was served last, the waiters of a flow are served round-robin too. Each is
+served at some time, because the one that overtakes has a higher rank the next time.
 """
 
 from __future__ import annotations

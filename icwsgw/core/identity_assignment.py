@@ -2,7 +2,7 @@
 
 A canister keeps one queue for each gateway principal, and its work for a queue grows with the square of its clients
 (decision 0018). So an identity should have at most about a thousand clients of one canister. But the handshake message
-names the gateway principal before anybody knows which canister the client wants. So the clients of all canisters count
+names the gateway principal before the client has named its canister. So the clients of all canisters count
 together, and identities are filled one after the other, each up to :data:`TARGET` clients (first fit). Then no identity
 has more than that many clients of one canister, canisters with few clients are polled under few identities, and when
 clients leave, the lower identities fill up again and the upper ones become idle.

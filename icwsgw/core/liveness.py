@@ -37,7 +37,7 @@ VISIT_SECONDS = 60.0
 
 
 class LivenessState(IntEnum):
-    """What the gateway knows of the other end."""
+    """Whether the other end has shown that it is alive."""
 
     QUIET = 0
     """No ping is unanswered."""

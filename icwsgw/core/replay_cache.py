@@ -1,4 +1,4 @@
-"""Remembers relayed calls, so that nobody who has seen an envelope can have it relayed again.
+"""Remembers relayed calls, so that an envelope that others have seen cannot be relayed again.
 
 A call is recognised by its request id, which the signature covers and which is the same for every encoding of the
 envelope. An id is kept for as long as a replica would accept the call, and at most three times as long: ids are in two

@@ -7,7 +7,7 @@ that no other kind can take.
 The agent's own requests are rare and never wait: each is charged to the share with most tokens.
 
 A share is a token bucket of one second. A kind without tokens borrows from a share that is at least half full (for
-ws_open: three quarters) and in which nobody waits. So nothing is left unused, and a kind that becomes active again
+ws_open: three quarters) and in which no request waits. So nothing is left unused, and a kind that becomes active again
 finds half a second's worth of its share.
 
 Polls at ticks do not wait for tokens; they are scheduled (:mod:`icwsgw.core.poll_schedule`). Together they take three

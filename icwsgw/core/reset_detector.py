@@ -20,7 +20,7 @@ delivered one, which may be from another replica: from a new queue, of which the
                                       probes over ``ABSENT_SECONDS``, none of them contradicted, has lost its state and
                                       not merely fallen behind.
 
-What shows a reset is verified before it is believed (:mod:`icwsgw.gateway.polling.reset_proof`): one altered byte looks
+What shows a reset is verified before it counts (:mod:`icwsgw.gateway.polling.reset_proof`): one altered byte looks
 like one.
 
 At rest the anchor is the last message, and a probe takes the place of an ordinary poll: probing costs no query, only

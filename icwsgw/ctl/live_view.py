@@ -1,7 +1,7 @@
 """``icwsctl top``: shows the busiest canisters and clients again and again, on a terminal or as plain text.
 
-On a terminal it takes the whole screen and obeys single keys; the terminal is restored however it ends. Anywhere else,
-such as a pipe, each view is plain text after the one before, without control characters, or a line of JSON.
+On a terminal it takes the whole screen and reacts to single keys; the terminal is restored however it ends.
+Anywhere else, such as in a pipe, each view is plain text without control characters, or a line of JSON.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from icwsgw.ic.principal import Principal
 MAX_LOG_BYTES: Final = 64 << 10
 
 LogListener = Callable[[Principal, str], None]
-"""Is told the text of a record."""
+"""Is called with the canister and the text of each record."""
 
 
 class LogRecord(NamedTuple):
@@ -41,7 +41,7 @@ class CanisterLogs:
     """The newest records of each canister.
 
     :param now_ns: returns the network's time, ns since 1970
-    :param listener: is told each text, with the canister
+    :param listener: is called with each record
     """
 
     def __init__(

@@ -89,7 +89,7 @@ class CanisterManagement:
         }
 
     def knows(self, method: str) -> bool:
-        """Whether there is a method of this name, or the reason why not can be told."""
+        """Whether there is a method of this name, or a reason to answer why there is none."""
         return method in _CREATIONS or method in _SNAPSHOTS or method in self._methods or method in self._open_methods
 
     def check(self, method: str, caller: Principal, argument: bytes, effective: Principal) -> None:

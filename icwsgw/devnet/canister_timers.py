@@ -15,7 +15,7 @@ class CanisterTimers:
 
     :param clock: the canister's clock
     :param transaction: undoes what a block did to the CDK if it raises an exception
-    :param log: is told the traps
+    :param log: is called with the texts of traps
     """
 
     def __init__(

@@ -25,7 +25,7 @@ _KEEP_NS = 60 * 1_000_000_000
 
 
 class Ingress:
-    """All calls that the network knows.
+    """All calls that the network has received.
 
     :param states: the states of all subnets
     :param latency: seconds between acceptance and execution, if there are no blocks

@@ -1,7 +1,7 @@
 """Feeds the inspector from the gateway in whose process the replica runs.
 
-The gateway tells its observers what it does as it tells a collector of traces (:mod:`icwsgw.observe.tracing`): the
-classes here have the same methods, and keep what they hear in :class:`icwsgw.devnet.inspector.Inspector`.
+The gateway calls the same methods for the inspector as for traces (:mod:`icwsgw.observe.tracing`). The classes here
+have these methods, and keep the arguments in :class:`icwsgw.devnet.inspector.Inspector`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from icwsgw.devnet.inspector import Inspector
 
 
 class InspectedTraffic:
-    """Hears what a gateway does; has the methods of ``Tracing``.
+    """Records what a gateway does; has the methods of ``Tracing``.
 
     :param now_ns: gives the time, ns since 1970
     """
@@ -82,7 +82,7 @@ class InspectedSession:
         return InspectedMessage(lambda outcome, failed: traffic.inspector.delivered(raw, session, traffic.now_ns()))
 
     def written(self) -> dict[str, str]:
-        """Nothing: what was heard of a session stays in this process."""
+        """Nothing: the record of a session stays in this process."""
         return {}
 
     def left(self) -> None:
@@ -109,7 +109,7 @@ class InspectedMessage:
 
 
 class InspectedPolls:
-    """The polls of a canister, which the replica knows itself; has the methods of ``PollTraces``."""
+    """The polls of a canister, which the replica records by itself; has the methods of ``PollTraces``."""
 
     idle_polls = False
 

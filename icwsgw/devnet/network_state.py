@@ -54,15 +54,15 @@ class NetworkState:
     :param edge_headers: each answer has a new ``x-request-id`` and no ``x-ic-*``, like those of the public network's
         HTTP gateways; None: only if the topology is the public network's
     :param canisters: name to id and application; default: echo and chat
-    :param log: is told what canisters print, and the texts of their traps
+    :param log: is called with what canisters print, and with the texts of their traps
     :ivar canisters: the canisters by id
     :ivar canister_clock: their clock, which may be ahead of the network's
     :ivar faults: the active faults, see :mod:`icwsgw.devnet.faults`
     :ivar stats: numbers of requests by name
     :ivar hanging: requests that a fault holds without an answer
     :ivar gateway_urls: the gateway URLs that ``/_/info`` returns to the demo page; the embedding program sets them
-    :ivar inspector: keeps what clients and canisters say; None: nobody asks for it
-    :ivar traffic: what the gateway in this process tells the inspector by; None in the same way
+    :ivar inspector: keeps the messages of clients and canisters; None: it is off
+    :ivar traffic: records the gateway of this process for the inspector; None: it is off
     :ivar status_url: the gateway's status page, in the same way; None: there is none
     """
 
@@ -140,7 +140,7 @@ class NetworkState:
 
     @property
     def default_state(self) -> StateTree:
-        """The state of the subnet on which new canisters are created unless somebody chooses another."""
+        """The state of the subnet on which new canisters are created unless the request chooses another."""
         return self.state_of(self.canisters.free_id())
 
     def set_pace(self, pace: BlockTiming) -> None:

@@ -48,7 +48,7 @@ def check_paths(
 ) -> Refusal | None:
     """Return the reason to refuse a read_state request, or None.
 
-    :param ingress: knows the sender of each call
+    :param ingress: has the sender of each call
     :param may_read_metadata: whether the sender may read a metadata section
     """
     request: bytes | None = None

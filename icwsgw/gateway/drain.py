@@ -157,7 +157,7 @@ class Drain(DrainMachine):
             self._next = clock.callLater(wait, self._happens, DrainEvent.NEXT)
 
     def _remaining(self) -> Iterator[ClientSession]:
-        """The sessions whose turn has not come: all of them if nobody gets time to move."""
+        """The sessions whose turn has not come: all of them if no client gets time to move."""
         sessions = self._gateway.registry.sessions
         return (session for session in sessions if session.move < MoveState.ASKED or not self.moving)
 

@@ -1,8 +1,8 @@
 """The sessions that have ended lately, and the connections that were refused, for the status page and the admin API.
 
 A developer who looks for a mistake looks after the fact. Ends are kept for ten minutes, in a limited number: when it is
-reached, the address that has the most loses its oldest, so that a crowd does not push out the end that somebody looks
-for. What an end shows of its client follows ``--log-clients``, as the log does; the rest is not kept.
+reached, the address that has the most loses its oldest, so that a crowd does not displace the end that is of
+interest. What an end shows of its client follows ``--log-clients``, as the log does; the rest is not kept.
 """
 
 from __future__ import annotations

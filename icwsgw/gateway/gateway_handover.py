@@ -184,7 +184,7 @@ def take_over_session(gateway: Gateway, client: Client, document: Mapping[str, A
     gateway.identity_assignment.loads[index] += 1
     ended = session.state is State.CLOSED
     if ended:
-        # There are no more of them than the other process had, so nobody is given up.
+        # There are no more of them than the other process had, so none is given up.
         gateway.registry.left(session)
     else:
         gateway.registry.sessions.add(session)

@@ -1,4 +1,4 @@
-"""The gateway and its parts, as a session knows them. They know sessions; this way a session need not know them.
+"""What a session needs of the gateway and its parts. Their modules import sessions; so sessions do not import them.
 
 ``S`` is :class:`icwsgw.gateway.session.ClientSession`.
 """

@@ -1,7 +1,7 @@
 """What the operator has changed at run time, as another version has written it down.
 
-An override that this version does not take costs a line in the log, and no other override: a version that knows one
-kind less must not forget who is denied.
+An override that this version does not take costs a line in the log, and no other override: a version with one kind
+less must still keep denied clients out.
 """
 
 from __future__ import annotations

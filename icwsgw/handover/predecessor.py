@@ -257,7 +257,7 @@ class _Attempt:
                     **environment,
                     CHANNEL: str(theirs.fileno()),
                     SOCKETS: json.dumps(listening),
-                    # what it has to know if this process dies before it can tell the successor to continue
+                    # what the successor needs if this process dies before it can send it the order to continue
                     FACTS: json.dumps({**self._service.handover_facts, "pidfile": self._path}),
                 },
                 path=directory,

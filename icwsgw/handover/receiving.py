@@ -1,7 +1,7 @@
 """The transfer of a service's clients to this process, from one process or from several: the side that gets them.
 
 See :mod:`icwsgw.handover.transfer` for the order of messages. Until all have come from all processes, nothing is
-written to a client, and whatever goes wrong costs nothing: this process forgets what it has. If one of several
+written to a client, and whatever goes wrong costs nothing: this process drops what it has. If one of several
 processes is early, it waits, and serves, until the others are as far.
 """
 

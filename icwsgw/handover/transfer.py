@@ -195,7 +195,7 @@ def send_go(channel: Channel, what: Callable[[], Document]) -> None:
 def give_way() -> None:
     """Leave the CPU to the other process: this one only clears up, which takes as long as the silence did."""
     os.nice(10)
-    time.sleep(GIVE_WAY_SECONDS)  # noqa: TID251 nobody is served here any more
+    time.sleep(GIVE_WAY_SECONDS)  # noqa: TID251 no client is served here any more
 
 
 def takes_early(document: Document) -> bool:

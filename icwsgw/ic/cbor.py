@@ -1,4 +1,4 @@
-"""CBOR (RFC 8949) with a strict decoder, for bytes that anybody can send.
+"""CBOR (RFC 8949) with a strict decoder, for bytes from untrusted senders.
 
 :func:`loads` is cbor2's decoder with further limits. It refuses trailing bytes, duplicate map keys, and keys that are
 neither text nor bytes. Depth and number of items are bounded. It accepts two tags: self-describe (55799), which it
@@ -88,7 +88,7 @@ def dumps(value: Any) -> bytes:
 
 
 def dumps_tagged(value: Any) -> bytes:
-    """Encode a value in CBOR behind the self-describe tag, as the IC's endpoints want it.
+    """Encode a value in CBOR behind the self-describe tag, as the IC's endpoints expect it.
 
     :raises FormatError: a value that CBOR cannot hold
     """

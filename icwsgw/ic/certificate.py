@@ -163,7 +163,7 @@ def verify_certificate(
     try:
         if not isinstance(certificate, Certificate):
             certificate = decode_certificate(certificate)
-        # The cheap checks first: nobody should make us compute pairings for an old certificate.
+        # The cheap checks first: an old certificate must not cost a pairing.
         check_age(certificate, now_ns, max_age_ns, max_future_ns)
         key = bls.der_unwrap(root_key_der)
         if certificate.delegation is not None:

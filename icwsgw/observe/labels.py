@@ -60,7 +60,7 @@ LIST_OUTCOMES = ("changed", "unchanged", "failed")
 RENEWAL_STATES = ("timely", "overdue", "urgent")
 FETCH_OUTCOMES = RELOAD_OUTCOMES = ORDER_OUTCOMES = ("ok", "failed")
 LINE_LEVELS = ("debug", "info", "warn", "error", "critical")
-#: Why a line is not in the log: the log rate limit, a log that nobody reads, or a write error.
+#: Why a line is not in the log: the log rate limit, a log whose reader has stopped, or a write error.
 LINE_LOSSES = ("repeated", "unread", "unwritable")
 
 #: Network round trips in seconds: fine-grained in the usual range of queries and calls.

@@ -64,7 +64,7 @@ class LogFile:
         """
         data = (line.text + "\n").encode("utf-8", "backslashreplace")
         if self._limit and self._size + len(data) > self._limit:
-            # somebody may have truncated it
+            # another program may have truncated it
             self._size = os.fstat(self._descriptor).st_size
             if self._size and self._size + len(data) > self._limit:
                 self.rotate()

@@ -1,6 +1,6 @@
 """How much log lines say about clients (``--log-clients``): addresses, principals and origins may be personal data.
 
-Every line passes through :func:`hider` by the names of its fields, so that no component can forget it.
+Every line passes through :func:`hider` by the names of its fields, so that no component can leave it out.
 
     field    full                       masked            none
     ------   ------------------------   ---------------   ----

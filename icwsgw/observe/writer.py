@@ -1,4 +1,4 @@
-"""Writes log lines in a thread, so that a log that nobody reads does not block the event loop.
+"""Writes log lines in a thread, so that a log whose reader has stopped does not block the event loop.
 
 ``write`` can block without limit if the reader of a pipe, journald or syslog has stopped, or a disk hangs.
 ``O_NONBLOCK`` is no solution: it applies to the open file, not to the process, so it would also affect other processes

@@ -3,7 +3,7 @@
 *The network* of ``--ic-network-url auto``: the first of :func:`icwsgw.config.project_networks.local_networks` that
 answers; if none does, the first of them, since it may start later.
 
-*The embedded replica's port*: if nobody has chosen ``--devnet-listen`` and another program has its port, such as dfx,
+*The embedded replica's port*: if ``--devnet-listen`` is not set and another program has its port, such as dfx,
 the replica listens on one of the next ports.
 
 A choice holds until the process ends: a reload does not look again.

@@ -48,7 +48,7 @@ def _directory_doubt(path: Path) -> Iterator[str]:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        # the default directory is missing before every first start; one that somebody named may be misspelt
+        # the default directory is missing before every first start; one that an option names may be misspelt
         if path != Path(BY_NAME["data-dir"].default).absolute():
             yield f"there is no directory {path} yet: the first start makes it, with a new key and principal"
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The files of the program that this process runs, and whether somebody has replaced them since it started.
+"""The files of the program that this process runs, and whether they were replaced since it started.
 
 A process keeps the code that it has loaded, but a new process loads what is installed then. A supervisor that has
 outlived an upgrade would therefore start workers of another version than its own, or ones that fail in the middle of

@@ -44,7 +44,7 @@ class HeldSignals:
         return not self._arrived.isdisjoint(STOP)
 
     def hold(self) -> None:
-        """Hold the signals that this module knows, from now on."""
+        """Hold the signals that this module handles, from now on."""
         self._hold(*STOP)
         self.hold_unless_they_stop()
 
@@ -58,7 +58,7 @@ class HeldSignals:
                 self._before[number] = signal.signal(number, self._arrive)
 
     def release(self) -> None:
-        """Restore what the signals did before, and obey those that ask for the end."""
+        """Restore what the signals did before, and end the process if one of those that came asks for it."""
         for number, before in self._before.items():
             signal.signal(number, before)
         self._before.clear()

@@ -42,8 +42,8 @@ def one_line(error: BaseException | str, program: str = PROGRAM) -> str:
 class StarterStderr:
     """The stderr of who starts a daemon. The daemon loses its own before its services start.
 
-    twistd tells the starter of a failure as Python shows bytes, cut at 100 characters, with the name of the exception.
-    This prints the daemon's own line instead, and other failures as text.
+    twistd shows the starter a failure as the repr of bytes, cut at 100 characters, with the name of the exception. This
+    prints the daemon's own line instead, and other failures as text.
 
     :param descriptor: of the starter's stderr; this object owns it
     """

@@ -1,8 +1,8 @@
 """Keeps access lists from URLs up to date: ``--deny-list-url`` and ``--allow-list-url``.
 
-The gateway starts at once, whatever the URL's server does: with the kept copy, or without one. A list that nobody has
-ever fetched denies nobody; if it says who is allowed, nobody is. After a failure the next attempt comes after ten
-seconds, then after twice the time, up to the interval. A failure is logged once, and so is its end.
+The gateway starts at once, whatever the URL's server does: with the kept copy, or without one. A deny list that was
+never fetched denies no client. An allow list that was never fetched admits no client. After a failure the next attempt
+comes after ten seconds, then after twice the time, up to the interval. A failure is logged once, and so is its end.
 """
 
 from __future__ import annotations

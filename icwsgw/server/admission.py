@@ -3,8 +3,8 @@
     accepted -> counted, and by its address -> [its address from a proxy] -> its request -> its session -> lost
 
 :class:`icwsgw.server.connection_limits.ConnectionLimits` counts connections, :mod:`icwsgw.server.proxies` finds
-    addresses. A connection from a trusted proxy is counted by its address once the proxy has told it: the PROXY
-    protocol tells it with the first bytes, an HTTP header with the request.
+addresses. A connection from a trusted proxy is counted by its address once the proxy has sent it: in the first bytes
+(PROXY protocol), or in a header of the request.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Standing(IntEnum):
     """How far a connection has come. The order matters: below OPENED it waits for its session."""
 
     PROXIED = 0
-    """It is counted. The PROXY protocol will tell its address."""
+    """It is counted. The PROXY protocol will bring its address."""
     COUNTED = 1
-    """It is counted, but not by its address, which a header of its request may tell."""
+    """It is counted, but not by its address, which a header of its request may bring."""
     PLACED = 2
     """It is also counted by its address."""
     OPENED = 3
@@ -145,7 +145,7 @@ class Admission:
             self._place()
 
     def requested(self, headers: Mapping[str, str]) -> None:
-        """The request has come. Its headers tell the address of a client behind a trusted proxy.
+        """The request has come. Its headers bring the address of a client behind a trusted proxy.
 
         :param headers: of the request, names in lower case
         """

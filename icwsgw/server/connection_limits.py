@@ -35,7 +35,7 @@ class ConnectionLimits:
     :param limits: the options
     :param now: seconds of the reactor's clock
     :param most_refused: connections that may wait for the answer that refuses them
-    :ivar gate: is told when the process has all connections that it may have, and when it has room again
+    :ivar gate: gets a call when the process has all connections that it may have, and when it has room again
     :ivar rules: which addresses may connect
     :ivar total: connections, without those that were refused at once
     :ivar waiting: those of them without a session

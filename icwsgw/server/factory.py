@@ -80,7 +80,7 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
     :ivar connections: all connections, also those in their handshake
     :ivar backlog: outboxes that hold bytes
     :ivar low_priority: the queue for sockets of unauthenticated connections
-    :ivar tracing: makes spans; None if nobody collects them
+    :ivar tracing: makes spans; None: no collector is configured
     :ivar server_name: the ``Server`` header of answers
     :ivar fresh: the initial attributes of connections
     :ivar origins: the web origins that are allowed

@@ -1,7 +1,7 @@
 """The queue in which connections of suspect addresses wait before their handshake.
 
 :mod:`icwsgw.core.suspect_addresses` decides which addresses are suspect. The request has been read by then, because
-    behind a proxy it tells the address.
+    behind a proxy it brings the address.
 """
 
 from __future__ import annotations

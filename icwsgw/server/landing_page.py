@@ -47,7 +47,7 @@ def landing_page(version: str, principals: Sequence[str], *, demo: str | None, s
     :param version: of the gateway
     :param principals: of the gateway, as text
     :param demo: URL of the devnet's demo page, if there is one
-    :param status: URL of the status page, if it may be told to anybody
+    :param status: URL of the status page; None: the page does not show it
     """
     named = ", ".join(f"<code>{escape(text)}</code>" for text in principals[:MOST_PRINCIPALS])
     more = len(principals) - MOST_PRINCIPALS

@@ -112,7 +112,7 @@ class ListDownload:
         self.count = 0
         self._etag = self._modified = ""
         with contextlib.suppress(ConfigError):
-            # of a damaged copy the reader tells
+            # the reader reports a damaged copy
             kept = read_kept(path, url)
             if kept is not None:
                 self.at, self.count = kept.at, kept.entries.size

@@ -8,7 +8,7 @@ address.
 
 A connection is unauthenticated until its canister has sent it a message. All of its work is done here: TLS and HTTP
 handshakes, ws_open with its signatures, its end. The sudden end of a client's connection is also served here, because
-nobody waits for it, and many may end together.
+nothing waits for it, and many may end together.
 
 Only one event of a connection is in the queue, so ``--max-connections`` bounds the queue. While it waits, the kernel
 keeps what the other end sends, and epoll does not report the socket again (decision 0040).

@@ -58,7 +58,7 @@ class PartialMessages:
 
         :param holder: the connection
         :param octets: bytes; 0 when nothing is partial
-        :return: whether the connection was told to stop reading
+        :return: whether the connection has to stop reading: its ``pause_partial`` was called
         """
         before = self._held.get(holder, 0)
         self.octets += octets - before

@@ -59,7 +59,7 @@ class ConnectionFactory(OutboxTotals, AdmittingFactory, QueueingFactory, Reading
 
     :ivar connections: every open connection, the ones still shaking hands too
     :ivar fresh: what connections begin with
-    :ivar tracing: makes spans; None when nobody collects them
+    :ivar tracing: makes spans; None: no collector is configured
     :ivar traffic: Autobahn's counts of all connections together
     """
 
@@ -116,10 +116,10 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
     is_open = is_closed = IGNORED_EVENT
 
     def __init__(self) -> None:
-        """Skip Autobahn's own, which makes two Deferreds and a list of events that nobody uses."""
+        """Skip Autobahn's own, which makes two unused Deferreds and an unused list of events."""
 
     def connectionMade(self) -> None:
-        """The connection was accepted. (Autobahn's own version collects details that nobody uses.)"""
+        """The connection was accepted. (Autobahn's own version also collects details, which are not used here.)"""
         if self.handed_over is not None:
             self.take_over(self.handed_over)
             return
@@ -366,7 +366,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
             session.left((code or NO_STATUS) if wasClean else ABNORMAL_CLOSURE)
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool | None:
-        """The client closes. The session hears it now, because the connection may take its time to end."""
+        """The client closes. The session ends now, because the connection may need more time to end."""
         if self.state == self.STATE_OPEN:
             if self._outbox is not None:
                 self._outbox.flush()
@@ -379,7 +379,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
         return result
 
     def _fail_connection(self, code: int = CloseCode.GOING_AWAY, reason: str = "going away") -> None:
-        """The client has violated the WebSocket protocol or a limit: Autobahn closes, and the session is told why."""
+        """The client has violated the WebSocket protocol or a limit: Autobahn closes. The session records why."""
         if self.session is not None and not self.session.cause:
             self.session.cause, self.session.failure = code, reason
             reason = close_reason(reason, self.session.id)

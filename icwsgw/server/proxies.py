@@ -1,4 +1,4 @@
-"""The address of a client behind proxies, as far as trusted proxies tell it.
+"""The address of a client behind proxies, as far as trusted proxies name it.
 
     transport -- PROXY protocol --> address of the peer -- X-Forwarded-For or Forwarded --> address of the client
 
@@ -46,7 +46,7 @@ def socket_host(transport: Any) -> tuple[str, bool]:
 
 
 class TrustedProxies:
-    """The proxies whose headers are believed.
+    """The proxies whose headers count.
 
     :param networks: as in ``--trusted-proxy``: networks, and ``unix``
     :param header: ``x-forwarded-for`` or ``forwarded``

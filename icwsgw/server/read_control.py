@@ -20,7 +20,7 @@ RELAY, RATE, CROWD, HANDOVER = 1, 2, 4, 8
 
 
 class ReadingFactory(Protocol):
-    """The server's factory, as reading knows it.
+    """What reading needs of the server's factory.
 
     :ivar unfinished: the account of all unfinished messages
     """

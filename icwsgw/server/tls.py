@@ -3,7 +3,7 @@
 New connections use a renewed certificate from the next look at the files on. An invalid one (half written, malformed,
 of another key) is logged as an error, and the previous one stays in use until the files change again. One with wrong
 dates (expired, not valid yet) does not replace a valid one either; each look compares the two again, because the one in
-use may expire. So a failed renewal costs nobody a connection.
+use may expire. So a failed renewal costs no connection.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _private_key(files: PemFiles) -> PrivateKeyTypes:
     except (UnsupportedAlgorithm, InternalError):
         raise ConfigError(f"TLS key {files.key} is encrypted in a way that is not supported") from None
     except ValueError:
-        # OpenSSL cannot tell a wrong passphrase from damage
+        # OpenSSL does not distinguish a wrong passphrase from damage
         raise ConfigError(f"TLS key {files.key} cannot be decrypted by the passphrase in {files.passphrase}") from None
 
 
@@ -164,7 +164,7 @@ def _reason(error: Exception) -> str:
 
 
 class _TimedConnection(SSL.Connection):
-    """A connection that knows when it was accepted, until its handshake is done."""
+    """A connection with the time at which it was accepted, until its handshake is done."""
 
     started: float | None = None
 

@@ -24,7 +24,7 @@ class BlockingClient(Generic[T]):
 
     :param urls: as for :class:`~icwsgw.client.asyncio_client.AsyncioClient`, as are further options
     :param timeout: seconds that each method waits at most
-    :ivar events: what the client has told so far, each of
+    :ivar events: the events of the client so far, each of
         :data:`~icwsgw.client.client_events.ForApplication`
     """
 

@@ -81,7 +81,7 @@ class GatewayProcess:
         self.start()
 
     def close(self) -> None:
-        """End the process, and forget its key."""
+        """End the process, and remove its key."""
         self._process.end()
         self._data.cleanup()
 

@@ -62,7 +62,7 @@ class OrderHandler:
         self._announced: dict[tuple[str, str], int] = {}
         service.gateway.announce = self._accepted
         gate = service.factory.limits.gate
-        # siblings that are starting will have room; the supervisor tells it otherwise
+        # siblings that are starting will have room; the supervisor sends an order if they have none
         gate.set_room_elsewhere(True)
         gate.report = lambda room: self._answer({"type": "room", "room": room})
 

@@ -279,7 +279,7 @@ class HttpConnection:
         self._exchange = None
         exchange.connection = None
         if self._parser.state is _IDLE:
-            # before the caller hears of the response, so that its next request finds this connection
+            # before the caller gets the response, so that its next request finds this connection
             self._pool.release(self)
         else:
             self._pool.answered()

@@ -21,7 +21,7 @@ MAX_LINES: Final = 256
 
 MAX_KNOWN_HEADS: Final = 64
 MAX_KNOWN_LINES: Final = 512
-"""Remembered for one host. When there are more, the cache forgets all; those in use are back at once."""
+"""Heads that the cache holds for one host. If there are more, it is emptied; those in use are back at once."""
 
 _FRAMING: Final = frozenset((b"", b"connection", b"content-length", b"transfer-encoding"))
 _MAX_KNOWN_LINE: Final = 1024

@@ -99,7 +99,7 @@ class ParserState(IntEnum):
 
 
 class ParserEvent(IntEnum):
-    """What the parser finds, or is told."""
+    """What the parser finds, and what its owner reports to it."""
 
     EXPECT = 0
     """A request leaves."""
@@ -214,7 +214,7 @@ class ResponseParser:
 
         :return: the response, once it is whole
         :raises AnswerMalformed: the data is not HTTP, ambiguous, has more framing than :data:`MAX_HEAD` or
-            :data:`CHUNK_FRAMING` allow, or nobody has asked for it
+            :data:`CHUNK_FRAMING` allow, or no request is open
         :raises AnswerTooLarge: the body has more than ``max_body`` bytes
         """
         state = self.state

@@ -1,6 +1,6 @@
 """Ends connections that a middlebox has forgotten: their data arrives nowhere, and nothing reports it.
 
-The kernel knows first, because a living peer acknowledges data within a round trip, however long it takes to answer.
+The kernel notices first, because a living peer acknowledges data within a round trip, however long it takes to answer.
 The gateway sets TCP_USER_TIMEOUT, so that the kernel ends a connection after :data:`SILENCE` seconds without an
 acknowledgement instead of about 15 minutes (RFC 5482). Where that is not possible, or a proxy on the way acknowledges
 for a dead peer, only requests without an answer show it; see :meth:`icwsgw.agent.http.host_pool.HostPool.timed_out`.

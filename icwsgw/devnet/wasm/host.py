@@ -50,7 +50,7 @@ class MessageRunner:
             del self._hosts[host.id]
 
     def run(self) -> None:
-        """Execute messages, and tell each canister that its state may have changed."""
+        """Execute messages, and notify each canister that its state may have changed."""
         if self._running:
             return
         self._running = True
@@ -262,7 +262,7 @@ class WasmHost:
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes | Deferred[bytes]:
         """Run an update method.
 
-        :return: the reply; a Deferred where the canister waits for somebody
+        :return: the reply; a Deferred if the canister waits for another canister
         :raises Rejected: stopped, no such method, trapped, no reply; the Deferred fails with it
         """
         later: Deferred[bytes] = Deferred()

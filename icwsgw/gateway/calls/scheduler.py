@@ -9,7 +9,7 @@ If messages of one canister wait, its clients are served round-robin: who has no
 have sent within the last second form a kind of their own, which gets what the others leave.
 
 A ``ws_open`` comes from an unauthenticated client. Calls to canisters that have spoken lately share slots by canister.
-All other canisters share a few slots by canister and by address, so canisters that do not exist or hang delay nobody
+All other canisters share a few slots by canister and by address, so canisters that do not exist or hang delay no one
 else. When such a canister speaks, its waiting calls move to the other slots.
 """
 

@@ -1,6 +1,6 @@
 """Writes values in Candid's textual notation; :mod:`icwsgw.ic.candid.text_values` reads it back.
 
-Invisible and control characters in texts become escapes, so that a terminal may show what a stranger wrote.
+Invisible and control characters in texts become escapes, so that a terminal can show untrusted text.
 """
 
 from __future__ import annotations
