@@ -36,7 +36,7 @@ def test_the_document_and_the_clients_table_are_what_the_table_makes() -> None:
     assert {code: entry["message"] for code, entry in read.items()} == {info.code: info.message for info in CLOSE_CODES}
 
 
-def test_what_a_client_is_told_to_do_is_what_it_does() -> None:
+def test_the_documented_action_is_what_a_client_does() -> None:
     for info in CLOSE_CODES:
         if info.action.startswith("Connect again"):
             assert info.reconnect in (Reconnect.AGAIN, Reconnect.LATER), info.code

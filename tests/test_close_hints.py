@@ -60,12 +60,12 @@ def test_what_does_not_verify_is_not_the_canisters_fault(code: int, reason: str)
 
 
 @pytest.mark.parametrize("code", list(OF_GATEWAY))
-def test_each_code_that_somebody_has_to_act_on_says_what_to_do_whatever_the_reason(code: int) -> None:
+def test_each_code_that_needs_action_says_what_to_do_whatever_the_reason(code: int) -> None:
     assert hint(code, "words that nobody has thought of").endswith(".")
     assert code in {info.code for info in CLOSE_CODES}
 
 
-def test_codes_without_a_hint_need_nobody() -> None:
+def test_codes_without_a_hint_need_no_action() -> None:
     codes = {int(code) for code in CloseCode} - set(OF_GATEWAY)
     assert codes == {1000, 1001, 1008, 4100, 4105}
     assert hint(CloseCode.DRAINING, "the gateway is shutting down") == ""

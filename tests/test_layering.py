@@ -212,7 +212,7 @@ def test_pure_packages_know_no_clock_chance_reactor_or_logger(pure: str) -> None
         assert asked.isdisjoint({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}), path
 
 
-def test_one_module_knows_opentelemetry() -> None:
+def test_one_module_imports_opentelemetry() -> None:
     """It is an extra: nothing else may import it, or that module by name at run time."""
     knowing = {
         path.relative_to(PACKAGE).as_posix()
@@ -225,7 +225,7 @@ def test_one_module_knows_opentelemetry() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_one_package_knows_wasmtime_and_is_loaded_when_a_canister_needs_it() -> None:
+def test_one_package_imports_wasmtime_and_is_loaded_when_a_canister_needs_it() -> None:
     """It is an extra, of which the gateway itself and the demo canisters have no use."""
     knowing = {
         path.relative_to(PACKAGE).parent.as_posix()

@@ -194,7 +194,7 @@ def test_print_principal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("word", ["--help", "--print-config", "--version"])
-def test_who_has_read_enough_is_told_nothing(word: str, tmp_path: Path) -> None:
+def test_a_closed_pipe_makes_no_traceback(word: str, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run(
@@ -236,7 +236,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     "word",
     ["--compression", "--no-compression", "--client-message-burst=50", "--client-byte-burst=", "--client-byte-burst=x"],
 )
-def test_removed_options_start_as_ever_and_are_told(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_removed_options_start_as_ever_with_a_warning(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     name = word.partition("=")[0].replace("--no-", "--")
     sourced = parse(word, "--workers=2").sourced
     assert sourced is not None
@@ -358,7 +358,7 @@ def test_a_log_that_cannot_be_written_ends_the_start(monkeypatch: pytest.MonkeyP
         makeService(options)
 
 
-def test_check_config_tells_of_variables_that_look_misspelt(
+def test_check_config_warns_of_variables_that_look_misspelt(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ICWS_WORKRES", "3")
@@ -369,7 +369,7 @@ def test_check_config_tells_of_variables_that_look_misspelt(
     assert lines.count("twistd icws: ICWS_WORKRES in the environment is not an option; did you mean ICWS_WORKERS?") == 1
 
 
-def test_check_config_tells_of_levels_of_components_that_do_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_config_warns_of_levels_of_components_that_do_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse("--check-config", "--log-level=info,rellay=debug,relay=debug", "--log-file-level=polling=debug")
     assert caught.value.code == 0
@@ -391,7 +391,7 @@ def test_check_config_tells_of_levels_of_components_that_do_not_exist(capsys: py
         ([], False),
     ],
 )
-def test_check_config_tells_of_a_root_key_that_comes_off_the_wire(
+def test_check_config_warns_of_a_root_key_that_is_fetched(
     capsys: pytest.CaptureFixture[str], words: list[str], warned: bool
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -408,7 +408,7 @@ class _Warnings:
         self._recorded.append(message)
 
 
-def test_twistd_knows_both_names(held_signals: HeldSignals) -> None:
+def test_twistd_has_both_names(held_signals: HeldSignals) -> None:
     before = signal.getsignal(signal.SIGHUP)
     makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
     assert signal.getsignal(signal.SIGHUP) == before

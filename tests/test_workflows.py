@@ -83,7 +83,7 @@ def test_what_takes_long_is_run_each_week(module: str) -> None:
     assert (ROOT / module.replace(".", "/") / "__main__.py").exists()
 
 
-def test_every_package_that_mutation_knows_is_judged_each_week() -> None:
+def test_every_package_of_mutation_is_judged_each_week() -> None:
     assert jobs("scheduled.yml")["mutation"]["strategy"]["matrix"] == {"package": list(PACKAGES)}
 
 

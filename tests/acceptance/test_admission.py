@@ -118,7 +118,7 @@ def test_slow_requests_are_ended_and_a_neighbour_does_not_notice(strict: Stack) 
     chatter.stop()
 
 
-def test_a_stranger_that_says_nothing_is_closed(strict: Stack) -> None:
+def test_an_unauthenticated_connection_that_sends_nothing_is_closed(strict: Stack) -> None:
     silent = RawClient(port_of(strict)).do_handshake()
     assert silent.close_code() == CloseCode.NOT_OPENED
     silent.close()
@@ -282,7 +282,7 @@ def test_limits_by_address_behind_proxies(stacks: Stacks) -> None:
     assert gone.do_handshake(before=proxy_header("192.0.2.1")).status == 101
 
 
-def test_a_header_of_anybody_is_not_believed(stacks: Stacks) -> None:
+def test_a_header_of_any_client_is_ignored(stacks: Stacks) -> None:
     stack = stacks("--max-connections-per-ip=2")
     clients = [RawClient(port_of(stack)).do_handshake(f"X-Forwarded-For: 198.51.100.{n}") for n in range(3)]
     assert [client.status for client in clients] == [101, 101, 429]
@@ -313,7 +313,7 @@ def test_connections_in_all_and_how_fast(stacks: Stacks) -> None:
 
 
 @pytest.mark.parametrize("pending", [0, 30, 5_000])
-def test_silent_strangers_of_one_address_do_not_take_all_connections(stacks: Stacks, pending: int) -> None:
+def test_silent_connections_of_one_address_do_not_take_all_connections(stacks: Stacks, pending: int) -> None:
     stack = stacks("--max-connections=30", f"--max-pending={pending}")
     member = neighbour(stack)
     place = ("127.0.0.1", port_of(stack))
@@ -327,7 +327,7 @@ def test_silent_strangers_of_one_address_do_not_take_all_connections(stacks: Sta
         stranger.close()
 
 
-def test_strangers_who_take_all_descriptors_leave_metrics_and_probes_alone(stacks: Stacks) -> None:
+def test_unauthenticated_connections_that_take_all_descriptors_leave_metrics_and_probes_alone(stacks: Stacks) -> None:
     stack = stacks(files=300)
     stack.server.wait_for_line("connection limit lowered.* clients=113 ")
     strangers = [socket.create_connection(("127.0.0.1", port_of(stack))) for _ in range(500)]

@@ -30,7 +30,7 @@ def refuses(stack: Stack) -> bool:
 
 
 @pytest.mark.parametrize(("number", "secure"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
-def test_every_client_gets_a_close_frame_and_every_canister_is_told(
+def test_every_client_gets_a_close_frame_and_every_canister_a_notice(
     number: int,
     secure: bool,
     tmp_path: Path,

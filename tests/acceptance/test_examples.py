@@ -201,7 +201,7 @@ def test_a_program_keeps_its_key(places: dict[str, Any], tmp_path: Path) -> None
     assert (tmp_path / "key.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_feed_tells_what_was_missed_and_takes_each_entry_once(places: dict[str, Any], tmp_path: Path) -> None:
+def test_a_feed_shows_what_was_missed_and_takes_each_entry_once(places: dict[str, Any], tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "feed" / "feed.mjs", tmp_path)
     where = {"gateway": places["gateway"], "network": places["network"], "canister": places["feed"]}
     program = f"""

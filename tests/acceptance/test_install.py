@@ -120,7 +120,7 @@ def test_the_wheel_holds_every_file_of_the_package_but_those_of_the_linter(wheel
     }
 
 
-def test_twistd_knows_the_installed_programs(wheel: Path, tmp_path: Path) -> None:
+def test_twistd_has_the_installed_programs(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as files:
         files.extractall(tmp_path / "site")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}

@@ -64,14 +64,14 @@ def test_a_canister_with_the_cdk_of_crates_io_answers_it(stacks: Callable[..., S
     assert_undisturbed(result)
 
 
-def test_it_lives_through_acknowledgements(devnets: Callable[..., Devnet], stacks: Callable[..., Stack]) -> None:
+def test_it_stays_open_over_acknowledgements(devnets: Callable[..., Devnet], stacks: Callable[..., Stack]) -> None:
     stack = stacks(network=devnets(*ROUNDS_BY_CLOCK).network)
     result = scenario("acknowledgements", stack, rounds=2)
     assert result["keepAlives"] >= 2
     assert_undisturbed(result)
 
 
-def test_it_lives_through_a_drain_a_killed_gateway_and_a_reset_of_the_canister(
+def test_it_continues_after_a_drain_a_killed_gateway_and_a_reset_of_the_canister(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
 ) -> None:
     devnet = devnets()
@@ -214,7 +214,7 @@ def test_over_tls(stacks: Callable[..., Stack], tmp_path: Path) -> None:
     stack.server.wait_for_line("this port speaks TLS: use wss://, not ws://")
 
 
-def test_in_a_browser_it_keeps_its_identity_and_lives_through_a_restart_over_tls(
+def test_in_a_browser_it_keeps_its_identity_and_reconnects_after_a_restart_over_tls(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack], tmp_path: Path
 ) -> None:
     certificate, key = pem.server(pem.authority()).write(tmp_path)

@@ -72,7 +72,7 @@ def test_200_messages_each_way_in_bursts_of_30_arrive_verified_and_in_order(pati
     assert result["errors"] == []
 
 
-def test_a_connection_lives_through_acknowledgement_rounds(
+def test_a_connection_stays_open_over_acknowledgement_rounds(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
 ) -> None:
     stack = stacks(network=devnets(*ROUNDS_BY_CLOCK).network)
@@ -117,7 +117,7 @@ def test_12_clients_in_the_chat_room_receive_all_messages_in_one_order(patient: 
     assert result["errors"] == []
 
 
-def test_sigterm_tells_clients_to_go_elsewhere_and_the_canister_that_they_have_gone(
+def test_sigterm_sends_clients_elsewhere_and_notifies_the_canister(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack]
 ) -> None:
     devnet = devnets()

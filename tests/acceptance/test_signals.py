@@ -89,7 +89,7 @@ def test_a_hangup_while_twistd_looks_for_plugins(tmp_path: Path, word: str, live
         server.kill()
 
 
-def test_signals_without_a_meaning_end_nobody_and_usr1_begins_new_files(
+def test_signals_without_a_meaning_end_no_session_and_usr1_begins_new_files(
     tmp_path: Path, stacks: Callable[..., Stack]
 ) -> None:
     """With workers, for whom a service manager sends the signal to each process."""

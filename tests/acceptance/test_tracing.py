@@ -113,7 +113,7 @@ def test_a_collector_that_is_away_costs_a_line(stacks: Callable[..., Stack]) -> 
 
 
 @pytest.mark.parametrize("wanted", ["trace", "debug"])
-def test_a_log_at_its_most_talkative_tells_no_secret(wanted: str, stacks: Callable[..., Stack], tmp_path: Path) -> None:
+def test_the_most_verbose_log_contains_no_secret(wanted: str, stacks: Callable[..., Stack], tmp_path: Path) -> None:
     stack = stacks(f"--log-level={wanted}", f"--log-file-level={wanted}")
     client = Recorder(stack).open()
     for number in range(3):

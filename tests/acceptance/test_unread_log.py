@@ -96,7 +96,7 @@ MANY_LINES = ("--log-level=debug",)
 
 
 @pytest.mark.parametrize("unread", [MANY_LINES, (*MANY_LINES, "--workers=2")], indirect=True, ids=["one", "workers"])
-def test_it_starts_serves_and_ends_though_nobody_reads(unread: Unread) -> None:
+def test_it_starts_serves_and_ends_without_a_reader(unread: Unread) -> None:
     unread.wait_until_ready()
     assert http_get(f"{unread.admin}/health/live")[0] == 200
     page = http_get(f"{unread.admin}/metrics")[1].decode()

@@ -290,7 +290,7 @@ def test_a_time_that_is_none(world: World, seconds: Any) -> None:
     assert (status, words) == (400, "for is a number of seconds up to 2678400, which is 31 days")
 
 
-def test_nobody_knows_whose_a_session_without_an_envelope_is(world: World) -> None:
+def test_a_session_without_an_envelope_has_no_owner(world: World) -> None:
     service = Alone(world)
     client = world.client()
     client.automatic = False
@@ -547,7 +547,7 @@ def put(service: Alone, body: dict[str, Any]) -> dict[str, Any]:
     return done(service, "PUT", "/v1/options", body).document
 
 
-def test_what_is_changed_is_told_whole_to_all_workers(world: World) -> None:
+def test_what_is_changed_is_sent_whole_to_all_workers(world: World) -> None:
     service = Workers(world)
     post(service, "/v1/deny", canister=CHAT_ID.text)
     done(service, "PUT", "/v1/log-levels", {"session": "debug"})

@@ -155,7 +155,7 @@ def test_errors_are_plain_words(server: Server, log: Log, error: Exception, stat
     assert log.lines == ([("an admin request failed", RuntimeError)] if status == 500 else [])
 
 
-def test_who_may_not_is_told_and_noted_not_too_often(log: Log) -> None:
+def test_a_forbidden_request_is_answered_and_logged_not_too_often(log: Log) -> None:
     server = Server()
     for _ in range(30):
         status, _, body = server.request("GET", "/", origin="https://evil.example")

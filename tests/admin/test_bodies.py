@@ -60,7 +60,7 @@ def test_one_that_does_not_stop_ends_the_connection() -> None:
 
 
 @pytest.mark.parametrize("kind", [b"\x1eapplication/json", b"text/plain;\x0b", b"multipart/form-data; boundary=x"])
-def test_bodies_are_nobodys_forms(kind: bytes) -> None:
+def test_bodies_are_not_parsed_as_forms(kind: bytes) -> None:
     channel, transport = HTTPChannel(), Transport()
     channel.requestFactory = Short
     channel.factory = HTTPFactory()

@@ -163,7 +163,7 @@ def test_rates_are_those_between_two_looks_at_a_session_however_long_each_look_t
     assert answer["sessions"][0]["up"] == pytest.approx(8 / (answer["seconds"] - 2.0), abs=0.01)
 
 
-def test_samples_are_forgotten_when_nobody_asks(world: World) -> None:
+def test_samples_are_dropped_without_requests(world: World) -> None:
     world.open()
     rows = BusiestRows(world.gateway)
     look(rows)
@@ -190,7 +190,7 @@ def test_only_some(world: World) -> None:
     assert (len(answer["sessions"]), len(answer["canisters"]), answer["session_count"]) == (1, 1, 3)
 
 
-def test_a_client_that_has_said_nothing_yet_has_a_row(world: World) -> None:
+def test_a_client_that_has_sent_nothing_yet_has_a_row(world: World) -> None:
     client = MemoryClient(world, ECHO_ID, None, False)
     client.automatic = False
     client.connect()

@@ -79,7 +79,7 @@ def test_sessions_that_have_ended(world: World) -> None:
     assert row["id"] == one.session.id
 
 
-def test_a_client_is_kicked_and_its_canister_told(world: World) -> None:
+def test_a_client_is_kicked_and_its_canister_notified(world: World) -> None:
     one, two = world.open(2)
     assert ask(world, "kick", id=one.session.id, code=1008) == {"closed": 1}
     world.run(1)

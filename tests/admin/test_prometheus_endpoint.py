@@ -141,7 +141,7 @@ def test_silent_peers_are_dropped(site: Site) -> None:
 
 
 @pytest.mark.parametrize("version", ["x", "1.x", "", "1", ";;=", "1.0.0.0", "-1", "\xb2"])
-def test_an_accept_header_of_no_use_gets_metrics_all_the_same(site: Site, version: str) -> None:
+def test_an_invalid_accept_header_gets_metrics_too(site: Site, version: str) -> None:
     for kind in ("application/openmetrics-text", "text/plain"):
         status, _, body = site.request("GET", "/metrics", f"{kind};version={version}")
         assert status == 200
@@ -230,7 +230,7 @@ def test_a_body_is_not_kept_and_may_not_be_long(site: Site, head: bytes, monkeyp
     assert peer.aborted
 
 
-def test_slow_connections_keep_nobody_out(site: Site) -> None:
+def test_slow_connections_keep_no_client_out(site: Site) -> None:
     probe, of_probe = connect(site)
     slow = [connect(site) for _ in range(MAX_CONNECTIONS - 1)]
     for protocol, _ in slow:

@@ -113,6 +113,6 @@ def test_an_option_that_is_set_but_not_applied_has_its_configured_value_and_the_
     assert document["options"]["open-timeout"] == {"value": "20", "set": False}
 
 
-def test_without_sources_values_are_shown_all_the_same() -> None:
+def test_without_sources_values_are_shown_too() -> None:
     rows = config_document(Asked())["options"]
     assert rows["header-timeout"] == {"value": "10", "from": "unknown"}

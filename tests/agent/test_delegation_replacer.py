@@ -152,7 +152,7 @@ def test_where_none_is_to_be_had_certificates_reach_clients_as_they_are_and_oper
     assert rig.readable.concern() is None
 
 
-def test_a_canister_that_is_not_heard_of_counts_no_more() -> None:
+def test_a_canister_without_new_certificates_counts_no_more() -> None:
     rig = Rig()
     rig.key = None
     rig.look(certificate(SHARDED))

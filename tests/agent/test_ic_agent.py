@@ -420,7 +420,7 @@ def test_a_call_goes_on_where_v3_is_gone() -> None:
     assert rig.paths == [f"/api/{v}/canister/C/call" for v in ("v3", "v4") * 2]
 
 
-def test_a_synchronous_call_becomes_an_asynchronous_one_only_when_it_is_certain_and_never_unsaid() -> None:
+def test_a_synchronous_call_becomes_an_asynchronous_one_only_when_certain_and_with_a_log_line() -> None:
     rig = Rig()
     rig.only("v2/call", "v2/query")
     with logged() as lines:
@@ -497,7 +497,7 @@ def test_read_state() -> None:
     assert [p.split("/")[2] for p in rig.paths] == ["v3", "v3", "v3", "v2"]
 
 
-def test_read_state_does_not_believe() -> None:
+def test_read_state_verifies_the_certificate() -> None:
     rig = Rig(root_key=bls.MAINNET_ROOT_KEY_DER)
     with pytest.raises(CertificateInvalid):
         result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))

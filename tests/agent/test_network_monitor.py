@@ -155,7 +155,7 @@ def test_without_a_root_key_it_is_not_ready() -> None:
     )
 
 
-def test_mainnet_has_its_root_key_and_is_asked_all_the_same() -> None:
+def test_mainnet_has_its_root_key_and_gets_requests_too() -> None:
     world = World(root_key=b"\x01" * 133)
     world.up = False
     world.agent.start()
@@ -207,7 +207,7 @@ def test_a_clock_that_is_wrong(ahead: int, words: str) -> None:
     assert world.network_monitor.clock() is None
 
 
-def test_dates_alone_make_nobody_unready() -> None:
+def test_dates_alone_make_no_gateway_unready() -> None:
     world = World()
     world.shift = 3600.0
     world.agent.start()
@@ -298,7 +298,7 @@ def test_where_nothing_answers_other_networks_are_looked_for_and_named() -> None
     world.agent.stop()
 
 
-def test_a_network_that_answers_makes_nobody_look() -> None:
+def test_no_search_while_the_network_answers() -> None:
     world = World()
     world.agent.start()
     world.network_monitor.start()

@@ -143,7 +143,7 @@ def test_answers_that_a_cache_has_kept_tell_no_time() -> None:
     assert rig.agent.last_answer is not None
 
 
-def test_the_answer_to_a_get_tells_no_time() -> None:
+def test_the_answer_to_a_get_is_no_evidence_of_the_time() -> None:
     rig = Dated(dates=-3600.0)
     for _ in range(5):
         rig.clock.advance(NOTE_INTERVAL)

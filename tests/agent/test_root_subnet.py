@@ -109,7 +109,7 @@ def test_a_canister_of_another_subnet() -> None:
     assert rig.root.holds(CANISTER) is False
 
 
-def test_where_no_ranges_are_shown_a_test_network_is_believed_and_mainnet_is_not() -> None:
+def test_where_no_ranges_are_shown_a_test_network_is_accepted_and_mainnet_is_not() -> None:
     data = build_certificate(state(), sign_as_root)
     for key, believed in ((ROOT_KEY_DER, True), (MAINNET_ROOT_KEY_DER, False)):
         rig = Rig(key)
@@ -185,7 +185,7 @@ def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(rig.root._failed) == 2
 
 
-def test_another_root_key_knows_nothing_of_it_and_canisters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_root_key_has_no_record_of_it_and_canisters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(root_subnet, "MAX_CANISTERS", 3)
     rig = Rig()
     for number in range(100, 106):

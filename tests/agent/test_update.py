@@ -139,7 +139,7 @@ def test_reading_is_tried_again() -> None:
     assert trouble == []
 
 
-def test_a_certificate_is_not_believed_unverified() -> None:
+def test_an_unverified_certificate_is_not_accepted() -> None:
     rig = Rig(root_key=bls.MAINNET_ROOT_KEY_DER)
     with pytest.raises(CertificateInvalid):
         ended(rig, update(rig))
@@ -197,7 +197,7 @@ def test_an_answer_of_the_root_subnet_needs_its_canister_ranges() -> None:
     assert [path.split("/")[-1] for path in rig.paths] == ["call", "read_state", "call"], "asked once"
 
 
-def test_an_answer_of_the_root_subnet_for_another_s_canister_is_not_believed(monkeypatch) -> None:
+def test_an_answer_of_the_root_subnet_for_another_s_canister_is_not_accepted(monkeypatch) -> None:
     rig = Rig(net={"delegation": "none"})
     monkeypatch.setattr(root_subnet, "root_ranges_cover", lambda *_: None)
     monkeypatch.setattr(root_subnet.bls, "MAINNET_ROOT_KEY_DER", rig.agent.root_key)  # type: ignore[attr-defined]

@@ -64,7 +64,7 @@ def test_attacks_do_not_stop_delivery_in_the_gateways_own_time() -> None:
 
 
 @pytest.mark.acceptance
-def test_each_attack_runs_and_harms_nobody() -> None:
+def test_each_attack_runs_and_harms_no_client() -> None:
     *lines, _ = attack("--seconds", "4", "--honest", "5", "--together")
     assert [line["attack"] for line in lines] == ["none", "+".join(ATTACKS), "after"]
     for line in lines:

@@ -118,7 +118,7 @@ def test_a_grain_lets_calls_come_together_and_none_early() -> None:
     assert all(at // 0.02 > when // 0.02 for when, at in ran)
 
 
-def test_the_loop_knows_how_late_it_was() -> None:
+def test_the_loop_measures_how_late_it_was() -> None:
     loop = Loop(fine=False)
     ran: list[int] = []
     loop.call_at(time.monotonic() - 5.0, ran.append, 1)

@@ -45,7 +45,7 @@ def test_the_surroundings_are_named() -> None:
     assert set(commit()) == {"id", "changed"}
 
 
-def test_a_gateway_that_ends_is_told_with_its_words(tmp_path: Path) -> None:
+def test_a_gateway_that_ends_is_reported_with_its_output(tmp_path: Path) -> None:
     words = f"{sys.executable} -c 'raise SystemExit(\"no replica at {{replica}}\")'"
     with pytest.raises(BenchError, match="status 1") as caught:
         GatewayProcess(GatewayOptions(command=words), 1234, tmp_path)

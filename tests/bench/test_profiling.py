@@ -23,7 +23,7 @@ def test_a_profile_becomes_tables(tmp_path: Path) -> None:
     assert "callers of those that take most" in text
 
 
-def test_no_profile_is_told(tmp_path: Path) -> None:
+def test_a_missing_profile_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BenchError):
         profiling.cprofile_tables(tmp_path / "none", 5)
     with pytest.raises(BenchError):

@@ -106,7 +106,7 @@ def test_queues_that_have_changed_share_a_signature() -> None:
         assert authority.signatures == before + 1
 
 
-def test_strangers_and_the_end_get_nothing() -> None:
+def test_unknown_clients_and_the_end_get_nothing() -> None:
     here = canister()
     here.open(CLIENTS[0], 1, GATEWAY)
     assert here.queues[GATEWAY].page(1) == (EMPTY, 0)

@@ -57,7 +57,7 @@ def test_something_else_is_no_result(tmp_path: Path) -> None:
         results.read(tmp_path)
 
 
-def test_a_line_tells_what_is_wrong() -> None:
+def test_a_line_shows_what_is_wrong() -> None:
     line = results.line(result(losses=3))
     assert "gateway us per message 20" in line
     assert "losses 3!" in line

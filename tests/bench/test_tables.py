@@ -44,7 +44,7 @@ def test_other_runs_stand_side_by_side() -> None:
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_what_went_wrong_is_told() -> None:
+def test_tables_show_what_went_wrong() -> None:
     assert "faults" not in tables({"a": [swept(1.0)], "b": [result()]})
     shown = tables({"a": [swept(1.0), swept(2.0, losses=3), result(failed_opens=2, losses=1)]})
     assert "| losses 3 |" in shown

@@ -44,7 +44,7 @@ def test_the_link_leads_to_one_installation_and_then_to_the_other(tmp_path: Path
         assert link.readlink() == tmp_path / name
 
 
-def test_a_process_that_nobody_has_waited_for_has_ended() -> None:
+def test_a_process_that_was_not_waited_for_has_ended() -> None:
     assert not upgrade._has_ended(os.getpid())
     child = os.fork()
     if not child:

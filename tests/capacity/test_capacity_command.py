@@ -51,7 +51,7 @@ def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert (plan["gateways"], plan["options"]["identities"]) == (2, "1")
 
 
-def test_a_warning_is_told_by_words_and_status(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_is_in_the_output_and_the_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--clients", "1000000"], {}) == 1
     assert "\nbut" in capsys.readouterr().out
 

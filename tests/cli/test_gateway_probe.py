@@ -75,7 +75,7 @@ def test_the_server_s_clock() -> None:
         assert read_head(b"HTTP/1.1 101 OK\r\nDate: %b\r\n\r\n" % date, NOW).clock_offset is None
 
 
-def test_a_plain_request_tells_the_clock_of_a_server_whose_handshake_has_no_date() -> None:
+def test_a_plain_request_shows_the_clock_of_a_server_whose_handshake_has_no_date() -> None:
     requests: list[bytes] = []
     date = email.utils.formatdate(time.time() + 600, usegmt=True).encode()
 
@@ -92,7 +92,7 @@ def test_a_plain_request_tells_the_clock_of_a_server_whose_handshake_has_no_date
     assert abs(found.clock_offset - 600) < 60
 
 
-def test_a_refusal_is_told_in_the_servers_words() -> None:
+def test_a_refusal_is_reported_in_the_servers_words() -> None:
     head = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
     words = read_head(head + b"origin x not allowed\x1b, only y\n more", NOW).reason
     assert words == "origin x not allowed\\u001b, only y"

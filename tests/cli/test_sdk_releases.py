@@ -38,7 +38,7 @@ def test_who_reads_shards() -> None:
     assert not parse_release("@dfinity/agent@3.4.3").reads_shards
 
 
-def test_who_speaks_the_protocol() -> None:
+def test_which_releases_have_the_protocol() -> None:
     assert not parse_release("0.2.1").speaks
     assert parse_release("0.3.0").speaks
     assert parse_release("@dfinity/agent@0.20.2").speaks

@@ -46,7 +46,7 @@ def test_entries_are_recognised_by_their_form() -> None:
         ("2001:db8::g", "line 2"),
     ],
 )
-def test_what_is_none_is_told_with_its_line(line: str, words: str) -> None:
+def test_an_invalid_entry_is_reported_with_its_line(line: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_access_list(f"10.0.0.1\n{line}\n")
     assert words in str(caught.value)
@@ -122,7 +122,7 @@ def test_lists_together() -> None:
     assert AccessList.joined([one]) is one
 
 
-def test_nobody_is_admitted_while_it_is_unknown_who_may() -> None:
+def test_no_client_is_admitted_while_it_is_unknown_which_ones_may() -> None:
     rules = AccessRules(unknown=True)
     for host in ("192.0.2.1", "::1", "unix"):
         assert not rules.admits_address(host)

@@ -15,5 +15,5 @@ def test_they_are_options_of_the_gateway() -> None:
     assert issubclass(GatewayConfig, AccessOptions)
 
 
-def test_anybody_may_open_anything_by_default() -> None:
+def test_any_client_may_open_any_canister_by_default() -> None:
     assert AccessOptions() == AccessOptions(allowed_origins=(), allowed_canisters=(), denied_canisters=())

@@ -162,7 +162,7 @@ def test_from_where_an_address_can_be_reached(address: str, expected: Exposure) 
         ("tcp:9091:interface=127.0.0.1", False),
     ],
 )
-def test_unix_sockets_that_everybody_may_open(address: str, expected: bool) -> None:
+def test_unix_sockets_that_any_user_may_open(address: str, expected: bool) -> None:
     assert open_to_all(address) is expected
 
 

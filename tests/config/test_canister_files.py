@@ -42,7 +42,7 @@ def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("a" * 41 + "=chat.wasm", "up to 40 letters"),
     ],
 )
-def test_what_is_wrong_is_said(text: str, complaint: str) -> None:
+def test_what_is_wrong_is_reported(text: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         CANISTER_FILES.parse(text)
 

@@ -21,7 +21,7 @@ def test_from_each_source() -> None:
 
 
 @pytest.mark.parametrize("listen", ["0", "tcp:0:interface=127.0.0.1", "unix:/run/devnet.sock"])
-def test_it_listens_on_a_port_that_the_gateway_knows(listen: str) -> None:
+def test_it_listens_on_a_port_that_the_gateway_gets(listen: str) -> None:
     with pytest.raises(ConfigError, match="--devnet-listen: the embedded replica needs a TCP port other than 0"):
         load({"devnet": True, "devnet-listen": DEVNET_LISTEN.kind.parse(listen)}, {})
 

@@ -10,7 +10,7 @@ from icwsgw.config.drain_options import LEAST_CLOSING, SLACK
 from icwsgw.config.schema import BY_NAME, GatewayConfig
 
 
-def test_a_stop_lasts_as_long_as_the_drain_and_those_to_be_told() -> None:
+def test_a_stop_lasts_as_long_as_the_drain_and_its_notices() -> None:
     assert GatewayConfig(drain_window=30.0).longest_stop == 60.0 + SLACK
     assert GatewayConfig(drain_window=0.0).longest_stop == LEAST_CLOSING + SLACK
     assert GatewayConfig(drain_timeout=300.0).longest_stop == 300.0

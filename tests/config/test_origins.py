@@ -132,7 +132,7 @@ def test_what_an_operator_cannot_mean(text: str) -> None:
 
 
 @given(st.text(alphabet="htps:/.*@?#[]\\ab-1%\u3002", max_size=40).map("https://".__add__))
-def test_a_stranger_reads_the_same_host(text: str) -> None:
+def test_a_second_parser_reads_the_same_host(text: str) -> None:
     """Whatever is taken for an origin, hyperlink reads the same host and port in it, and nothing besides."""
     origin = parse_origin(text)
     if origin is not None:

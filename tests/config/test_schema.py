@@ -33,7 +33,7 @@ def test_defaults_are_those_of_the_documents() -> None:
     assert {name: getattr(config, name) for name in DEFAULTS} == DEFAULTS
 
 
-def test_what_has_no_access_control_is_on_loopback_unless_told_otherwise() -> None:
+def test_what_has_no_access_control_is_on_loopback_by_default() -> None:
     names = ("prometheus-endpoint", "devnet-listen")
     assert [exposure(BY_NAME[name].default) for name in names] == [Exposure.LOOPBACK] * 2
     of_the_original = BY_NAME["prometheus-endpoint"].kind.parse("0.0.0.0:9000")

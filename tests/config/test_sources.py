@@ -171,7 +171,7 @@ def test_every_option_is_read_from_each_source(file: Path, entry: Option) -> Non
         ("colour", "'colour' is not an option$"),
     ],
 )
-def test_a_misspelt_key_is_told_what_it_may_have_been(file: Path, key: str, words: str) -> None:
+def test_a_misspelt_key_is_reported_with_a_suggestion(file: Path, key: str, words: str) -> None:
     file.write_text(f"{key} = 1\n")
     with pytest.raises(ConfigError, match=words.replace("?", r"\?")):
         load({}, {}, file)
@@ -183,7 +183,7 @@ def test_a_float_without_an_exponent(file: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", REMOVED, ids=lambda entry: entry.name)
-def test_a_removed_option_is_accepted_wherever_it_stands_and_told_in_one_line(entry: RemovedOption, file: Path) -> None:
+def test_a_removed_option_is_accepted_wherever_it_stands_with_one_warning(entry: RemovedOption, file: Path) -> None:
     field = entry.name.replace("-", "_")
     for key, value in ((entry.name, "true"), (field, "false"), (entry.name, '"8M"'), (field, "3"), (field, "[1]")):
         file.write_text(f"{key} = {value}\nworkers = 2\n")
@@ -207,7 +207,7 @@ def test_removed_options_are_no_options() -> None:
     assert load({}, {}).ignored == ()
 
 
-def test_variables_that_look_misspelt_are_told() -> None:
+def test_variables_that_look_misspelt_are_reported() -> None:
     environment = {
         "ICWS_WORKRES": "3",
         "ICWS_WORKERS": "3",

@@ -35,7 +35,7 @@ def test_the_first_failures_keep_the_beat_then_pauses_grow() -> None:
     assert pauses[-1] == LONGEST_PAUSE
 
 
-def test_an_overloaded_server_is_believed_at_once() -> None:
+def test_an_overloaded_server_counts_at_once() -> None:
     paced = backoff()
     paced.failed(10.0, overloaded=True)
     assert paced.not_before == pytest.approx(10.2)
@@ -72,7 +72,7 @@ def test_a_poll_that_is_given_up_is_a_round_trip_of_that_length_at_least() -> No
     assert paced.rtt == 1.0
 
 
-def test_a_pause_of_the_host_that_is_over_holds_nobody() -> None:
+def test_a_pause_of_the_host_that_is_over_delays_no_poller() -> None:
     paced = backoff()
     assert paced.host_until == 0.0
     paced.join(10.0, 10.0)
@@ -259,7 +259,7 @@ def test_retries_never_hurry_and_never_wait_for_ever(attempt: int, jitter: float
     assert LONGEST_RETRY_AFTER <= retry_pause(attempt, lambda: jitter, 1e9) <= 1.25 * LONGEST_RETRY_AFTER
 
 
-def test_a_server_that_asks_for_no_pause_gets_one_all_the_same() -> None:
+def test_a_server_that_asks_for_no_pause_gets_one_too() -> None:
     paced = backoff()
     now, pauses = 10.0, []
     for _ in range(10):

@@ -261,7 +261,7 @@ def test_what_is_taken_without_room_counts_like_any_other() -> None:
     assert not other.has_room
 
 
-def test_nobody_overtakes_those_that_wait_in_a_lane() -> None:
+def test_no_call_overtakes_those_that_wait_in_its_queue() -> None:
     call_slots = CallSlots(6)
     slot_queue, other = call_slots.slot_queue(b"a"), call_slots.slot_queue(b"b")
     for _ in range(3):

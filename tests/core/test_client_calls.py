@@ -143,7 +143,7 @@ def test_a_message_of_an_idle_client_starts_at_once() -> None:
     opened().sends("a").shows("ENTER a").is_in(CallState.WAITING, SendGate.OPEN)
 
 
-def test_a_client_is_told_of_an_end_before_the_next_call_starts() -> None:
+def test_a_client_is_notified_of_an_end_before_the_next_call_starts() -> None:
     """The owner may drop what waits: a message after one that was refused would have the wrong number."""
     calls = in_flight().sends("b").calls
     assert calls.not_ended(REFUSED, 0.0, lambda: 0.5)[-2:] == (CallEffect.NOTIFY_FAILED, CallEffect.NEXT)
@@ -182,7 +182,7 @@ def test_what_attempts_mean(answers: list[Answer], effects: list[str]) -> None:
     ] == effects
 
 
-def test_the_next_call_knows_nothing_of_the_doubts_about_the_last() -> None:
+def test_the_next_call_does_not_inherit_an_unknown_outcome() -> None:
     script = in_flight().sends("b").receives(IN_PROGRESS, REFUSED, ENDED).is_in(CallState.WAITING, SendGate.OPEN)
     assert (script.calls.attempts, script.calls.refused) == (0, 0)
     script.discards_effects().receives(REFUSED).shows("SUBMIT b", "NOTIFY_FAILED b")
@@ -338,7 +338,7 @@ def test_a_message_is_never_unneeded() -> None:
 # the end
 
 
-def test_all_is_sent_is_told_once_and_after_the_last_call() -> None:
+def test_all_is_sent_is_reported_once_and_after_the_last_call() -> None:
     script = in_flight().sends("b").leaves().shows()
     script.receives(ENDED).shows("NOTIFY_OUTCOME a", "ENTER b").receives(ENDED).shows(
         "SUBMIT b", "NOTIFY_OUTCOME b", "ALL_SENT"

@@ -63,7 +63,7 @@ def test_what_the_canister_says_is_the_end(event: NoticeEvent, effects: list[str
     assert script.notice.state is NoticeState.OVER
 
 
-def test_a_canister_that_did_not_know_the_client_is_believed_at_the_first_attempt_alone() -> None:
+def test_an_answer_that_the_client_is_unknown_counts_at_the_first_attempt_alone() -> None:
     in_flight().is_refused().shows("REPORT_NOT_NEEDED", "NOTIFY_NOT_KNOWN", "END")
     # an earlier attempt may have been what removed the client
     again = in_flight().fails().happens(NoticeEvent.PAUSE_OVER).gets_a_place().shows("RETRY", "ENTER", "SEND")

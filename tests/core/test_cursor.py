@@ -113,7 +113,7 @@ def test_what_is_skipped_is_no_gap_and_a_gap_behind_it_is_a_new_one() -> None:
     assert nonces(take(cursor, page(4, 5), 20).deliver) == [4, 5]
 
 
-def test_time_alone_does_not_make_a_gap_believed() -> None:
+def test_time_alone_does_not_make_a_gap_accepted() -> None:
     cursor = Cursor()
     take(cursor, page(0), 0)
     assert take(cursor, page(5), 0).missing == (1, 5)
@@ -244,7 +244,7 @@ def test_an_old_answer_with_a_hole_in_it_is_old() -> None:
     assert (taken.deliver, taken.missing, taken.former, cursor.next) == ([], None, True, 1)
 
 
-def test_a_gap_after_a_reset_is_believed_as_any_other() -> None:
+def test_a_gap_after_a_reset_is_accepted_as_any_other() -> None:
     cursor = after_a_reset(0)
     for at in (101.0, 101.5):
         take(cursor, dated(1, 20), at - 0.1)
@@ -272,7 +272,7 @@ def test_a_canister_whose_clock_goes_back_is_read_a_while_after_its_reset() -> N
     assert take(cursor, dated(0, 2), last).deliver
 
 
-def test_messages_without_a_time_are_told_apart_by_their_numbers_alone() -> None:
+def test_messages_without_a_time_are_distinguished_by_their_numbers_alone() -> None:
     cursor = Cursor()
     take(cursor, page(*range(30)), 99.0)
     cursor.restart(100.0, cursor.last)

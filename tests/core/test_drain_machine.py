@@ -105,7 +105,7 @@ def test_without_a_window_all_sessions_end_at_once(sessions: int) -> None:
 
 
 @pytest.mark.parametrize("window", [0.0, 1.0])
-def test_a_short_window_gives_canisters_some_seconds_all_the_same(window: float) -> None:
+def test_even_a_short_window_gives_canisters_some_seconds(window: float) -> None:
     machine = DrainMachine()
     machine.drain(window, 3)
     assert machine.limit == window + MIN_CLOSING_SECONDS

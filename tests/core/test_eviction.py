@@ -58,7 +58,7 @@ def test_who_would_have_as_many_does_not_make_others_leave() -> None:
     assert [room.outnumbers(group) for group in "abcd"] == [False] * 4
 
 
-def test_without_a_bound_nobody_leaves() -> None:
+def test_without_a_bound_no_entry_is_evicted() -> None:
     room: EvictionTable[int] = EvictionTable(0)
     assert {room.enter(number, "a") for number in range(1000)} == {None}
 

@@ -50,7 +50,7 @@ def test_no_identity_is_over_its_target_while_another_has_room(identities: int, 
 
 
 @pytest.mark.parametrize("canisters", [2, 3])
-def test_clients_that_come_in_step_are_spread_all_the_same(canisters: int) -> None:
+def test_clients_that_come_in_step_are_spread_too(canisters: int) -> None:
     chance = random.Random(7)
     identity_assignment = IdentityAssignment(4)
     for _ in range(4 * TARGET):

@@ -131,13 +131,13 @@ def test_a_pong_that_comes_after_pings_were_turned_off_keeps_the_client() -> Non
     script.receives().is_visited().asks(next_after=VISIT_SECONDS - 10.0).is_visited().asks(next_after=VISIT_SECONDS)
 
 
-def test_a_visit_knows_what_to_do_whatever_it_finds() -> None:
+def test_a_visit_has_an_effect_for_whatever_it_finds() -> None:
     """The deadlines may have changed since the visit before, in this process or in a handover."""
     for state in set(LivenessState) - {LivenessState.ENDED}:
         assert not [event for event in LivenessEvent if (state, event) not in TABLE]
 
 
-def test_a_session_that_is_not_opened_in_time_is_closed_whatever_else_is_heard() -> None:
+def test_a_session_that_is_not_opened_in_time_is_closed_whatever_else_comes() -> None:
     script = Script(opens_by=1030.0).receives().is_visited().asks(next_after=5.0)
     script.receives().is_visited().asks("CLOSE_NOT_OPENED", next_after=None)
     assert script.state is LivenessState.ENDED

@@ -28,7 +28,7 @@ def test_a_burst_passes_and_the_message_after_it_holds_its_client() -> None:
     assert limited.pause(0.2) is None
 
 
-def test_bytes_are_limited_too_and_a_debt_is_paid_before_anybody_goes_on() -> None:
+def test_bytes_are_limited_too_and_a_debt_is_paid_before_any_client_continues() -> None:
     limited = quota(None, 1000)
     assert limited.came(2000, 0.0) == ""
     assert limited.came(5000, 0.0) == "bytes"

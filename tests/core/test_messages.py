@@ -311,7 +311,7 @@ def canister_frame(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("tagged", [True, False], ids=["as the CDK for Rust", "as the CDK for Motoko"])
-def test_acknowledgements_are_told_from_other_messages(tagged: bool) -> None:
+def test_acknowledgements_are_distinguished_from_other_messages(tagged: bool) -> None:
     def content(service: bool, inner: bytes) -> bytes:
         message = {
             "client_key": {"client_principal": b"p", "client_nonce": 1},

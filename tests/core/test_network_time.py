@@ -73,7 +73,7 @@ def test_nothing_is_in_doubt_at_first() -> None:
     assert not NetworkTime().disputed
 
 
-def test_what_is_measured_is_what_tells_the_time() -> None:
+def test_what_is_measured_is_evidence_of_the_time() -> None:
     script = Script().take(Kind.DATE, 0.75).take(Kind.ACCEPTED, OURS).take(Kind.SIGNED, -50.0)
     assert script.time.measured_ns == 0.75 * SECOND_NS
     script.take(Kind.REFUSED, 1.0)
@@ -137,14 +137,14 @@ def test_a_first_date_that_is_wrong_is_forgotten_with_the_next() -> None:
 
 
 @pytest.mark.parametrize("ahead", [60.0, -60.0])
-def test_where_clock_and_date_disagree_nobody_is_refused_who_is_in_time_by_either(ahead: float) -> None:
+def test_where_clock_and_date_disagree_no_client_is_refused_that_is_in_time_by_either(ahead: float) -> None:
     script = Script().take(Kind.DATE, 0.0, *[ahead] * 5)
     assert script.time.disputed
     assert script.enclosed() == (min(-2.5, ahead - 2.5), max(2.5, ahead + 2.5))
 
 
 @pytest.mark.parametrize("ahead", [600.0, -600.0, YEAR])
-def test_a_refusal_is_believed_the_third_time(ahead: float) -> None:
+def test_a_refusal_counts_the_third_time(ahead: float) -> None:
     script = Script().take(Kind.REFUSED, ahead, ahead + 1)
     assert script.skew == 0
     assert script.time.eager
@@ -269,7 +269,7 @@ def test_as_much_as_a_jump_may_be_is_none(jump: int) -> None:
     assert script.enclosed() == (597.5, 602.5)
 
 
-def test_evidence_holds_however_long_nothing_is_heard() -> None:
+def test_evidence_holds_however_long_nothing_arrives() -> None:
     script = Script().take(Kind.REFUSED, 600.0, 600.0, 600.0).take(Kind.CERTIFIED, 600.0).take(Kind.DATE, 600.0)
     script.seconds += 86_400
     script.wall += 86_400 * SECOND_NS

@@ -83,7 +83,7 @@ def test_refusals_that_were_in_flight_together_are_one() -> None:
     assert search.seeking
 
 
-def test_refusals_in_a_moment_are_not_believed() -> None:
+def test_refusals_in_a_moment_do_not_count() -> None:
     search = OversizeSearch()
     for number in range(20):
         search.refused(N, N, number * SECONDS / 40, number * SECONDS / 40)
@@ -92,7 +92,7 @@ def test_refusals_in_a_moment_are_not_believed() -> None:
     assert search.seeking
 
 
-def test_numbers_that_nobody_is_looking_for_change_nothing() -> None:
+def test_numbers_outside_the_search_change_nothing() -> None:
     search = OversizeSearch()
     search.refused(N + 50, N, 0.0, 0.0)
     assert search.first is None
@@ -126,7 +126,7 @@ def test_what_is_too_large() -> None:
         assert not too_large(other)
 
 
-def test_refusals_are_believed_after_three_over_half_a_second() -> None:
+def test_refusals_count_after_three_over_half_a_second() -> None:
     search = OversizeSearch()
     seeking = []
     for now in (1000.0, 1000.1, 1000.2, 1000.3, 1000.0 + SECONDS):
@@ -142,7 +142,7 @@ def test_refusals_are_believed_after_three_over_half_a_second() -> None:
     assert seeking == [False, False, True]
 
 
-def test_it_looks_as_far_as_said_and_then_begins_again() -> None:
+def test_it_looks_as_far_as_the_limit_and_then_begins_again() -> None:
     first = 5 * FARTHEST
     search = OversizeSearch()
     for now in range(REFUSALS):

@@ -217,7 +217,7 @@ def test_an_empty_answer_to_a_probe_leads_to_the_start_of_the_queue() -> None:
     assert Script(delivered=1).judges([]) is Judged.NOTHING
 
 
-def test_a_restart_begins_anew_and_tells_whether_anybody_has_lost_something() -> None:
+def test_a_restart_begins_anew_and_reports_whether_a_client_may_have_lost_something() -> None:
     script = Script(resumed=True)
     script.polling.reorder_buffer.kept[20] = None  # type: ignore[assignment]
     assert script.polling.restart(script.now, None, [], False)

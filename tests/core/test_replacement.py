@@ -110,12 +110,12 @@ def pair() -> Script:
 # here
 
 
-def test_the_newer_one_lives_in_whatever_order_they_are_heard_of() -> None:
+def test_the_newer_one_stays_in_whatever_order_they_are_announced() -> None:
     Script().accepts("a", 70).accepts("b", 80).shows("REPLACE a")
     Script().accepts("a", 80).accepts("b", 70).shows("REPLACE b")
 
 
-def test_where_no_times_are_told_the_last_one_lives() -> None:
+def test_where_no_times_are_given_the_last_one_stays() -> None:
     Script().accepts("a", 0).accepts("b", 0).shows("REPLACE a")
 
 
@@ -191,11 +191,11 @@ def test_a_sign_that_has_come_decides_when_the_other_process_announces_the_same_
 
 
 @pytest.mark.parametrize(("opened", "decided"), [(Opened.EXECUTED, ["REPLACE a", "ANNOUNCE_LEFT 80"]), (0, [])])
-def test_where_nobody_can_tell_a_ws_open_that_was_executed_counts(opened: Opened, decided: list[str]) -> None:
+def test_where_the_order_is_unknown_a_ws_open_that_was_executed_counts(opened: Opened, decided: list[str]) -> None:
     Script().accepts("a", 70).waits("b", opened).shows().is_answered("b", known=None, at_ns=80).shows(*decided)
 
 
-def test_one_that_the_canister_did_not_know_has_cost_nobody_its_place() -> None:
+def test_one_unknown_to_the_canister_ends_no_other() -> None:
     Script().accepts("a", 70).waits("b", Opened.EXECUTED).shows().is_answered("b", known=False, at_ns=80).shows()
 
 
@@ -207,7 +207,7 @@ def test_the_answer_that_the_canister_knew_it_ends_those_that_were_opened_before
     assert script.machine.outlived == {}
 
 
-def test_one_that_left_another_process_unheard_ends_those_that_were_opened_before() -> None:
+def test_one_that_left_another_process_unanswered_ends_those_that_were_opened_before() -> None:
     script = Script().accepts("a", 80).waits("b").waits("c", Opened.EXECUTED).waits("d").shows()
     script.leaves_elsewhere(80).shows("REPLACE a")
     script.leaves_elsewhere(70).accepts("b", 80).shows("REPLACE b")
@@ -218,7 +218,7 @@ def test_one_that_left_another_process_unheard_ends_those_that_were_opened_befor
 @pytest.mark.parametrize(
     ("mine", "later", "decided"), [(81, True, []), (0, True, ["REPLACE a"]), (0, False, []), (79, False, ["REPLACE a"])]
 )
-def test_where_no_time_is_told_the_order_of_announcements_decides(mine: int, later: bool, decided: list[str]) -> None:
+def test_where_no_time_is_given_the_order_of_announcements_decides(mine: int, later: bool, decided: list[str]) -> None:
     Script().accepts("a", mine).shows().leaves_elsewhere(80, later).shows(*decided)
 
 
@@ -320,7 +320,7 @@ def test_the_module_shows_its_tables() -> None:
 
 
 @given(st.permutations([("a", 70), ("b", 80), ("c", 80), ("d", 90)]))
-def test_the_newest_lives_in_whatever_order_they_are_heard_of(order: list[tuple[str, int]]) -> None:
+def test_the_newest_stays_in_whatever_order_they_are_announced(order: list[tuple[str, int]]) -> None:
     script = Script()
     for name, at_ns in order:
         if script.all.get(name) is None:

@@ -129,7 +129,7 @@ def test_in_a_small_budget_each_kind_may_send_one_at_once() -> None:
     assert tokens(budget, EXTRA, 100.0) == 2
 
 
-def test_nothing_is_lent_where_somebody_waits() -> None:
+def test_nothing_is_lent_while_requests_wait() -> None:
     budget = RequestBudget(160, INTERVAL)
     crowd(budget, CALL)
     assert tokens(budget, EXTRA, 100.0) == 20 + 31 + 6 + 11 + 6
@@ -264,7 +264,7 @@ def test_each_kind_has_all_that_the_others_leave() -> None:
         assert flood(budget, [kind], 10, start=103.0)[kind] == pytest.approx(1600, rel=0.02)
 
 
-def test_strangers_opens_have_what_is_left_and_a_rate_of_their_own() -> None:
+def test_unauthenticated_ws_opens_have_what_is_left_and_a_rate_of_their_own() -> None:
     budget = RequestBudget(160, INTERVAL)
     flood(budget, [OPEN], 3)
     assert flood(budget, [OPEN], 10, start=103.0)[OPEN] == pytest.approx(1600, rel=0.02)
@@ -336,7 +336,7 @@ def test_messages_leave_before_ws_close_and_ws_open() -> None:
     assert order == [CALL, CLOSE, OPEN]
 
 
-def test_nobody_overtakes_who_waits() -> None:
+def test_no_one_overtakes_a_waiting_call() -> None:
     budget = RequestBudget(160, INTERVAL)
     budget.wait(CALL, 0, Waiter())
     assert not budget.goes(CALL, 100.0)

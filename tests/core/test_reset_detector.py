@@ -48,7 +48,7 @@ def test_an_older_message_there_is_of_the_life_before() -> None:
 
 
 @pytest.mark.parametrize("between", [None, "the anchor", "a restart"])
-def test_a_clock_that_goes_back_is_believed_after_a_while_if_nothing_contradicts(between: str | None) -> None:
+def test_a_clock_that_goes_back_counts_after_a_while_if_nothing_contradicts(between: str | None) -> None:
     reset_detector = ResetDetector(ANCHOR)
     older = [message(7, 699, life=0)]
     for attempt in range(OLDER_PROBES - 1):
@@ -144,7 +144,7 @@ def test_messages_without_a_time_prove_nothing() -> None:
     assert reset_detector.looked(timeless, [message(0, 50)], {(b"client", 1)}, 0) is ResetState.NEW
 
 
-def test_an_empty_queue_is_believed_after_time_and_probes() -> None:
+def test_an_empty_queue_counts_after_time_and_probes() -> None:
     reset_detector = ResetDetector(ANCHOR)
     now = 0.0
     verdicts = []
@@ -201,7 +201,7 @@ def test_what_is_newer_proves_a_new_life_up_to_the_anchors_own_number() -> None:
     assert reset_detector.looked(ANCHOR, [message(0, 700, life=2)], {}, 0) is ResetState.UNSURE, "not newer"
 
 
-def test_few_probes_are_not_believed_however_long_they_take() -> None:
+def test_few_probes_are_not_enough_however_long_they_take() -> None:
     reset_detector = ResetDetector(ANCHOR)
     for attempt in range(ABSENT_PROBES - 1):
         reset_detector.probed(ANCHOR, [], attempt * 100.0)

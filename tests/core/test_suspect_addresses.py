@@ -15,7 +15,7 @@ def suspect(group: str = "a", now: float = 100.0) -> SuspectAddresses[Any]:
     return suspects
 
 
-def test_one_wrong_signature_slows_nobody_and_several_slow_their_address_alone() -> None:
+def test_one_wrong_signature_slows_no_address_and_several_slow_their_own_alone() -> None:
     suspects: SuspectAddresses[int] = SuspectAddresses()
     for _ in range(FORGED - 1):
         suspects.forged("a", 100.0)
@@ -79,7 +79,7 @@ def test_it_remembers_few_and_none_that_wait_is_forgotten() -> None:
         max_size=200,
     )
 )
-def test_nobody_is_lost_or_admitted_twice(events: list[tuple[str, str, int, float]]) -> None:
+def test_no_connection_is_lost_or_admitted_twice(events: list[tuple[str, str, int, float]]) -> None:
     suspects: SuspectAddresses[int] = SuspectAddresses()
     inside: dict[int, str] = {}
     now = 100.0

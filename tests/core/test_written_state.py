@@ -479,7 +479,7 @@ def test_a_limit_that_is_new_begins_full() -> None:
     assert (len(buckets), buckets.take("3", 5.0), buckets.take("0", 5.0)) == (2, False, True)
 
 
-def test_network_time_without_evidence_tells_nothing() -> None:
+def test_network_time_without_evidence_shows_nothing() -> None:
     time = network_time(5.0)
     before = time.written()
     time.read(NetworkTime().written())

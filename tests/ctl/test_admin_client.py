@@ -163,7 +163,7 @@ def test_nobody_is_there(tmp_path: Path) -> None:
             AdminClient(f"127.0.0.1:{probe.getsockname()[1]}").get("status")
 
 
-def test_somebody_else_is_there(tmp_path: Path) -> None:
+def test_another_program_answers(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))
         listening.listen()

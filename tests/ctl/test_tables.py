@@ -31,7 +31,7 @@ def test_columns_are_aligned() -> None:
     )
 
 
-def test_strangers_words_cannot_move_the_cursor() -> None:
+def test_text_of_others_cannot_move_the_cursor() -> None:
     assert tables.clean("a\x1b[2Jb\nc") == "a\\u001b[2Jb\\nc"
     assert tables.clean("größer") == "größer"
 
@@ -55,7 +55,7 @@ ROW: dict[str, Any] = {
 }
 
 
-def test_a_dump_tells_sources_and_what_waits_for_a_restart() -> None:
+def test_a_dump_names_sources_and_what_waits_for_a_restart() -> None:
     certificate = {
         **{"certificate": "/tls/a.pem", "days_left": 40, "fault": None, "default": True, "sni": ["a.example"]},
         **{"issuer": "CN=R3,O=Let's Encrypt", "names": ["a.example", "b.example"]},

@@ -143,7 +143,7 @@ def test_three_gateways_behind_haproxy(tmp_path: Path, devnet: Devnet, certifica
             gateway.server.kill()
 
 
-def test_the_gateway_knows_clients_by_the_proxy_header(
+def test_the_gateway_takes_client_addresses_from_the_proxy_header(
     tmp_path: Path, devnet: Devnet, certificate: Certificate
 ) -> None:
     gateways = gateways_of(tmp_path, devnet.network, "haproxy:{}")

@@ -130,7 +130,7 @@ def test_with_all_parts_it_has_what_the_overlays_have() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("values", [{}, ALL, LITTLE], ids=["default", "all", "little"])
-def test_kubernetes_knows_every_field(values: dict[str, Any], version: str) -> None:
+def test_kubernetes_has_every_field(values: dict[str, Any], version: str) -> None:
     for resource in render(values):
         if not resource["apiVersion"].startswith("monitoring.coreos.com/"):
             kubernetes_validate.validate(resource, version, strict=True)

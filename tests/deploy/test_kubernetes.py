@@ -52,7 +52,7 @@ def config_of(resources: list[Resource], understood: Read) -> GatewayConfig:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_knows_every_field(resources: list[Resource], version: str) -> None:
+def test_kubernetes_has_every_field(resources: list[Resource], version: str) -> None:
     for resource in resources:
         if not resource["apiVersion"].startswith("monitoring.coreos.com/"):
             kubernetes_validate.validate(resource, version, strict=True)

@@ -161,6 +161,6 @@ def test_a_renewed_certificate_reaches_the_gateway_without_a_restart(tmp_path: P
     assert (served / "privkey.pem").read_bytes() == (live / "privkey.pem").read_bytes()
 
 
-def test_the_hook_wants_certbot_to_call_it() -> None:
+def test_the_hook_refuses_to_run_without_certbot() -> None:
     output = run(DEPLOY / "certbot/icws-deploy-hook.sh", status=2)
     assert "RENEWED_LINEAGE" in output

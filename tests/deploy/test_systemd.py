@@ -207,7 +207,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     manager.close()
 
 
-def test_the_manager_hears_of_the_start_the_reload_and_the_stop(tmp_path: Path, manager: Manager) -> None:
+def test_the_manager_gets_the_start_the_reload_and_the_stop(tmp_path: Path, manager: Manager) -> None:
     words = [f"--gateway-address={loopback(free_port())}", "--prometheus-endpoint=", "--drain-window=1"]
     server = Server(
         ["icws", f"--ic-network-url=http://127.0.0.1:{free_port()}", *words],

@@ -376,7 +376,7 @@ def test_the_control_interface_counts_them_too(net: Net, alice: Manager) -> None
     assert canister.text in json.loads(body)["canisters"]
 
 
-def test_nobody_controls_what_is_not_there(net: Net) -> None:
+def test_what_does_not_exist_has_no_controllers(net: Net) -> None:
     management: CanisterManagement = net.replica.canisters.management
     assert management.controllers(ECHO_ID) == []
     assert management.knows("create_canister")

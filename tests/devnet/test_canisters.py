@@ -47,7 +47,7 @@ def test_echo_returns_any_bytes() -> None:
     assert net.received(1) == [b"\0 no Candid at all", app_message("text")]
 
 
-def test_the_room_hears_who_comes_who_speaks_and_who_goes() -> None:
+def test_the_room_shows_who_comes_who_writes_and_who_goes() -> None:
     net = Net()
     a, b = short(ALICE.principal), short(BOB.principal)
     net.open(ALICE, canister=CHAT_ID)

@@ -166,14 +166,14 @@ def test_an_undecodable_service_message(bench: Bench) -> None:
 # -- closing ------------------------------------------------------------------------------------------------------
 
 
-def test_a_gateway_closes_its_client_which_hears_nothing(bench: Bench) -> None:
+def test_a_gateway_closes_its_client_without_an_answer(bench: Bench) -> None:
     bench.cdk.ws_open(ALICE, 0, HERE)
     bench.cdk.ws_close(HERE, ClientKey(ALICE.raw, 0))
     assert bench.received() == [ws.OpenMessage(ALICE.raw, 0)]
     assert bench.app.log[-1] == ("close", ALICE, b"")
 
 
-def test_closing_is_refused_to_strangers_for_strangers_and_for_others(bench: Bench) -> None:
+def test_closing_is_refused_to_other_senders_and_for_other_clients(bench: Bench) -> None:
     key = ClientKey(ALICE.raw, 0)
     assert refused(bench.cdk.ws_close, HERE, key) == f"Gateway with principal {HERE} is not registered"
     bench.cdk.ws_open(BOB, 0, HERE)
@@ -229,7 +229,7 @@ def test_a_poll_returns_fifty_and_says_whether_that_is_all(bench: Bench) -> None
     assert polled(10**19) == (0, True)
 
 
-def test_a_stranger_gets_the_empty_answer(bench: Bench) -> None:
+def test_an_unknown_client_gets_the_empty_answer(bench: Bench) -> None:
     bench.cdk.ws_open(ALICE, 0, HERE)
     assert bench.cdk.ws_get_messages(THERE, 0) == Page([], True)
 
@@ -462,7 +462,7 @@ def test_a_trap_undoes_the_keep_alive_check(bench: Bench) -> None:
     assert bench.cdk.clients == []
 
 
-def test_an_application_that_sends_to_nobody_and_does_not_look_traps(bench: Bench) -> None:
+def test_an_application_that_sends_to_no_client_and_does_not_look_traps(bench: Bench) -> None:
     bench.cdk.ws_open(ALICE, 0, HERE)
     bench.app.then = lambda: bench.cdk.send(BOB, b"x")
     with pytest.raises(Trap, match="doesn't have an open connection"):

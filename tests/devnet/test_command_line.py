@@ -85,7 +85,7 @@ def test_every_option() -> None:
         "word",
     ],
 )
-def test_what_is_wrong_is_said_before_anything_starts(argument: str) -> None:
+def test_what_is_wrong_is_reported_before_anything_starts(argument: str) -> None:
     with pytest.raises(SystemExit, match=r"^twistd icws-devnet: \S.*$"):
         parsed(argument)
 

@@ -58,7 +58,7 @@ def test_logs_by_name_or_id() -> None:
     }
 
 
-def test_a_reset_that_traps_is_said() -> None:
+def test_a_reset_that_traps_is_reported() -> None:
     net = Net()
     net.replica.canisters.install_wasm(ECHO_ID, module('(func (export "canister_post_upgrade") unreachable)'))
     status, answer = post(net, "reset", {"canister": "echo"})

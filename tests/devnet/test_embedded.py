@@ -22,7 +22,7 @@ def config(*addresses: str, listen: str = "tcp:4943", tls: bool = False) -> Gate
     )
 
 
-def test_the_page_is_told_where_the_gateway_is() -> None:
+def test_the_page_gets_the_gateways_address() -> None:
     reactor = MemoryReactorClock()
     _, replica = embedded_devnet(config("tcp:8080", "ssl:8443", "unix:/x", "haproxy:tcp:8081"), reactor)
     # a page cannot use a unix socket, nor send a PROXY header
@@ -38,7 +38,7 @@ def test_the_page_is_told_where_the_gateway_is() -> None:
         assert replica.gateway_urls == ["wss://127.0.0.1:8080"]
 
 
-def test_a_new_user_is_told_where_everything_is() -> None:
+def test_a_new_user_sees_where_everything_is() -> None:
     one = replace(config("tcp:8099", "unix:/x"), ic_network_url="http://127.0.0.1:4944")
     assert list(places(one)) == [
         ("demo page of the embedded replica", "http://127.0.0.1:4944/"),

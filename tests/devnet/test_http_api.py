@@ -78,7 +78,7 @@ def test_an_id_that_no_canister_has_is_refused_by_its_subnet() -> None:
     assert certificate.lookup([b"canister", absent.raw, b"module_hash"]) is ABSENT
 
 
-def test_an_id_in_nobodys_range_is_refused_by_the_boundary() -> None:
+def test_an_id_outside_all_ranges_is_refused_by_the_boundary() -> None:
     net = Net(echo_any=True)
     nobodys = Principal(b"\xff" * 8 + b"\1\1")
     status, headers, text = answered(net, "POST", f"/api/v2/canister/{nobodys}/query", b"")

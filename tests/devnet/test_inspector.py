@@ -168,7 +168,7 @@ def test_an_envelope_of_something_else_has_no_exchange(content: Any) -> None:
     assert list(inspector) == []
 
 
-def test_the_end_of_a_call_is_told_as_it_was() -> None:
+def test_the_end_of_a_call_is_reported_as_it_was() -> None:
     inspector = Inspector()
     content = {"sender": b"\x04", "canister_id": ECHO_ID.raw, "method_name": "ws_open", "arg": b""}
     outcomes: list[tuple[bytes | BaseException, str]] = [

@@ -45,7 +45,7 @@ def read_status(*args: Any, **options: Any) -> int:
     return answered(*args, **options)[0]
 
 
-def test_anybody_may_read_the_time_the_subnet_and_a_canisters_own() -> None:
+def test_any_sender_may_read_the_time_the_subnet_and_a_canisters_own() -> None:
     net = Net()
     paths = [(b"time",), (b"subnet",), (b"canister", ECHO_ID.raw, b"module_hash")]
     certificate = net.read_state(None, [*paths, (b"canister", ECHO_ID.raw, b"controllers"), (b"api_boundary_nodes",)])

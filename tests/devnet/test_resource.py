@@ -90,7 +90,7 @@ class ResourceTest(TestCase):
         self.assertIn("POST", headers.getRawHeaders("access-control-allow-methods")[0])
 
     @inlineCallbacks
-    def test_a_websocket_client_is_told_where_the_gateway_is(self) -> Test:
+    def test_a_websocket_client_gets_the_gateways_address(self) -> Test:
         for urls, where in (([], "the gateway\n"), (["ws://127.0.0.1:8080"], "the gateway at ws://127.0.0.1:8080\n")):
             self.replica.gateway_urls = urls
             headers = {"Connection": "Upgrade", "Upgrade": "WebSocket", "Sec-WebSocket-Version": "13"}

@@ -76,7 +76,7 @@ def test_ids_outside_the_subnet_are_not_covered() -> None:
         verify_certificate(raw, root_key_der=tree._topology.root_key_der, canister_id=stranger, now_ns=START_NS)
 
 
-def test_a_subnet_shows_its_own_nodes_and_everybodys_key(tree: StateTree) -> None:
+def test_a_subnet_shows_its_own_nodes_and_the_keys_of_all(tree: StateTree) -> None:
     certificate = decode_certificate(tree.certificate([(b"subnet",)], START_NS))
     keys = {node.key.principal.raw: node.key.public_key_der for node in tree.subnet.nodes}
     assert node_keys(certificate, tree.subnet.id) == keys

@@ -49,7 +49,7 @@ def test_a_reject_is_an_outcome() -> None:
     assert outcome(call) == RequestStatus("rejected", None, 5, "no", "IC0503")
 
 
-def test_those_who_wait_are_told_by_node() -> None:
+def test_those_who_wait_are_notified_by_node() -> None:
     clock, call = Clock(), make()
     here, there, late = call.wait(clock, 10, 0), call.wait(clock, 10, 1), call.wait(clock, 1, 1)
     assert sorted(call.awaited_at) == [0, 1]
@@ -65,7 +65,7 @@ def test_those_who_wait_are_told_by_node() -> None:
     assert clock.getDelayedCalls() == []
 
 
-def test_who_goes_away_is_not_told() -> None:
+def test_a_cancelled_wait_is_not_notified() -> None:
     clock, call = Clock(), make()
     waiting = call.wait(clock, 10, 0)
     waiting.addErrback(lambda _: None)

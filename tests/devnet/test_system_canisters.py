@@ -79,7 +79,7 @@ def test_the_cycles_ledger_creates_canisters() -> None:
     assert "No subnet" in refused["message"]
 
 
-def test_everybody_has_cycles_and_may_give_them_away() -> None:
+def test_every_canister_has_cycles_and_may_give_them_away() -> None:
     net = Net()
     account = Record({"owner": PrincipalType, "subaccount": Opt(candid.Blob)})
     owner = {"owner": ALICE.principal, "subaccount": None}

@@ -163,7 +163,7 @@ def test_the_demo_canisters_are_neighbours_in_different_subnets() -> None:
     assert {subnet(topology, ECHO_ID), subnet(topology, CHAT_ID)} == set(topology.subnets[1:])
 
 
-def test_ranges_are_in_order_apart_and_of_somebody_else_each() -> None:
+def test_ranges_are_in_order_apart_and_of_another_subnet_each() -> None:
     topology = Topology(b"seed")
     every = sorted((first.raw, last.raw, each.id) for each in topology.subnets for first, last in each.ranges)
     for (first, last, one), (following, _, other) in itertools.pairwise(every):
@@ -181,7 +181,7 @@ def test_ranges_are_in_order_apart_and_of_somebody_else_each() -> None:
 @pytest.mark.parametrize(
     "stranger", [Principal(b""), Principal(b"\xff" * 8 + b"\1\1"), ALICE.principal, Principal(ECHO_ID.raw[:-1] + b"\2")]
 )
-def test_ids_that_are_nobodys(stranger: Principal) -> None:
+def test_ids_of_no_subnet(stranger: Principal) -> None:
     assert Topology(b"seed").find(stranger) is None
 
 

@@ -185,7 +185,7 @@ def test_a_held_client_that_leaves_is_forgotten() -> None:
     assert leaving.connection.reading is False
 
 
-def test_a_held_client_whose_keep_alive_comes_too_late_hears_why() -> None:
+def test_a_held_client_whose_keep_alive_comes_too_late_gets_the_reason() -> None:
     world = Tenants("message-rate=1")
     client = world.client()
     for _ in range(3):
@@ -362,7 +362,7 @@ def test_messages_beyond_the_quota_stay_with_the_canister_and_come_later(quota: 
     assert client.connection.closed == []
 
 
-def test_what_is_used_up_downwards_is_told() -> None:
+def test_a_used_up_delivery_quota_is_reported() -> None:
     world = Tenants("delivery-rate=2:poll-rate=50")
     client = world.client()
     queue = Queue(world, client, 100)

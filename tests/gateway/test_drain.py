@@ -33,7 +33,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> DrainLog:
     return log
 
 
-def test_a_drain_is_spread_over_its_window_and_ends_when_all_are_told() -> None:
+def test_a_drain_is_spread_over_its_window_and_ends_when_all_are_notified() -> None:
     world = World()
     connections = [world.connect()[0] for _ in range(1000)]
     done: list[None] = []
@@ -113,7 +113,7 @@ def test_a_drain_in_a_hurry() -> None:
     assert world.clock.getDelayedCalls() == []
 
 
-def test_a_drain_of_nobody_is_over_at_once_and_stays_so() -> None:
+def test_a_drain_without_clients_is_over_at_once_and_stays_so() -> None:
     world = World()
     done: list[int] = []
     world.gateway.drain(5.0).addCallback(lambda _: done.append(1))

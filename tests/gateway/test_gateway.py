@@ -82,7 +82,7 @@ def test_an_accepted_client_replaces_its_older_connection_under_whatever_identit
     assert stranger.closed == []
 
 
-def test_a_ws_open_replaces_nobody_before_the_canister_has_spoken() -> None:
+def test_a_ws_open_replaces_no_session_before_the_canister_has_answered() -> None:
     world = World()
     identity = Ed25519Identity(b"\x22" * 32)
     older, _ = world.open(identity=identity)

@@ -159,7 +159,7 @@ def test_a_session_that_is_opening_opens(moment: float) -> None:
     client.echoes(b"one")
 
 
-def test_who_has_left_is_still_told_to_the_canister() -> None:
+def test_a_client_that_has_left_still_has_its_close_notice() -> None:
     world = World(call_latency=0.05)
     clients = world.open(2)
     clients[0].send(b"the last word")
@@ -294,7 +294,7 @@ def test_a_session_that_cannot_go_on_costs_itself_alone(monkeypatch: pytest.Monk
     clients[0].echoes(b"after")
 
 
-def test_an_ended_session_that_is_invalid_costs_nobody() -> None:
+def test_an_ended_session_that_is_invalid_costs_no_other() -> None:
     world = World()
     client = world.open(1)[0]
     assert client.session is not None
@@ -344,7 +344,7 @@ def test_who_replaced_whom_is_still_found_out(slow: int) -> None:
     world.until(lambda: known.received == [b"one more"])
 
 
-def test_whom_one_that_has_left_unheard_had_replaced_is_still_found_out() -> None:
+def test_what_one_that_has_left_unanswered_had_replaced_is_still_found_out() -> None:
     world = World(call_latency=0.3, identities=2, clients_per_identity=1)
     first = world.client(ECHO_ID, SAME)
     world.until(lambda: first.opened)
@@ -422,7 +422,7 @@ def test_a_canister_that_has_clients_is_no_newcomer_however_long_ago_they_came()
     clients[0].echoes(b"after")
 
 
-def test_a_canister_that_speaks_during_the_handover_is_no_newcomer_afterwards() -> None:
+def test_a_canister_that_answers_during_the_handover_is_no_newcomer_afterwards() -> None:
     world = World(query_latency=0.2)
     client = world.client()
     world.run(0.1)

@@ -95,7 +95,7 @@ def test_without_hard_links_a_key_is_still_never_overwritten(path: Path, monkeyp
     assert os.listdir(path.parent) == ["key_pair"]
 
 
-def test_a_key_open_to_others_is_told(path: Path) -> None:
+def test_a_key_open_to_others_is_reported(path: Path) -> None:
     load_or_create_key_file(path)
     path.chmod(0o644)
     warnings: list[str] = []

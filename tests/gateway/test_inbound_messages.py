@@ -196,7 +196,7 @@ def test_clients_that_are_not_too_fast_are_not_watched() -> None:
     assert world.connection.closed == []
 
 
-def test_an_envelope_that_expired_behind_others_is_told_so() -> None:
+def test_an_envelope_that_expired_behind_others_gets_that_reason() -> None:
     world = slow(World(relay_queue_time=10.0).open())
     world.receive(payload(world, 100, ttl=-120.0))
     ((code, reason),) = world.connection.closed

@@ -100,7 +100,7 @@ def test_a_call_is_named_by_its_session_and_its_request_id(lines: Lines) -> None
     assert (call["method"], call["attempt"], ended["outcome"]) == ("ws_open", 1, "replied")
 
 
-def test_what_has_no_request_id_is_logged_all_the_same() -> None:
+def test_what_has_no_request_id_is_logged_too() -> None:
     for body in (b"", b"1", b"\xa0", b"\xa1\x67content\x01", b"\xa1\x67content\xa1\x61a\xf6"):
         assert isinstance(request_of(body), str)
 
@@ -162,7 +162,7 @@ def test_forged_opens_cost_few_lines(lines: Lines) -> None:
     assert context.log_limiter.left_out == 90
 
 
-def test_strangers_that_leave_cost_few_lines_whatever_codes_they_choose(lines: Lines) -> None:
+def test_unauthenticated_clients_that_leave_cost_few_lines_whatever_codes_they_choose(lines: Lines) -> None:
     context, _, _ = make_context()
     gateway = Gateway(context)
     for code in range(3000, 3100):
@@ -182,7 +182,7 @@ def test_what_the_client_says_is_in_its_line(lines: Lines) -> None:
     ]
 
 
-def test_a_subscriber_of_many_addresses_is_one_stranger(lines: Lines) -> None:
+def test_a_subscriber_of_many_addresses_counts_as_one_address(lines: Lines) -> None:
     context, _, _ = make_context()
     gateway = Gateway(context)
     for number in range(50):

@@ -110,7 +110,7 @@ def test_a_hurry_closes_those_that_were_asked_too() -> None:
     assert world.clock.getDelayedCalls() == []
 
 
-def test_without_a_window_nobody_is_asked() -> None:
+def test_without_a_window_no_client_is_asked() -> None:
     world = MovingWorld().open()
     world.drained(0.0)
     assert world.notices == []
@@ -158,7 +158,7 @@ def test_a_message_after_the_last_one_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_a_last_message_that_nobody_asked_for_is_an_error(asked: bool) -> None:
+def test_a_last_message_without_a_request_is_an_error(asked: bool) -> None:
     world = MovingWorld().open()
     if asked:
         world.drained()

@@ -75,7 +75,7 @@ def test_those_that_come_at_once_are_counted_when_they_are_accepted() -> None:
     assert sorted(client.close_code or 0 for client in clients) == [0, CloseCode.OVERLOADED, CloseCode.OVERLOADED]
 
 
-def test_a_forger_uses_up_nobodys_share() -> None:
+def test_a_forger_uses_up_no_share_of_others() -> None:
     world = GatewayWorld(max_connections_per_principal=1)
     for _ in range(5):
         # names Alice, and its signature is still to be judged

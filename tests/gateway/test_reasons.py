@@ -23,7 +23,7 @@ from tests.support.fake_network import envelope
         ("ws_message", RequestTimeout("late"), CloseCode.MESSAGE_REFUSED, "ws_message refused: late"),
     ],
 )
-def test_what_a_client_is_told(method: str, error: IcwsError, code: CloseCode, text: str) -> None:
+def test_the_reason_that_a_client_gets(method: str, error: IcwsError, code: CloseCode, text: str) -> None:
     assert reason_of(envelope(1, method), error) == (code, text)
 
 
@@ -55,7 +55,7 @@ def test_why_a_session_was_not_opened_in_time() -> None:
     assert "no message to the client" in why_overdue(Opened.EXECUTED, lost, good)
 
 
-def test_what_the_metric_is_told() -> None:
+def test_the_metric_label_of_an_end() -> None:
     assert why_not_open(CloseCode.NOT_OPENED, State.INIT) == "silent"
     assert why_not_open(CloseCode.NOT_OPENED, State.SETUP) == "timeout"
     assert why_not_open(1234, State.SETUP) == "failed"

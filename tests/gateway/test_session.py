@@ -535,7 +535,7 @@ def test_what_is_certified_against_a_message_is_reported_at_once(outcome: CallOu
     assert (counted["replied"], counted["rejected"]) == (1, 1)
 
 
-def test_a_client_whose_message_the_canister_refuses_hears_what_was_queued_for_it_and_then_why() -> None:
+def test_a_client_whose_message_the_canister_refuses_gets_its_queued_messages_and_then_the_reason() -> None:
     world = World().open()
     for _ in range(3):
         world.receive(world.sdk.message_payload(b"1", world.now_ns()))
@@ -555,7 +555,7 @@ def test_a_client_whose_message_the_canister_refuses_hears_what_was_queued_for_i
     assert world.methods()[-1] == "ws_close"
 
 
-def test_a_client_that_hears_the_canisters_close_message_leaves_by_itself() -> None:
+def test_a_client_that_gets_the_canisters_close_message_leaves_by_itself() -> None:
     world = World().open()
     world.receive(world.sdk.message_payload(b"1", world.now_ns()))
     world.network.calls[-1].answer(replied_err("no open connection"))

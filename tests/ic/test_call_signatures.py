@@ -89,7 +89,7 @@ def test_keys_of_other_kinds_are_for_the_replica_to_judge(key: bytes) -> None:
     assert prove({**envelope(key, no_proof), "sender_sig": bytes(900)}) is Proof.UNKNOWN
 
 
-def test_behind_a_key_of_another_kind_the_session_key_is_checked_all_the_same() -> None:
+def test_behind_a_key_of_another_kind_the_session_key_is_checked_too() -> None:
     link = {"pubkey": BOB.public_key_der, "expiration": NOW + 1}
     chain = [{"delegation": link, "signature": bytes(900)}]
     assert prove(envelope(CANISTER_KEY, BOB.sign, chain)) is Proof.UNKNOWN

@@ -238,7 +238,7 @@ def test_the_certificate_of_a_batch_is_verified() -> None:
         batch(certificate=build_certificate(hidden, sign_as_subnet, delegate()))
 
 
-def test_lookup_tells_absent() -> None:
+def test_lookup_distinguishes_absent() -> None:
     assert decode_certificate(BATCH_CERTIFICATE).lookup((b"nothing",)) is ABSENT
 
 

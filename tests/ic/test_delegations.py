@@ -84,7 +84,7 @@ def test_mainnet_s_delegation_is_found_without_decoding_the_rest(certificate: by
     assert of(certificate).certificate in tail_of(certificate)
 
 
-def test_mainnet_s_forms_are_told_apart() -> None:
+def test_mainnet_s_forms_are_distinguished() -> None:
     assert read_delegation(of(FLAT)).flat
     assert not read_delegation(of(SHARDED)).flat
     assert read_delegation(of(FLAT)).public_key == read_delegation(of(SHARDED)).public_key

@@ -187,7 +187,7 @@ def test_expiry_window_as_asked_for() -> None:
         verify_envelope(body, NOW, max_ttl_ns=239 * SECOND_NS)
 
 
-def test_the_reason_tells_the_time_as_replicas_do() -> None:
+def test_the_reason_states_the_time_as_replicas_do() -> None:
     with pytest.raises(SignatureInvalid) as refused:
         verify_envelope(sign_request(ALICE, _call(ingress_expiry=1_609_459_440 * SECOND_NS)).body, NOW + 5)
     assert str(refused.value) == (

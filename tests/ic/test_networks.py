@@ -44,7 +44,7 @@ def test_names_of_mainnet(host: str, mainnet: bool) -> None:
         ("http://127.0.0.1:4943", "auto", None),
     ],
 )
-def test_the_key_goes_by_the_name_where_nobody_says_it(url: str, word: str, key: bytes | None) -> None:
+def test_the_key_goes_by_the_name_unless_an_option_says_it(url: str, word: str, key: bytes | None) -> None:
     network = network_of(url, word)
     assert network == Network(url, key)
     assert network.mainnet is (key == MAINNET_ROOT_KEY_DER)

@@ -339,7 +339,7 @@ def test_a_reset_is_found_although_the_new_queue_is_longer_than_the_old_one() ->
     world.until(lambda: again.opened, 2)
 
 
-def test_a_queue_that_went_on_in_the_new_one_delays_nobody_after_the_reset_is_found() -> None:
+def test_a_queue_that_went_on_in_the_new_one_delays_no_client_after_the_reset_is_found() -> None:
     """Before that, the new queue's messages seemed to follow those of the old one."""
     world = World(query_latency=0.02)
     (old,) = world.open()

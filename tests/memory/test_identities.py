@@ -49,7 +49,7 @@ def test_a_newer_connection_under_another_identity_replaces_the_older() -> None:
     newer.echoes(b"still here")
 
 
-def test_a_drain_tells_the_canister_under_each_identity() -> None:
+def test_a_drain_notifies_the_canister_under_each_identity() -> None:
     world = World(identities=3, clients_per_identity=2)
     clients = world.open(6)
     done: list[None] = []

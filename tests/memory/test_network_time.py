@@ -26,7 +26,7 @@ def date_of(world: World, ahead: float = 0.0) -> str:
 
 
 @pytest.mark.parametrize("ahead", [3600.0, -3600.0])
-def test_a_first_answer_with_a_wrong_date_refuses_nobody(ahead: float) -> None:
+def test_a_first_answer_with_a_wrong_date_refuses_no_client(ahead: float) -> None:
     world = World(start=False)
     left = [1]
 
@@ -48,7 +48,7 @@ def test_a_first_answer_with_a_wrong_date_refuses_nobody(ahead: float) -> None:
         assert client.close_code is None
 
 
-def test_a_first_status_with_a_wrong_date_refuses_nobody() -> None:
+def test_a_first_status_with_a_wrong_date_refuses_no_client() -> None:
     world = World(start=False)
     world.headers = lambda method: {"Date": date_of(world, 3600.0 if method == "GET" else 0.0)}
     world.agent.start()
@@ -58,7 +58,7 @@ def test_a_first_status_with_a_wrong_date_refuses_nobody() -> None:
     client.echoes(b"hello")
 
 
-def test_a_status_from_a_cache_refuses_nobody_for_however_long() -> None:
+def test_a_status_from_a_cache_refuses_no_client_for_however_long() -> None:
     world = World(start=False)
     kept = formatdate(world.now_ns() / 1e9 - 7200, usegmt=True)
     world.headers = lambda method: {"Date": kept, "Age": "7200", "Via": "1.1 cache"} if method == "GET" else {}
@@ -231,7 +231,7 @@ def test_text_of_clients_that_a_replica_quotes_is_no_evidence(used: bool) -> Non
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_a_boundary_node_that_makes_up_a_time_is_believed_until_the_certified_time_comes(used: bool) -> None:
+def test_a_time_made_up_by_a_boundary_node_counts_until_the_certified_time_comes(used: bool) -> None:
     world = LyingWorld(canister_grace=20.0)
     clients = world.open(3)
     if used:
@@ -266,7 +266,7 @@ def lied_to() -> LyingWorld:
     return world
 
 
-def test_a_made_up_time_refuses_nobody_while_the_certified_one_cannot_be_read() -> None:
+def test_a_made_up_time_refuses_no_client_while_the_certified_one_cannot_be_read() -> None:
     world = lied_to()
     assert world.agent.time.unconfirmed
     (client,) = world.open()

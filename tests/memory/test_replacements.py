@@ -208,7 +208,7 @@ def alone(world: World, known: MemoryClient) -> None:
 
 @pytest.mark.parametrize("slow", [0, 1])
 @pytest.mark.parametrize("sign", ["push", "sends", "refused", "leaves", "round"])
-def test_of_two_opened_in_one_block_the_one_that_the_canister_knows_stays(slow: int, sign: str) -> None:
+def test_of_two_opened_in_one_block_the_one_registered_at_the_canister_stays(slow: int, sign: str) -> None:
     world, known, dropped = opened_in_one_block(slow, settings=CdkSettings(ack_interval_ms=20_000))
     assert (known.close_code, dropped.close_code) == (None, None)
     if sign == "push":

@@ -38,7 +38,7 @@ def test_what_stands_there_already_stays(tmp_path: Path) -> None:
     assert path.read_text() == "before\none\nzwei \N{SNOWMAN}\n\\udc80\n"
 
 
-def test_a_new_file_is_not_for_everybody_and_keeps_its_mode(tmp_path: Path) -> None:
+def test_a_new_file_is_not_public_and_keeps_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "log"
     before = os.umask(0o002)
     try:
@@ -140,7 +140,7 @@ def test_where_rotating_fails_the_file_goes_on_and_says_why_once(tmp_path: Path)
     assert (tmp_path / "log.1").read_text().splitlines()[:51] == lines
 
 
-def test_a_directory_that_is_gone_is_told_when_it_is_back(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported_when_it_is_back(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "log"
     path.parent.mkdir()
     file = opened(path)

@@ -85,7 +85,7 @@ def test_json_keeps_plain_values_and_moves_reserved_names() -> None:
     "character", ["\x1b", "\x7f", "\x85", "\x9b", "\u2028", "\u202e", "\u2066", "\u200b", "\ufeff"]
 )
 @pytest.mark.parametrize("format", ["text", "json"])
-def test_no_terminal_obeys_what_a_peer_sent(character: str, format: str) -> None:
+def test_no_terminal_executes_what_a_peer_sent(character: str, format: str) -> None:
     with Listening(Levels(), format) as log:
         get_logger("server").info(f"left{character}", reason=f"a{character}b c", word=f"a{character}b")
         try:
@@ -137,7 +137,7 @@ def test_levels_by_component() -> None:
     ]
 
 
-def test_a_logger_is_silent_below_what_any_sink_wants() -> None:
+def test_a_logger_makes_no_line_below_the_levels_of_all_sinks() -> None:
     logger = get_logger("quiet")
     assert logger is get_logger("quiet")
     set_levels(Levels(ERROR), Levels(100, {"quiet": DEBUG}))
@@ -207,7 +207,7 @@ def test_an_application_takes_the_observer_of_its_service() -> None:
     assert list(IServiceCollection(application)) == [service]
 
 
-def test_main_log_goes_where_twistd_was_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_log_goes_where_twistds_option_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     event = {"log_level": LogLevel.info, "log_namespace": "icwsgw.gateway", "log_time": 0.0, "icws_message": "hello"}
     for options in (None, {"logfile": "-", "nodaemon": True}, {"logfile": None, "nodaemon": True}):
         observer: Any = make_observer(Levels(), "text", twistd=options)

@@ -58,7 +58,7 @@ def test_lines_are_written_in_order(sink: Sink) -> None:
     assert (writer.dropped, writer.failed) == (0, 0)
 
 
-def test_what_does_not_fit_is_dropped_counted_and_told(sink: Sink) -> None:
+def test_what_does_not_fit_is_dropped_counted_and_reported(sink: Sink) -> None:
     writer = Writer(sink, notice, most=4 * (1 + OVERHEAD))
     writer.put(line("0"))
     assert sink.entered.wait(PATIENCE), "the first is being written, for as long as it takes"
@@ -158,7 +158,7 @@ def test_a_child_process_begins_anew(sink: Sink) -> None:
     assert sink.lines == ["of the parent"]
 
 
-def test_a_pipe_that_somebody_made_non_blocking_gets_all() -> None:
+def test_a_pipe_that_was_made_non_blocking_gets_all() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     text = "x" * 300_000

@@ -84,7 +84,7 @@ def test_a_change_nearby_does_not_matter(tmp_path: Path, near: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Why.\n", "--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n", "--- a/x\n+++ b/x\n"])
-def test_what_is_no_patch_is_said_to_be_none(tmp_path: Path, text: str) -> None:
+def test_what_is_no_patch_is_reported(tmp_path: Path, text: str) -> None:
     path = tmp_path / "one.patch"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"one\.patch"):

@@ -45,7 +45,7 @@ def test_one_that_answers_is_enough(server: str, monkeypatch: pytest.MonkeyPatch
     assert failure([f"{server}/other", f"{server}/health/live"]) is None
 
 
-def test_what_is_wrong_is_told(server: str) -> None:
+def test_what_is_wrong_is_reported(server: str) -> None:
     assert failure([f"{server}/health/ready", NOBODY]) == f"{NOBODY}: <urlopen error [Errno 111] Connection refused>"
     assert "503" in (failure([f"{server}/health/ready"]) or "")
     assert "SSH-2.0" in (failure([f"{server}/other"]) or "")

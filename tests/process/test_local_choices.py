@@ -80,7 +80,7 @@ def test_a_network_is_what_answers_its_status(monkeypatch: Any, status: int, bod
     assert not answers_status(server.url), "nobody listens any more"
 
 
-def test_what_speaks_no_http_is_no_network() -> None:
+def test_what_does_not_answer_in_http_is_no_network() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)

@@ -104,7 +104,7 @@ def test_a_command_that_only_prints_lets_go_of_them(held_signals: HeldSignals) -
     assert len(seen) == 2
 
 
-def test_a_signal_without_a_meaning_is_told_once(held_signals: HeldSignals) -> None:
+def test_a_signal_without_a_meaning_is_logged_once(held_signals: HeldSignals) -> None:
     reactor = Reactor()
     told: list[str] = []
     ignore_unused(reactor, told.append)

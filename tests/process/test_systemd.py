@@ -73,7 +73,7 @@ def test_the_status_is_one_short_line(manager: Manager) -> None:
     notifier.close()
 
 
-def test_the_watchdog_hears_of_us_twice_in_its_time_until_the_end(manager: Manager) -> None:
+def test_the_watchdog_gets_two_notifications_in_its_time_until_the_end(manager: Manager) -> None:
     clock = Clock()
     notifier = Notifier(clock, manager.address, watchdog=20.0)
     clock.advance(100.0)

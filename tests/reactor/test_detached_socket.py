@@ -37,7 +37,7 @@ class Detached(TestCase):
         self.addCleanup(port.stopListening)
         return factory.made, socket.create_connection(("127.0.0.1", port.getHost().port)), port
 
-    def test_the_other_end_sees_nothing_and_the_protocol_is_not_told(self) -> Deferred[None]:
+    def test_the_other_end_sees_nothing_and_the_protocol_is_not_notified(self) -> Deferred[None]:
         async def scenario() -> None:
             made, client, _ = self.connect()
             server = await made

@@ -202,7 +202,7 @@ def keep(path: Path, text: str, url: str = URL) -> KeptAt:
     return KeptAt(path, URL)
 
 
-def test_an_allow_list_that_was_never_fetched_admits_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_allow_list_that_was_never_fetched_admits_no_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = Log()
     monkeypatch.setattr(access_files, "_log", log)
     clock, applied = Clock(), list[AccessRules]()
@@ -228,7 +228,7 @@ def test_an_allow_list_that_was_never_fetched_admits_nobody(tmp_path: Path, monk
     files.stopService()
 
 
-def test_a_deny_list_that_was_never_fetched_is_told(tmp_path: Path) -> None:
+def test_a_deny_list_that_was_never_fetched_is_reported(tmp_path: Path) -> None:
     kept = KeptAt(tmp_path / "deny.list", URL)
     files = AccessFiles(None, None, Clock(), lambda rules: None, kept_denied=kept)
     assert files.rules.admits_address("192.0.2.1")
@@ -262,7 +262,7 @@ def test_a_damaged_copy_does_not_end_the_start(tmp_path: Path, monkeypatch: pyte
     ]
 
 
-def test_while_nobody_knows_who_is_allowed_clients_are_told_to_come_later() -> None:
+def test_while_it_is_unknown_who_is_allowed_clients_are_sent_away_for_now() -> None:
     world = World()
     world.factory.restrict(AccessRules(unknown=True))
     assert status(accept(world, tcp("192.0.2.7"))[1]) == 503

@@ -49,7 +49,7 @@ def test_a_worker_leaves_fetching_to_the_supervisor(tmp_path: Path, fetch: bool,
     assert metrics.access_list_fetches.values == {"changed": 0, "unchanged": 0, "failed": 0}
 
 
-def test_a_worker_looks_at_a_copy_when_it_is_told_that_it_has_changed(tmp_path: Path) -> None:
+def test_a_worker_reads_a_copy_when_an_order_says_that_it_has_changed(tmp_path: Path) -> None:
     lists, health, _ = made(tmp_path, fetch=False)
     path = kept_path(tmp_path, ALLOW)
     path.parent.mkdir(parents=True)

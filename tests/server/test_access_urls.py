@@ -81,7 +81,7 @@ def test_a_list_is_fetched_at_once_and_at_each_interval(log: Log) -> None:
     assert log.lines == ["info access list fetched {'list': 'deny', 'entries': 7}"]
 
 
-def test_failures_are_told_once_and_tried_again_ever_later(log: Log) -> None:
+def test_failures_are_logged_once_and_tried_again_ever_later(log: Log) -> None:
     clock, download = Clock(), ScriptedDownload()
     updated = UpdatedList(DENY, download, clock, lambda: 60.0, lambda: None)  # type: ignore[arg-type]
     updated.start()
@@ -106,7 +106,7 @@ def test_failures_are_told_once_and_tried_again_ever_later(log: Log) -> None:
     updated.stop()
 
 
-def test_what_is_in_force_instead_is_told(log: Log) -> None:
+def test_the_log_says_what_is_in_force_instead(log: Log) -> None:
     for name, at in ((ALLOW, None), (ALLOW, 5.0), (DENY, 5.0)):
         download = ScriptedDownload()
         download.at = at

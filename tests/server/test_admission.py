@@ -107,7 +107,7 @@ def test_a_byte_within_a_value_begins_no_header(splitter: bytes) -> None:
 @pytest.mark.parametrize(
     ("header", "name"), [("x-forwarded-for", "X-Forwarded-For: {}"), ("forwarded", "Forwarded: for={}")]
 )
-def test_the_header_of_a_trusted_proxy_tells_the_client(header: str, name: str) -> None:
+def test_the_header_of_a_trusted_proxy_names_the_client(header: str, name: str) -> None:
     world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",), forwarded_header=header)
     proxy = tcp("10.0.0.1")
     first, transport = accept(world, proxy, name.format("198.51.100.1"))
@@ -121,7 +121,7 @@ def test_the_header_of_a_trusted_proxy_tells_the_client(header: str, name: str) 
     assert status(accept(world, proxy, name.format("198.51.100.1"))[1]) == 101
 
 
-def test_a_header_of_anybody_else_is_not_believed() -> None:
+def test_a_header_of_an_untrusted_peer_is_ignored() -> None:
     world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",))
     found = [status(accept(world, tcp("192.0.2.1"), f"X-Forwarded-For: 198.51.100.{n}")[1]) for n in range(3)]
     assert found == [101, 429, 429]
@@ -138,7 +138,7 @@ V2_LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 V1 = b"PROXY TCP4 %b 127.0.0.1 5555 8080\r\n"
 
 
-def test_the_proxy_protocol_tells_the_client_on_its_endpoints_only() -> None:
+def test_the_proxy_protocol_names_the_client_on_its_endpoints_only() -> None:
     world = World(max_connections_per_ip=1)
     first, transport = accept(world, tcp("10.0.0.1"), proxy=V1 % b"192.0.2.7")
     assert (status(transport), first.peer) == (101, "192.0.2.7:5555")
@@ -209,7 +209,7 @@ def test_a_proxy_header_that_dawdles_is_counted_once() -> None:
     assert refusals(world) == {"header_timeout": 1}
 
 
-def test_where_proxies_are_listed_the_proxy_header_of_others_is_not_believed() -> None:
+def test_where_proxies_are_listed_the_proxy_header_of_others_is_ignored() -> None:
     world = World(max_connections_per_ip=1, trusted_proxies=("10.0.0.0/8",))
     inside = [accept(world, tcp("10.0.0.1"), proxy=V1 % b"192.0.2.%d" % n) for n in range(2)]
     outside = [accept(world, tcp("203.0.113.1"), proxy=V1 % b"192.0.2.%d" % n) for n in (10, 11)]
@@ -229,7 +229,7 @@ def test_a_proxy_behind_a_proxy() -> None:
 # numbers and speed
 
 
-def test_strangers_are_bounded_until_their_canister_has_spoken() -> None:
+def test_unauthenticated_connections_are_bounded_until_their_canister_has_answered() -> None:
     """A client whose ws_open hangs at its canister is still unauthenticated."""
     world = World(max_pending=2)
     protocol, _ = accept(world, tcp("192.0.2.1"))
@@ -253,7 +253,7 @@ def test_strangers_are_bounded_until_their_canister_has_spoken() -> None:
 
 
 @pytest.mark.parametrize("state", [State.INIT, State.SETUP])
-def test_a_strangers_message_has_at_most_64_kib(state: State) -> None:
+def test_an_unauthenticated_message_has_at_most_64_kib(state: State) -> None:
     world = World(max_pending=2)
     protocol, transport = accept(world, tcp("192.0.2.1"))
     world.sessions[-1].state = state
@@ -278,7 +278,7 @@ def test_a_client_that_leaves_in_any_state_frees_its_place(state: State) -> None
         assert (limits.total, len(limits.waiting), limits.refused) == (0, 0, 0)
 
 
-def test_silent_strangers_of_one_address_keep_nobody_out() -> None:
+def test_silent_connections_of_one_address_keep_no_client_out() -> None:
     world = World(max_pending=200)
     silent = [world.connect("2001:db8::1") for _ in range(200)]
     admitted = [accept(world, tcp(f"192.0.2.{number}"))[1] for number in range(40)]
@@ -299,7 +299,7 @@ def test_silent_strangers_of_one_address_keep_nobody_out() -> None:
 
 
 @pytest.mark.parametrize("max_pending", [0, 50, 5_000])
-def test_silent_strangers_do_not_fill_the_total_either(max_pending: int) -> None:
+def test_silent_unauthenticated_connections_do_not_fill_the_total_either(max_pending: int) -> None:
     """With --max-pending unlimited, equal to --max-connections, or above it."""
     world = World(max_connections=50, max_pending=max_pending)
     members = [world.open()[0] for _ in range(10)]
@@ -372,7 +372,7 @@ def test_a_tls_handshake_that_fails_is_counted_and_a_loss_is_none(
     assert refusals(world) == noted
 
 
-def test_behind_a_proxy_strangers_are_told_apart_when_it_has_named_them() -> None:
+def test_behind_a_proxy_unauthenticated_addresses_are_distinguished_when_it_has_named_them() -> None:
     world = World(max_pending=3, trusted_proxies=("10.0.0.1",))
     many = [accept(world, tcp("10.0.0.1"), "X-Forwarded-For: 198.51.100.1") for _ in range(2)]
     one = accept(world, tcp("10.0.0.1"), "X-Forwarded-For: 198.51.100.2")[1]
@@ -609,7 +609,7 @@ def test_a_connection_that_is_being_closed_cannot_flood_either() -> None:
 # sizes
 
 
-def test_a_strangers_message_is_short() -> None:
+def test_an_unauthenticated_message_is_short() -> None:
     world = World()
     protocol, transport, session = world.open()
     protocol.dataReceived(masked(2, bytes(65_537))[:20])
@@ -621,7 +621,7 @@ def test_a_strangers_message_is_short() -> None:
     assert session.received_messages == [(bytes(2 << 20), True)]
 
 
-def test_a_stranger_gets_room_by_its_ws_open_only() -> None:
+def test_an_unauthenticated_client_gets_room_by_its_ws_open_only() -> None:
     world = World()
     protocol, transport, session = world.open()
     session.state = State.INIT

@@ -100,7 +100,7 @@ def test_what_an_addresss_rate_refuses_does_not_count_for_its_number() -> None:
     assert limits.place("192.0.2.1", 10.0) == (None, "connections_per_ip")
 
 
-def test_other_limits_apply_at_once_and_close_nobody() -> None:
+def test_other_limits_apply_at_once_and_close_no_client() -> None:
     limits = ConnectionLimits(ClientLimits(max_connections=4, max_pending=3), 0.0)
     reported: list[bool] = []
     limits.gate.report = reported.append

@@ -127,7 +127,7 @@ class Remember(Protocol):
         self.received += data
 
 
-def test_a_proxys_header_tells_the_client_and_comes_before_tls(tls: ServerTls) -> None:
+def test_a_proxys_header_names_the_client_and_comes_before_tls(tls: ServerTls) -> None:
     reactor = MemoryReactorClock()
     made: list[Remember] = []
 
@@ -258,7 +258,7 @@ def test_the_option_that_asked_for_a_taken_port_is_named() -> None:
         listening.privilegedStartService()
 
 
-def test_what_fails_later_is_said_and_what_is_stopped_earlier_is_not() -> None:
+def test_a_later_failure_is_logged_unless_it_was_stopped_before() -> None:
     waiting: Deferred[Any] = Deferred()
     listening = service(waiting)
     listening.startService()
@@ -446,7 +446,7 @@ def test_a_proxy_header_that_is_none_ends_the_connection(header: bytes) -> None:
     assert transport.disconnecting
 
 
-def test_a_fault_behind_the_proxy_header_is_nobodys_but_ours() -> None:
+def test_a_fault_behind_the_proxy_header_counts_as_our_own() -> None:
     class Faulty(Protocol):
         def dataReceived(self, data: bytes) -> None:
             int("x")

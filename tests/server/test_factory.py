@@ -64,7 +64,7 @@ def test_push_backs_are_counted(limit: str) -> None:
     assert world.metrics.pushbacks.values[limit] == 1
 
 
-def test_it_tells_when_the_last_connection_is_gone() -> None:
+def test_it_notifies_when_the_last_connection_is_gone() -> None:
     world = World()
     one, two = world.connect()[0], world.connect()[0]
     empty = world.factory.when_empty()
@@ -228,7 +228,7 @@ def test_other_limits_and_timeouts_apply_to_present_and_new_connections() -> Non
     assert free_transport.producerState == "producing"
 
 
-def test_a_change_of_something_else_gives_nobody_a_new_burst() -> None:
+def test_a_change_of_something_else_gives_no_client_a_new_burst() -> None:
     world = World(client_message_rate=10)
     protocol, _, _ = world.open()
     before = protocol._frames_left

@@ -90,7 +90,7 @@ def test_who_leaves_while_it_waits_costs_no_turn_and_leaves_nothing_behind() -> 
     assert world.factory.limits.total == 1
 
 
-def test_whose_turn_does_not_come_in_time_is_told_so() -> None:
+def test_a_connection_whose_turn_does_not_come_in_time_gets_an_answer() -> None:
     world = suspicious(header_timeout=2.0)
     waiting = [accept(world, tcp(SUSPECT))[1] for _ in range(300)]
     forge_on(world, 4.0)

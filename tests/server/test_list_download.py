@@ -127,7 +127,7 @@ def test_what_is_no_list_leaves_the_last_good_one(tmp_path: Path, answer: Respon
     assert not fetched(one)
 
 
-def test_an_empty_list_lets_everybody_in_so_one_of_the_allowed_is_damaged(tmp_path: Path) -> None:
+def test_an_empty_list_admits_all_clients_so_an_empty_allow_list_is_damaged(tmp_path: Path) -> None:
     one = download(tmp_path / "a", ScriptedHttp(Response(200, b"# none\n")), may_be_empty=False)
     with pytest.raises(ListUnusable, match="it is empty, which would let everybody in"):
         fetched(one)
@@ -143,7 +143,7 @@ def test_validators_that_cannot_be_sent_back_are_left_out(tmp_path: Path, etag: 
     assert http.requests == [{}, {}]
 
 
-def test_a_disk_that_takes_nothing_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_takes_nothing_is_reported(tmp_path: Path) -> None:
     (tmp_path / "lists").write_text("a file in the way")
     one = download(tmp_path / "lists" / "deny.list", ScriptedHttp(Response(200, b"203.0.113.7\n")))
     with pytest.raises(ListUnusable, match="it cannot be kept at"):
@@ -154,7 +154,7 @@ def test_a_disk_that_takes_nothing_is_told(tmp_path: Path) -> None:
     "content",
     [b"203.0.113.7\n", b"# kept by icwsgw: {\n", b"# kept by icwsgw: {}\n", b"\xff", b"# kept by icwsgw: 5\n"],
 )
-def test_a_damaged_copy_is_told_and_fetched_anew(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_copy_is_reported_and_fetched_again(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "deny.list"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"kept access list .* is damaged: "):

@@ -273,7 +273,7 @@ def test_never_more_than_the_bound_and_one_message_waits_and_what_left_is_a_begi
 
 
 @pytest.mark.parametrize("end", ["clear", "flush"])
-def test_a_close_frame_leaves_although_the_transport_was_ready_before_anybody_saw_that_it_was_too_much(
+def test_a_close_frame_leaves_although_the_transport_was_ready_before_the_excess_was_noticed(
     end: str,
 ) -> None:
     outbox, transport, _ = make(most=10)

@@ -45,7 +45,7 @@ class Holder:
         raise AssertionError(text)
 
 
-def test_a_connection_is_told_to_stop_reading_once_for_each_message() -> None:
+def test_a_connection_stops_reading_once_for_each_message() -> None:
     paused: list[int] = []
 
     class Paused(Holder):

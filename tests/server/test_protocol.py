@@ -435,7 +435,7 @@ def test_odd_forms_of_a_valid_handshake_are_taken(request_head: bytes, more: byt
     lose(protocol)
 
 
-def test_a_proxy_that_speaks_http_1_0_is_told_what_to_change() -> None:
+def test_a_proxy_with_http_1_0_gets_an_answer_that_says_what_to_change() -> None:
     protocol, transport = World().connect()
     protocol.dataReceived(HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n")
     assert transport.value().endswith(b"\r\n\r\na WebSocket needs HTTP/1.1, and this request is HTTP/1.0\n")
@@ -646,7 +646,7 @@ def test_a_handshake_that_fails_at_its_last_step_is_answered_at_once(monkeypatch
 
 
 @pytest.mark.parametrize("line", ["Sec-WebSocket-Version: \x9b31m", "Upgrade: \x9b0;title", "Host: a:\x9b"])
-def test_an_answer_repeats_nothing_that_a_terminal_obeys(line: str) -> None:
+def test_an_answer_repeats_nothing_that_a_terminal_executes(line: str) -> None:
     world = World()
     protocol, transport = world.connect()
     name = line.partition(":")[0].encode()

@@ -86,7 +86,7 @@ def test_whatever_stands_on_the_left_does_not_matter(header: str, left: str, cli
 
 
 @given(st.sampled_from(["x-forwarded-for", "forwarded"]), st.text(max_size=200))
-def test_rubbish_names_an_address_or_nobody(header: str, value: str) -> None:
+def test_rubbish_names_an_address_or_none(header: str, value: str) -> None:
     assert parse_ip(TrustedProxies(("10.0.0.0/8",), header).client("10.0.0.1", {header: value})) is not None
 
 

@@ -24,7 +24,7 @@ def v2(command: int, family: int, body: bytes) -> bytes:
     return SIGNATURE + struct.pack("!BBH", command, family, len(body)) + body
 
 
-def test_a_header_may_be_as_long_as_said_and_no_longer() -> None:
+def test_a_header_may_be_as_long_as_the_limit_and_no_longer() -> None:
     longest = v2(0x20, 0x00, bytes(MOST_V2 - 16))
     header = read_header(longest)
     assert header is not None

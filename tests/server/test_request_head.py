@@ -227,7 +227,7 @@ def test_lines_of_lf_alone_are_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("line", [b"Origin: app", b"ORIGIN:", b"origin: http://a.example:99999"])
-def test_an_origin_is_left_out_where_nobody_asks_for_it(line: bytes) -> None:
+def test_an_origin_is_left_out_unless_requested(line: bytes) -> None:
     assert "origin" not in given_to_autobahn(b"X-Origin: y", line, line)[1]
     assert given_to_autobahn(line, line, any_origin=False)[2]["origin"] == 2
 

@@ -114,7 +114,7 @@ def test_files_come_change_and_go(tmp_path: Path, signer: pem.Authority) -> None
     assert served(tls, "a.example") == "a.example", "with none at all, nobody could connect"
 
 
-def test_what_is_of_no_use_changes_nothing_and_is_said_once(tmp_path: Path, signer: pem.Authority) -> None:
+def test_what_is_invalid_changes_nothing_and_is_logged_once(tmp_path: Path, signer: pem.Authority) -> None:
     put(tmp_path, "a", pem.server(signer, "a.example"))
     tls = CertificateDirectory(tmp_path)
     (tmp_path / "b.pem").write_bytes(pem.server(signer, "b.example").certificate)

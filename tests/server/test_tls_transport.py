@@ -135,14 +135,14 @@ def most_records(fed: list[bytes]) -> int:
     return max(counter.take(data, 0, len(data))[1] for data in fed)
 
 
-def test_a_stranger_is_read_in_small_pieces_and_a_client_is_not(files: PemFiles) -> None:
+def test_an_unauthenticated_socket_is_read_in_small_pieces_and_a_clients_is_not(files: PemFiles) -> None:
     line = GatewayLine(files)
     assert line.tcp.bufferSize == SMALL_READ
     line.opens()
     assert line.tcp.bufferSize == LARGE_READ
 
 
-def test_key_updates_of_a_stranger_end_its_connection(files: PemFiles, fed: list[bytes]) -> None:
+def test_key_updates_end_an_unauthenticated_connection(files: PemFiles, fed: list[bytes]) -> None:
     line = GatewayLine(files)
     line.answer()
     fed.clear()

@@ -61,7 +61,7 @@ def url() -> Iterator[str]:
         thread.join()
 
 
-def test_answers_are_json_and_refusals_are_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_json_and_refusals_have_a_reason(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # the proxy of the environment is not used for this machine's own ports
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert request_json(f"{url}/x") == {"path": "/x"}

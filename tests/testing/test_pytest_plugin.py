@@ -57,7 +57,7 @@ def test_the_sample_passes_under_node_test(tmp_path: Path) -> None:
 
 @pytest.mark.acceptance
 @pytest.mark.sdk
-def test_node_is_told_which_python_lacks_the_package(tmp_path: Path) -> None:
+def test_node_reports_which_python_lacks_the_package(tmp_path: Path) -> None:
     node_modules(CLIENT)
     program = (
         f'import {{ startDevnet }} from "{(CLIENT / "src" / "testing.js").as_uri()}";\n'

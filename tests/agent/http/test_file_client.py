@@ -63,7 +63,7 @@ class FileClientTest(TestCase):
 
         return Deferred.fromCoroutine(ask())
 
-    def test_a_redirect_is_an_answer_and_nobody_follows_it(self) -> Deferred[None]:
+    def test_a_redirect_is_an_answer_and_is_not_followed(self) -> Deferred[None]:
         async def ask() -> None:
             response = await self.client("folder").get({})
             assert response.code == 301

@@ -168,7 +168,7 @@ def test_an_answer_to_what_was_sent_twice_says_so() -> None:
     assert rig.ends[b"b"].resent
 
 
-def test_what_was_sent_once_is_not_said_to_have_met_no_connection() -> None:
+def test_what_was_sent_once_is_not_reported_as_without_a_connection() -> None:
     for attempt_fails in (True, False):
         rig = Rig()
         rig.ask(b"a")

@@ -322,7 +322,7 @@ def test_it_has_received_something_from_the_first_byte_to_the_last() -> None:
     assert not parser.received
 
 
-def test_what_nobody_has_asked_for_is_refused_once_and_then_ignored() -> None:
+def test_an_unrequested_document_is_refused_once_and_then_ignored() -> None:
     parser = ResponseParser(HeadCache())
     with pytest.raises(AnswerMalformed):
         parser.feed(b"HTTP/1.1 408 Request Timeout\r\n\r\n")

@@ -95,7 +95,7 @@ class Answers(TransportCase):
         self.assertEqual(len(server.connections), 1)
 
     @inlineCallbacks
-    def test_the_connection_is_free_before_the_caller_hears(self) -> Generator[Any, Any, None]:
+    def test_the_connection_is_free_before_the_caller_gets_the_answer(self) -> Generator[Any, Any, None]:
         server = self.serve(lambda c, head, body: c.answer(body))
         first = self.post(server, b"1")
         second: Deferred[object] = first.addCallback(lambda _: self.post(server, b"2"))

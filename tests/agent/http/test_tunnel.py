@@ -165,7 +165,7 @@ def test_what_follows_the_proxys_answer_is_the_networks() -> None:
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 407 Who are you?\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"x" * (MAX_ANSWER + 1)]
 )
-def test_a_refusal_is_told(answer: bytes) -> None:
+def test_a_refusal_is_reported(answer: bytes) -> None:
     rig = Rig()
     rig.protocol.dataReceived(answer)
     assert rig.failure().startswith("the proxy proxy.example:3128 ")

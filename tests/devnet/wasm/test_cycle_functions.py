@@ -46,7 +46,7 @@ def test_cycles_are_burnt_as_far_as_there_are_any() -> None:
     assert world.first.cycles == 0
 
 
-def test_cycles_that_do_not_fit_are_told_in_128_bits_alone() -> None:
+def test_cycles_that_do_not_fit_are_readable_in_128_bits_alone() -> None:
     world = World(module(CYCLES))
     world.first.cycles = (1 << 64) - 1
     assert world.call("balance") == b"\xff" * 8

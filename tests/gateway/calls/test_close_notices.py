@@ -23,7 +23,7 @@ from tests.support.fake_network import (
 KEY = (b"\x02" * 29, 77)
 
 
-def test_a_canister_is_told_by_a_signed_ws_close() -> None:
+def test_a_signed_ws_close_notifies_the_canister() -> None:
     context, network, _ = make_context()
     done: list[int] = []
     close_notices = CloseNotices(context)
@@ -39,7 +39,7 @@ def test_a_canister_is_told_by_a_signed_ws_close() -> None:
     assert context.metrics.ws_closes.values["done"] == 1
 
 
-def test_whatever_the_canister_says_it_has_been_told() -> None:
+def test_a_close_notice_is_done_whatever_the_canister_answers() -> None:
     for outcome, label in [
         (replied_err("no such client"), "done"),
         (rejected(5, "trapped"), "refused"),
@@ -160,7 +160,7 @@ def test_a_canister_whose_calls_hang_does_not_hold_up_the_others() -> None:
     assert done == list(range(100))
 
 
-def test_after_it_was_abandoned_nobody_is_told_any_more() -> None:
+def test_after_it_was_abandoned_no_more_notices_are_sent() -> None:
     context, network, clock = make_context()
     close_notices = CloseNotices(context)
     close_notices.abandon()
@@ -238,7 +238,7 @@ def test_each_is_done_exactly_once_however_it_ends(script: list[str]) -> None:
     assert (len(close_notices), clock.getDelayedCalls()) == (0, [])
 
 
-def test_a_client_key_that_leaves_twice_is_told_twice() -> None:
+def test_a_client_key_that_leaves_twice_has_two_notices() -> None:
     context, network, clock = make_context()
     close_notices = CloseNotices(context)
     close_notices.enqueue(CANISTER, 0, KEY, lambda: None)

@@ -154,7 +154,7 @@ def test_trying_again_ends_with_the_envelopes_life() -> None:
 
 
 @pytest.mark.parametrize("error", [HttpError(400, "malformed"), HttpError(413), IcwsError("odd")])
-def test_a_refusal_is_final_and_told(error: IcwsError) -> None:
+def test_a_refusal_is_final_and_reported(error: IcwsError) -> None:
     relay, owner, network, _ = opened()
     relay.send(envelope(1))
     relay.send(envelope(2))
@@ -408,7 +408,7 @@ def test_an_answer_that_is_too_long_was_given_to_a_call_that_was_taken() -> None
     assert owner.events[0][1] == "unknown"
 
 
-def test_a_fault_of_ours_is_told_without_its_insides() -> None:
+def test_a_fault_of_ours_is_reported_without_internals() -> None:
     relay, owner, network, _ = opened()
     relay.send(envelope(1))
     network.calls[0].answer(ZeroDivisionError("private"))

@@ -186,7 +186,7 @@ def test_one_that_has_waited_for_a_newcomer_s_place_takes_one_of_its_address_too
     assert (world.call_scheduler._by_newcomer.busy, world.call_scheduler._by_address.busy) == (0, 0)
 
 
-def test_what_waits_for_a_newcomer_moves_over_when_it_speaks() -> None:
+def test_what_waits_for_a_newcomer_moves_over_when_it_answers() -> None:
     world = World()
     calls = [world.open(group="ab"[number % 2]) for number in range(40)]
     bystander = world.open(OTHER)
@@ -245,7 +245,7 @@ def test_one_canister_s_ws_close_leave_places_for_those_of_others() -> None:
     assert waits.left
 
 
-def test_exits_that_nobody_holds_are_forgotten() -> None:
+def test_unused_queues_are_removed() -> None:
     world = World()
     for number in range(100):
         call = world.open(b"%d" % number)

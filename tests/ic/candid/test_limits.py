@@ -100,7 +100,7 @@ def test_a_wide_subtype_question_is_refused() -> None:
         decode_as(message, [Func((), [knots[0]])], limits=limits)
 
 
-def test_limits_are_where_they_are_said_to_be() -> None:
+def test_limits_are_exact() -> None:
     limits = Limits(depth=5, values=10, number_bytes=4)
     nested = encode([Opt(Record({0: Vec(Variant({0: Bool}))}))], [{0: [{0: True}]}])
     assert decode(nested, limits=limits) == [{0: [{0: True}]}]
