@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from icwsgw.cli.gateway_probe import Probe, ProbeOutcome
 from icwsgw.cli.sdk_releases import SdkRelease
-from icwsgw.client.client_errors import ClientError, MessageInvalid, SessionEnded
+from icwsgw.client.client_errors import ClientError, MessageInvalid, MessageTooBig, SessionEnded
 from icwsgw.close_codes import CloseCode
 from icwsgw.close_hints import REJECT_HINTS
 from icwsgw.errors import CanisterRefused, FormatError, IcwsError, Rejected
@@ -231,6 +231,11 @@ def judge_session_end(error: ClientError) -> Remark:
     """Judge the end of the session before a message came."""
     advice = error.hint or "Look at the gateway's log: the session id is in brackets."
     return Remark("messages", Grade.BAD, f"the session has ended: {error}", advice)
+
+
+def judge_too_big(error: MessageTooBig) -> Remark:
+    """Judge a message that is not sent, because no call can have it."""
+    return Remark("messages", Grade.BAD, f"the message is too big and was not sent: {error}", error.hint)
 
 
 def judge_cdk(content: bytes) -> Remark:

@@ -14,7 +14,7 @@ from icwsgw.cli import cli_options, doctor_judge
 from icwsgw.cli.cli_options import Places
 from icwsgw.cli.doctor_judge import Grade, Remark
 from icwsgw.cli.gateway_probe import Probe, ProbeOutcome, probe
-from icwsgw.client.client_errors import ClientError
+from icwsgw.client.client_errors import ClientError, MessageTooBig
 from icwsgw.client.client_settings import ClientSettings
 from icwsgw.client.message_verifier import parse_certified, parse_content
 from icwsgw.client.network_requests import NetworkRequests
@@ -167,6 +167,9 @@ class Examination:
                     client.send(form.read(message))
                 await asyncio.wait_for(client.receive(), seconds)
                 answered = True
+        except MessageTooBig as error:
+            self.found(doctor_judge.judge_too_big(error))
+            return
         except ClientError as error:
             self.found(doctor_judge.judge_session_end(error))
             return

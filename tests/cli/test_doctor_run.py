@@ -14,6 +14,7 @@ from icwsgw.cli.cli_options import Places
 from icwsgw.cli.doctor_judge import Grade, Remark
 from icwsgw.cli.doctor_run import Examination
 from icwsgw.client.client_errors import SessionEnded
+from icwsgw.client.root_key import fetch_root_key
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Stack, stack
@@ -63,6 +64,23 @@ def test_a_session_that_ends_before_a_message_is_a_finding() -> None:
     (remark,) = found
     assert (remark.topic, remark.verdict) == ("messages", Grade.BAD)
     assert "the session has ended: the canister sent a message twice" in remark.lines()
+
+
+def test_a_message_that_is_too_big_is_named_and_not_sent(stack: Stack) -> None:
+    """Linux has no arguments of that length, so no command line does this test."""
+    found: list[Remark] = []
+    key = fetch_root_key(stack.network)
+    where = Places(stack.gateway, stack.network, Principal.from_text(stack.echo))
+    parsed = Namespace(message="ab" * 2_090_001, timeout=60.0, origin=None, format="hex", type=None)
+    examination = Examination(parsed, where, Ed25519Identity(bytes(32)), found.append, key=key)
+    asyncio.run(examination.open_session())
+    opening, remark = found
+    assert opening.verdict is Grade.GOOD
+    assert remark.verdict is Grade.BAD
+    assert "has 2090001 bytes, at most 2090000" in remark.says
+    assert "too big" in remark.says
+    assert "session" not in remark.lines()
+    assert remark.advice
 
 
 def test_a_gateway_that_does_not_run(stack: Stack) -> None:
