@@ -114,12 +114,14 @@ def normalise(text: str) -> str:
 def behind_proxy(description: Description) -> Description:
     """Return what is behind ``haproxy:``, or the description itself.
 
-    :raises ConfigError: nothing is behind it
+    :raises ConfigError: nothing is behind it, or another ``haproxy:``
     """
     if description.kind != "haproxy":
         return description
     if not description.args:
         raise ConfigError("haproxy: needs an address behind it")
+    if description.args[0] == "haproxy":
+        raise ConfigError(f"address {str(description)!r} has haproxy: twice: a connection has one PROXY header")
     return Description(description.args[0], description.args[1:], description.options)
 
 
@@ -133,8 +135,19 @@ def _port_word(description: Description) -> str:
     return args[0] if args else description.options.get("port", "")
 
 
+def bound_port(text: str) -> int | None:
+    """Return the port of an endpoint string that listens on TCP, also behind ``haproxy:``; None without one.
+
+    :raises ConfigError: what is behind ``haproxy:`` is no address
+    """
+    return tcp_port(str(behind_proxy(parse_description(text))))
+
+
 def tcp_port(text: str) -> int | None:
-    """Return the port of an endpoint string that listens on TCP, or None."""
+    """Return the port of an endpoint string that listens on TCP, or None; None for ``haproxy:``.
+
+    No client can use the port of a ``haproxy:`` address without a PROXY header; see :func:`bound_port`.
+    """
     description = parse_description(text)
     port = _port_word(description) if description.kind in _TCP else ""
     return int(port) if port.isdecimal() else None

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from icwsgw.config.access_options import AccessOptions
-from icwsgw.config.addresses import Exposure, exposure, tcp_port
+from icwsgw.config.addresses import Exposure, bound_port, exposure
 from icwsgw.config.client_limits import ClientLimits
 from icwsgw.config.devnet_options import DevnetOptions
 from icwsgw.config.drain_options import DrainOptions
@@ -461,7 +461,7 @@ def _check(config: GatewayConfig) -> None:
     listening = list(addresses(config))
     for number, (option_name, address) in enumerate(listening):
         for other_name, other in listening[:number]:
-            if other == address and tcp_port(address) != 0:
+            if other == address and bound_port(address) != 0:
                 names = " and ".join(f"--{name}" for name in dict.fromkeys((other_name, option_name)))
                 raise ConfigError(f"address {address} is used twice, by {names}")
 

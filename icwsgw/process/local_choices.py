@@ -21,7 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from icwsgw.config.addresses import parse_description, tcp_port
+from icwsgw.config.addresses import bound_port, parse_description, tcp_port
 from icwsgw.config.devnet_options import DEVNET_ADDRESS
 from icwsgw.config.project_networks import LocalNetwork, local_networks
 from icwsgw.config.schema import GatewayConfig
@@ -73,7 +73,7 @@ class LocalChoices:
         port, interface = tcp_port(DEVNET_ADDRESS), parse_description(DEVNET_ADDRESS).options["interface"]
         assert port is not None
         before = self._before
-        taken = {tcp_port(each) for each in filter(None, (*before.gateway_addresses, before.prometheus_endpoint))}
+        taken = {bound_port(each) for each in filter(None, (*before.gateway_addresses, before.prometheus_endpoint))}
         for other in range(port, port + MORE_PORTS):
             address = f"tcp:{other}:interface={interface}"
             if other in taken or fault(address) is not None:

@@ -6,6 +6,7 @@ from twisted.internet import endpoints
 from icwsgw.config.addresses import (
     Description,
     Exposure,
+    bound_port,
     exposure,
     normalise,
     open_to_all,
@@ -76,6 +77,8 @@ def test_forms(given: str, expected: str) -> None:
         "haproxy:tcp:99999",
         "haproxy:tls:/directory:99999",
         "haproxy:interface=x",
+        "haproxy:haproxy:tcp:8080",
+        "haproxy:haproxy",
         "unix",
         "8080:",
         "tcp:80\\",
@@ -122,6 +125,15 @@ def test_quoting_hides_every_word_from_twisted(word: str) -> None:
 )
 def test_tcp_port(text: str, port: int | None) -> None:
     assert tcp_port(text) == port
+
+
+@pytest.mark.parametrize(
+    ("text", "port"), [("haproxy:tcp:8080", 8080), ("haproxy:tls:/directory:443", 443), ("haproxy:unix:/x", None)]
+)
+def test_a_port_behind_a_proxy_is_bound_but_serves_no_direct_client(text: str, port: int | None) -> None:
+    assert (bound_port(text), tcp_port(text)) == (port, None)
+    direct = text.removeprefix("haproxy:")
+    assert bound_port(direct) == tcp_port(direct) == port
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,12 @@ def test_the_embedded_replica_steps_aside_only_where_its_port_is_taken() -> None
     assert chosen.kept(load({"devnet": True, "gateway-address": ("tcp:4944",)}, {}).config) == config
 
 
+@pytest.mark.parametrize("address", ["haproxy:tcp:4943", "haproxy:ssl:4943:privateKey=k.pem"])
+def test_it_leaves_the_port_behind_a_proxy_to_the_gateway(address: str) -> None:
+    chosen = choices(lambda _: None, devnet=True, gateway_address=(address,))
+    assert chosen.sourced.config.ic_network_url == "http://127.0.0.1:4944"
+
+
 def test_it_steps_aside_without_a_port_for_metrics_too() -> None:
     chosen = choices(lambda address: None if ":4944:" in address else "taken", devnet=True, prometheus_endpoint=None)
     assert chosen.sourced.config.ic_network_url == "http://127.0.0.1:4944"
