@@ -1,6 +1,6 @@
 // What a CanisterSocket dispatches.
 
-/** The session is open: messages leave. Type "open". */
+/** The session is open: messages are sent. Type "open". */
 export class CanisterOpenEvent extends Event {
   /** @param {boolean} resumed @param {import("@icp-sdk/core/principal").Principal} gateway */
   constructor(resumed, gateway) {
@@ -51,15 +51,19 @@ export class CanisterDisconnectEvent extends Event {
 
 /** The socket is closed for good. Type "close". */
 export class CanisterCloseEvent extends Event {
-  /** @param {{code: number, reason: string, error: import("./errors.js").ClientError | null, unsent: unknown[]}} facts */
-  constructor({ code, reason, error, unsent }) {
+  /** @param {{code: number, reason: string, error: import("./errors.js").ClientError | null, unsent: unknown[], unconfirmed?: unknown[], complete?: boolean}} facts */
+  constructor({ code, reason, error, unsent, unconfirmed = [], complete = true }) {
     super("close");
     this.code = code;
     this.reason = reason;
     /** Why, null if the application or the gateway closed normally. */
     this.error = error;
-    /** Messages that waited and did not leave, in order. */
+    /** Messages that waited and were not sent, in order. */
     this.unsent = unsent;
+    /** Messages that were sent and not acknowledged, in order: the canister may have executed them or not. */
+    this.unconfirmed = unconfirmed;
+    /** Whether `unconfirmed` has all of them: the last 1,000 are kept. */
+    this.complete = complete;
   }
 }
 

@@ -38,7 +38,7 @@ export const next = (state, step) => {
 };
 
 /** The last level of the outbox that may be sent in a state: 0 keep-alives, 1 the hook's messages too, 2 the application's too. */
-export const MAY_LEAVE = /** @type {Record<State, number>} */ ({
+export const LAST_SENDABLE_LEVEL = /** @type {Record<State, number>} */ ({
   idle: -1,
   connecting: -1,
   opening: -1,

@@ -50,16 +50,16 @@ import { gatewayUrl, networkUrl } from "./network.js";
  * @property {(kit: {IDL: any}) => any} [idlFactory] the canister's generated interface, in place of messageType
  * @property {import("./candid.js").Codec} [codec] own encoding, in place of messageType
  * @property {(session: Resynchronization) => unknown} [resynchronize] called when a session follows a lost one, before
- *   messages that wait leave
+ *   messages that wait are sent
  * @property {boolean} [reconnect] false: the first connection is the only one
  * @property {number} [openTimeoutMs] 60,000; in this and the next five, Infinity is no bound
  * @property {number} [silenceMs] a connection without any message for this long is given up, 360,000: more than the
  *   canister's acknowledgement interval
- * @property {number} [maxBufferedBytes] of messages that wait to leave, 1 MiB
+ * @property {number} [maxBufferedBytes] of messages that wait to be sent, 1 MiB
  * @property {number} [maxBufferedMessages] 1,000
  * @property {number} [maxMessageBytes] of one message, 2,090,000
  * @property {number} [maxIncomingBytes] that arrived and are not verified yet, 64 MiB
- * @property {Partial<import("./pace.js").Pace>} [pace] how fast messages leave: 100 at once, then 20 a second
+ * @property {Partial<import("./pace.js").Pace>} [pace] how fast messages are sent: 100 at once, then 20 a second
  * @property {Partial<import("./backoff.js").Pauses>} [pauses] between connections
  * @property {any} [WebSocket] the class to use
  * @property {typeof fetch} [fetch] the function to use for the root key

@@ -11,8 +11,8 @@ export const APPLICATION = 2;
  * @property {number} level
  * @property {Uint8Array} content
  * @property {unknown} value what the application gave
- * @property {boolean} [isOfHook] a request of the hook: the hook of the next session asks anew, so it is not kept when it has left
- * @property {() => void} [onLeave] called when it is sent
+ * @property {boolean} [isOfHook] a request of the hook: the hook of the next session asks anew, so it is not kept when it was sent
+ * @property {() => void} [onSent] called when it is sent
  * @property {() => void} [onDrop] called when it is dropped
  */
 

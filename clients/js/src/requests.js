@@ -18,7 +18,7 @@ const NAMES = { matches: true, timeoutMs: true, signal: true };
  * @property {(reply: any) => boolean} matches
  * @property {(reply: any) => void} resolve
  * @property {(error: unknown) => void} reject
- * @property {boolean} left whether its message was sent
+ * @property {boolean} wasSent whether its message was sent
  */
 
 export class Requests {
@@ -53,7 +53,7 @@ export class Requests {
         settle(value);
       };
       /** @type {Pending} */
-      const pending = { matches, resolve: end(resolve), reject: end(reject), left: false };
+      const pending = { matches, resolve: end(resolve), reject: end(reject), wasSent: false };
       const withdraw = start(pending);
       this.#pending.add(pending);
       const giveUp = (/** @type {unknown} */ error) => {
@@ -73,7 +73,7 @@ export class Requests {
    */
   claim(reply) {
     for (const pending of this.#pending) {
-      if (!pending.left) continue;
+      if (!pending.wasSent) continue;
       let matched;
       try {
         matched = pending.matches(reply);
@@ -96,7 +96,7 @@ export class Requests {
    */
   fail(error, all) {
     for (const pending of [...this.#pending]) {
-      if (all || pending.left) pending.reject(error);
+      if (all || pending.wasSent) pending.reject(error);
     }
   }
 }

@@ -14,7 +14,7 @@ import {
 } from "./events.js";
 import { checkIdentity } from "./identity.js";
 import { CLOSING_MS, Link, closeSocket } from "./link.js";
-import { MAY_LEAVE, next } from "./machine.js";
+import { LAST_SENDABLE_LEVEL, next } from "./machine.js";
 import { Move } from "./move.js";
 import { readRootKey } from "./network.js";
 import { checked } from "./options.js";
@@ -74,12 +74,12 @@ export class CanisterSocket extends EventTarget {
   #state = "idle";
   /** @type {Link | null} */
   #link = null;
-  /** @type {Move | null} the next session, while this one is left */
+  /** @type {Move | null} the move to the next session, while there is one */
   #move = null;
   #outbox;
   #bucket;
   /** @type {Item | null} the message of the application or of the hook that is being signed */
-  #leaving = null;
+  #signing = null;
   #requests = new Requests(MOST_REQUESTS);
   /** @type {Verifier | null} */
   #verifier = null;
@@ -180,7 +180,7 @@ export class CanisterSocket extends EventTarget {
     return this.#request(message, options, APPLICATION);
   }
 
-  /** Resolved when no message waits any more: all have left this process. */
+  /** Resolved when no message waits any more: all were sent. */
   flush() {
     return /** @type {Promise<void>} */ (
       new Promise((resolve, reject) => {
@@ -335,7 +335,7 @@ export class CanisterSocket extends EventTarget {
     this.#unconfirmed = [];
     this.#complete = true;
     this.#outbox.adopt();
-    if (this.#leaving) this.#leaving.level = APPLICATION;
+    if (this.#signing) this.#signing.level = APPLICATION;
     this.#step("resynchronized");
   }
 
@@ -371,6 +371,7 @@ export class CanisterSocket extends EventTarget {
     }
     // before closeSocket() cuts the connection
     this.#timers.set("closing", CLOSING_MS, () => {
+      if (this.#link) this.#keepUnconfirmed(this.#link, true);
       this.#link = null;
       this.#step("ended");
     });
@@ -385,11 +386,11 @@ export class CanisterSocket extends EventTarget {
     const error = this.#end.error ?? new ClientError("socket-closed");
     this.#requests.fail(error, true);
     this.#endFlushing(error);
-    const unsent = this.#leaving?.level === APPLICATION ? [this.#leaving.value] : [];
+    const unsent = this.#signing?.level === APPLICATION ? [this.#signing.value] : [];
     for (let item = this.#outbox.take(APPLICATION); item; item = this.#outbox.take(APPLICATION)) {
       if (item.level === APPLICATION) unsent.push(item.value);
     }
-    this.#emit(new CanisterCloseEvent({ ...this.#end, unsent }));
+    this.#emit(new CanisterCloseEvent({ ...this.#end, unsent, unconfirmed: [...this.#unconfirmed], complete: this.#complete }));
   }
 
   // Ends of connections.
@@ -443,8 +444,8 @@ export class CanisterSocket extends EventTarget {
     this.#link = null;
     this.#abort.abort();
     this.#timers.cancel("open", "error", "silence", "pump", "closing", "resynchronize");
-    this.#keepUnconfirmed(link);
     if (this.#state === "closing") {
+      this.#keepUnconfirmed(link, true);
       // before the handshake message there is no clean end, whatever the application asked for
       if (link.gateway) this.#end = { ...this.#end, code, reason: reason || this.#end.reason };
       this.#step("ended");
@@ -452,6 +453,7 @@ export class CanisterSocket extends EventTarget {
     }
     const after = error?.reconnect ?? "never";
     const again = reconnect && connectsAgain(after, this.#wasOpen);
+    this.#keepUnconfirmed(link, !again);
     this.#failures = failuresAfter(this.#failures, link.openedAt === null ? null : Date.now() - link.openedAt, pauses);
     this.#attempts += 1;
     const pause = again ? pauseMs(this.#failures, after, Math.random(), pauses) : null;
@@ -464,15 +466,15 @@ export class CanisterSocket extends EventTarget {
     });
   }
 
-  /** Keeps messages that were sent and not acknowledged, for the hook resynchronize. */
-  #keepUnconfirmed(/** @type {Link} */ link) {
+  /** Keeps messages that were sent and not acknowledged, for the hook resynchronize, or for the event "close" after the last session. */
+  #keepUnconfirmed(/** @type {Link} */ link, isLast = false) {
     // a hook that has not ended is called again, with what it got
-    if (!link.isResynchronizing) {
+    if (isLast || !link.isResynchronizing) {
       const all = [...this.#unconfirmed, ...link.outgoing.unconfirmed];
       this.#complete = this.#complete && !link.outgoing.forgotten && all.length <= MOST_UNCONFIRMED;
       this.#unconfirmed = all.slice(-MOST_UNCONFIRMED);
     }
-    if (this.#leaving?.level === RESYNCHRONIZATION) this.#leaving = null;
+    if (this.#signing?.level === RESYNCHRONIZATION) this.#signing = null;
     this.#outbox.clear(KEEP_ALIVE);
     this.#outbox.clear(RESYNCHRONIZATION);
   }
@@ -652,7 +654,7 @@ export class CanisterSocket extends EventTarget {
     else this.#timers.set("silence", left, () => this.#watchSilence(link));
   }
 
-  // What leaves.
+  // What is sent.
 
   /** @param {any} message @param {number} level @param {Partial<Item>} [then] @returns {Item} */
   #put(message, level, then = {}) {
@@ -683,14 +685,14 @@ export class CanisterSocket extends EventTarget {
     return this.#requests.wait(options, (pending) => {
       const item = this.#put(message, level, {
         isOfHook: level === RESYNCHRONIZATION,
-        onLeave: () => (pending.left = true),
+        onSent: () => (pending.wasSent = true),
         onDrop: () => pending.reject(new ClientError("connection-lost")),
       });
       return () => this.#outbox.remove(item);
     });
   }
 
-  /** Sends what may leave, one after the other: signing takes a while, and numbers and frames keep one order. */
+  /** Sends what may be sent, one after the other: signing takes a while, and numbers and frames keep one order. */
   async #pump() {
     this.#pumpAgain = true;
     if (this.#pumping) return;
@@ -721,16 +723,16 @@ export class CanisterSocket extends EventTarget {
       this.#timers.set("pump", POLL_MS, () => this.#pump());
       return false;
     }
-    if (this.#outbox.level > MAY_LEAVE[this.#state]) return false;
+    if (this.#outbox.level > LAST_SENDABLE_LEVEL[this.#state]) return false;
     const waitMs = this.#outbox.level === KEEP_ALIVE ? 0 : this.#bucket.waitMs(performance.now());
     if (waitMs > 0) {
       this.#timers.set("pump", waitMs, () => this.#pump());
       return false;
     }
-    const item = this.#outbox.take(MAY_LEAVE[this.#state]);
+    const item = this.#outbox.take(LAST_SENDABLE_LEVEL[this.#state]);
     if (!item) return false;
     if (item.level !== KEEP_ALIVE) this.#bucket.take();
-    this.#leaving = item.level === KEEP_ALIVE ? null : item;
+    this.#signing = item.level === KEEP_ALIVE ? null : item;
     try {
       const sequence = link.outgoing.take();
       const arg = encodeMessage({
@@ -744,7 +746,7 @@ export class CanisterSocket extends EventTarget {
       if (link !== this.#link || !link.isWritable) throw new ClientError("connection-lost");
       link.socket.send(bytes);
       if (item.level !== KEEP_ALIVE && !item.isOfHook) link.outgoing.keep(sequence, item.value);
-      item.onLeave?.();
+      item.onSent?.();
       const what = item.level === KEEP_ALIVE ? "KeepAliveMessage" : "message";
       this.#options.trace?.({ direction: "out", what, value: item.value, sequence, bytes: bytes.length, requestId });
     } catch (error) {
@@ -757,7 +759,7 @@ export class CanisterSocket extends EventTarget {
       // a slow signer may have outlived its connection
       return link !== this.#link;
     } finally {
-      this.#leaving = null;
+      this.#signing = null;
     }
     return true;
   }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { MAY_LEAVE, TABLE, next } from "../src/machine.js";
+import { LAST_SENDABLE_LEVEL, TABLE, next } from "../src/machine.js";
 
 const STEPS = ["connect", "handshake", "opened", "reopened", "resynchronized", "lost", "ended", "retry", "close"];
 
@@ -40,7 +40,7 @@ test("steps that do nothing", () => {
 });
 
 test("only an open session sends messages of the application", () => {
-  const leaves = Object.entries(MAY_LEAVE).filter(([, level]) => level >= 0);
+  const leaves = Object.entries(LAST_SENDABLE_LEVEL).filter(([, level]) => level >= 0);
   assert.deepEqual(leaves, [["resynchronizing", 1], ["open", 2]]);
-  assert.deepEqual(Object.keys(MAY_LEAVE), Object.keys(TABLE));
+  assert.deepEqual(Object.keys(LAST_SENDABLE_LEVEL), Object.keys(TABLE));
 });

@@ -72,6 +72,35 @@ test("what the hook has sent and has not left waits for the next session, in ord
   assert.deepEqual((await socket.closed).unsent.map(text), ["pay 1", "pay 2", "pay 3"]);
 });
 
+test("a socket that is closed while the hook runs names what it has sent too", async () => {
+  const got = [];
+  const { socket, gateway, wire, next } = await opened({
+    resynchronize: (session) => {
+      resending(got)(session);
+      return new Promise(() => {});
+    },
+  });
+  socket.send(bytes("pay"));
+  await gateway.calls(wire, 2);
+  wire.ends(1006);
+  await gateway.calls(await next(), 2);
+  socket.close();
+  const { unsent, unconfirmed } = await socket.closed;
+  assert.deepEqual([unsent, unconfirmed.map(text)], [[], ["pay", "pay"]]);
+});
+
+test("what a hook has got is not named again when the socket is closed", async () => {
+  const { socket, gateway, wire, next } = await opened({ resynchronize: () => {} });
+  socket.send(bytes("pay"));
+  await gateway.calls(wire, 2);
+  wire.ends(1006);
+  const resumed = event(socket, "open");
+  await next();
+  await resumed;
+  socket.close();
+  assert.deepEqual((await socket.closed).unconfirmed, []);
+});
+
 test("a message of the hook that is being signed when its connection ends is not lost", async () => {
   const signer = Ed25519KeyIdentity.generate();
   let release;

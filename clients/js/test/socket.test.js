@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { Ed25519KeyIdentity } from "@icp-sdk/core/identity";
 import { REJECT_HINTS } from "../src/close_codes.js";
 import { CanisterSocket } from "../src/index.js";
+import { CLOSING_MS } from "../src/link.js";
 import { canister, event, fakeGateway, rootKey } from "./fake.js";
 
 const bytes = (text) => new TextEncoder().encode(text);
@@ -296,6 +297,49 @@ test("closing while it waits to connect again", async () => {
   const { code, reason, unsent } = await socket.closed;
   assert.deepEqual([code, reason, unsent.map(text)], [4321, "enough", ["late"]]);
   await assert.rejects(socket.flush(), { code: "socket-closed" });
+});
+
+test("the event close names what was sent and not acknowledged", async () => {
+  const { socket, gateway, wire } = await opened();
+  for (const word of ["a", "b", "c"]) socket.send(bytes(word));
+  await gateway.calls(wire, 4);
+  await wire.acknowledges(1);
+  await gateway.calls(wire, 5);
+  socket.close();
+  const { unsent, unconfirmed, complete } = await socket.closed;
+  assert.deepEqual([unsent, unconfirmed.map(text), complete], [[], ["b", "c"], true]);
+});
+
+test("it names them too if there is no further session", async () => {
+  const { socket, gateway, wire } = await opened({ reconnect: false });
+  socket.send(bytes("a"));
+  await gateway.calls(wire, 2);
+  wire.ends(1006);
+  const { unconfirmed, complete } = await socket.closed;
+  assert.deepEqual([unconfirmed.map(text), complete], [["a"], true]);
+});
+
+test("it names them too if the socket is closed while it waits to connect again", async () => {
+  const { socket, gateway, wire } = await opened({ pauses: { firstMs: 1_000_000, mostMs: 1_000_000 } });
+  socket.send(bytes("a"));
+  await gateway.calls(wire, 2);
+  wire.ends(1006);
+  await event(socket, "disconnect");
+  socket.send(bytes("late"));
+  socket.close();
+  const { unsent, unconfirmed } = await socket.closed;
+  assert.deepEqual([unsent.map(text), unconfirmed.map(text)], [["late"], ["a"]]);
+});
+
+test("it names them too if the gateway does not answer the close frame", async (context) => {
+  const { socket, gateway, wire } = await opened();
+  socket.send(bytes("a"));
+  await gateway.calls(wire, 2);
+  wire.close = () => {};
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  socket.close();
+  context.mock.timers.tick(CLOSING_MS);
+  assert.deepEqual((await socket.closed).unconfirmed.map(text), ["a"]);
 });
 
 test("the function identity is called before each connection", async () => {

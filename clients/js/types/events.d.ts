@@ -1,4 +1,4 @@
-/** The session is open: messages leave. Type "open". */
+/** The session is open: messages are sent. Type "open". */
 export declare class CanisterOpenEvent extends Event {
     /** Whether there was a session of this socket before. */
     resumed: boolean;
@@ -46,14 +46,20 @@ export declare class CanisterCloseEvent extends Event {
     reason: string;
     /** Why, null if the application or the gateway closed normally. */
     error: import("./errors.js").ClientError | null;
-    /** Messages that waited and did not leave, in order. */
+    /** Messages that waited and were not sent, in order. */
     unsent: unknown[];
-    /** @param {{code: number, reason: string, error: import("./errors.js").ClientError | null, unsent: unknown[]}} facts */
-    constructor({ code, reason, error, unsent }: {
+    /** Messages that were sent and not acknowledged, in order: the canister may have executed them or not. */
+    unconfirmed: unknown[];
+    /** Whether `unconfirmed` has all of them: the last 1,000 are kept. */
+    complete: boolean;
+    /** @param {{code: number, reason: string, error: import("./errors.js").ClientError | null, unsent: unknown[], unconfirmed?: unknown[], complete?: boolean}} facts */
+    constructor({ code, reason, error, unsent, unconfirmed, complete }: {
         code: number;
         reason: string;
         error: import("./errors.js").ClientError | null;
         unsent: unknown[];
+        unconfirmed?: unknown[];
+        complete?: boolean;
     });
 }
 /** `state` has changed. Type "statechange". */

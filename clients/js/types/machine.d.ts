@@ -20,4 +20,4 @@ export declare const next: (state: State, step: Step) => {
     action: Action | null;
 };
 /** The last level of the outbox that may be sent in a state: 0 keep-alives, 1 the hook's messages too, 2 the application's too. */
-export declare const MAY_LEAVE: Record<State, number>;
+export declare const LAST_SENDABLE_LEVEL: Record<State, number>;

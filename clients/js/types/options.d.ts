@@ -92,7 +92,7 @@ export type Options = {
     codec?: import("./candid.js").Codec;
     /**
      * called when a session follows a lost one, before
-     * messages that wait leave
+     * messages that wait are sent
      */
     resynchronize?: (session: Resynchronization) => unknown;
     /**
@@ -109,7 +109,7 @@ export type Options = {
      */
     silenceMs?: number;
     /**
-     * of messages that wait to leave, 1 MiB
+     * of messages that wait to be sent, 1 MiB
      */
     maxBufferedBytes?: number;
     /**
@@ -125,7 +125,7 @@ export type Options = {
      */
     maxIncomingBytes?: number;
     /**
-     * how fast messages leave: 100 at once, then 20 a second
+     * how fast messages are sent: 100 at once, then 20 a second
      */
     pace?: Partial<import("./pace.js").Pace>;
     /**

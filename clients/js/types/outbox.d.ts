@@ -10,13 +10,13 @@ export type Item = {
      */
     value: unknown;
     /**
-     * a request of the hook: the hook of the next session asks anew, so it is not kept when it has left
+     * a request of the hook: the hook of the next session asks anew, so it is not kept when it was sent
      */
     isOfHook?: boolean;
     /**
      * called when it is sent
      */
-    onLeave?: () => void;
+    onSent?: () => void;
     /**
      * called when it is dropped
      */
@@ -27,8 +27,8 @@ export type Item = {
  * @property {number} level
  * @property {Uint8Array} content
  * @property {unknown} value what the application gave
- * @property {boolean} [isOfHook] a request of the hook: the hook of the next session asks anew, so it is not kept when it has left
- * @property {() => void} [onLeave] called when it is sent
+ * @property {boolean} [isOfHook] a request of the hook: the hook of the next session asks anew, so it is not kept when it was sent
+ * @property {() => void} [onSent] called when it is sent
  * @property {() => void} [onDrop] called when it is dropped
  */
 export declare class Outbox {

@@ -19,14 +19,14 @@ export type Pending = {
     /**
      * whether its message was sent
      */
-    left: boolean;
+    wasSent: boolean;
 };
 /**
  * @typedef {object} Pending
  * @property {(reply: any) => boolean} matches
  * @property {(reply: any) => void} resolve
  * @property {(error: unknown) => void} reject
- * @property {boolean} left whether its message was sent
+ * @property {boolean} wasSent whether its message was sent
  */
 export declare class Requests {
     #private;

@@ -68,7 +68,7 @@ export declare class CanisterSocket extends EventTarget {
      * @returns {Promise<any>}
      */
     request(message: any, options?: import("./requests.js").RequestOptions): Promise<any>;
-    /** Resolved when no message waits any more: all have left this process. */
+    /** Resolved when no message waits any more: all were sent. */
     flush(): Promise<void>;
     /**
      * Closes for good. Messages that wait are not sent: see flush().
