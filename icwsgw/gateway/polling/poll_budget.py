@@ -151,25 +151,26 @@ class PollBudget:
         return float(self._context.config.polling_interval * 2 ** (NEWCOMER_LOOKS - self.looks - 1))
 
     def answered(self, down: int, lost: int, now: float, seconds: float) -> None:
-        """Note the work that an answer has caused.
+        """Note the work that an answer has caused. It is useless if messages reach no client, and none reaches one.
 
         :param down: messages delivered so far
         :param lost: messages so far that are for no connected client
         :param seconds: time that the answer took
         """
-        new = lost - self._lost
-        if new:
-            self._waste.spent(now, seconds * new / (new + down - self._down))
-            self._lost = lost
-        self._down = down
+        if lost > self._lost and down == self._down:
+            self._waste.spent(now, seconds)
+        self._down, self._lost = down, lost
 
     def rest(self, now: float) -> float:
         """Seconds until the poller may read on in a queue whose messages reach no client."""
         return self._waste.pause(now)
 
-    def charge(self, now: float) -> None:
-        """Count a probe."""
-        self._context.budget.charge(RequestKind.EXTRA, now)
+    def extra(self, now: float) -> bool:
+        """Take a token for one query beside those that ticks and wakes pay for; False if there is none."""
+        if self._context.budget.take(RequestKind.EXTRA, now):
+            return True
+        self.report_wait(now)
+        return False
 
     def affordable(self, nonces: list[int], paid: bool, now: float) -> list[int]:
         """The nonces from which the poller may poll now; a newcomer polls from one at a time.

@@ -97,6 +97,10 @@ class Poller(ClientGroup):
         self.poll_budget = budget or PollBudget(context, canister.raw)
         self._sender = PollSender(context, self, polling, self.poll_budget)
         self._stopped = False
+        # whether the last answer in order had messages, and none reached a client
+        self._useless = False
+        # the anchor of a look at the start of the queue that waits for the next tick or wake
+        self._due_look: LastMessage | None = None
 
     # start and stop
 
@@ -167,8 +171,9 @@ class Poller(ClientGroup):
         self.poll_timer.wake_in(max(0.0, self._sender.last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
     def _woken(self, now: float, cause: str) -> None:
-        allowed = now >= self.backoff.not_before and self._may_overlap(now, 0.0)
-        if allowed and self._has_slot(now, cause):
+        if now < self.backoff.not_before or (self._useless and self._rests(now)):
+            return
+        if self._may_overlap(now, 0.0) and self._has_slot(now, cause):
             self._metrics.wakes.inc(cause)
             self._poll(now, overlap=True)
 
@@ -183,8 +188,17 @@ class Poller(ClientGroup):
                 interval, clients = self.poll_budget.interval, len(self.sessions)
                 reason = self._grace_periods.report(side, interval, self.canister.text, clients)
                 self.close_all(self._clock, CloseCode.CANISTER_SILENT, reason)
-        elif now >= backoff.not_before and self._may_overlap(now, 0.5 * self._context.config.polling_interval):
+        elif now < backoff.not_before or (self._useless and self._rests(now)):
+            return
+        elif self._may_overlap(now, 0.5 * self._context.config.polling_interval):
             self._poll(now, overlap=True)
+
+    def _rests(self, now: float) -> bool:
+        """Whether messages that reach no client have had their share of the time; if so, a later wake is planned."""
+        rest = self.poll_budget.rest(now)
+        if rest:
+            self.poll_timer.wake_in(rest, FOLLOW_UP)
+        return rest > 0
 
     def _may_overlap(self, now: float, gap: float) -> bool:
         """Whether a query may be sent although one for the same nonce is in flight.
@@ -210,15 +224,26 @@ class Poller(ClientGroup):
     def _poll(self, now: float, overlap: bool) -> None:
         """Send the queries that the send window allows.
 
-        :param overlap: poll from the next nonce even if a query from there is in flight
+        :param overlap: this is a tick or a wake, which has paid for one query: poll from the next nonce even if a query
+            from there is in flight
         """
         budget = self.poll_budget
         if now < self.backoff.held_until or not budget.room or (budget.quota is not None and self.held(now)):
             return
+        if overlap and self._due_look is not None:
+            self._look(now, self._due_look)
+            return
         anchor, nonces = self._polling.choose(now, overlap, bool(self.waiting), self.backoff.rtt)
+        paid = overlap
         if anchor is not None:
+            if not paid and not budget.extra(now):
+                self._reset_detector.probe_now()
+                self._continue_later()
+                return
             self._sender.send(anchor.nonce, now, anchor)
-        for nonce in self._affordable(nonces, now, overlap, anchor is not None):
+            # Without a token of its own, the probe takes the place of the ordinary poll.
+            paid = paid and self.cursor.next in nonces and budget.extra(now)
+        for nonce in self._affordable(nonces, now, paid):
             if not self.poll_budget.room:
                 break
             self._sender.send(nonce, now)
@@ -235,21 +260,26 @@ class Poller(ClientGroup):
         self.poll_budget.report_wait(now)
         return False
 
-    def _affordable(self, nonces: list[int], now: float, paid: bool, probes: bool) -> list[int]:
+    def _affordable(self, nonces: list[int], now: float, paid: bool) -> list[int]:
         """The nonces from which the budget allows to poll now.
 
-        A tick or a wake has paid for one query, possibly the probe.
+        :param paid: a tick or a wake has paid for the first one
         """
-        if probes:
-            if paid and self.cursor.next not in nonces:
-                paid = False
-            else:
-                self.poll_budget.charge(now)
         given = self.poll_budget.affordable(nonces, paid, now)
-        if nonces and not given and not self._in_flight:
+        if nonces and not given:
+            self._continue_later()
+        return given
+
+    def _continue_later(self) -> None:
+        """The budget allows no poll now."""
+        if not self._in_flight:
             # Nothing else would continue before the next tick.
             self.poll_timer.wake_in(0.0, FOLLOW_UP)
-        return given
+
+    def _look(self, now: float, anchor: LastMessage) -> None:
+        """Poll from the start of the queue."""
+        self._due_look = None
+        self._sender.send(0, now, anchor)
 
     # answers
 
@@ -357,7 +387,9 @@ class Poller(ClientGroup):
         elif judged is Judged.PROVE:
             reset_detector.probe_now()
         elif judged is Judged.LOOK_AT_START:
-            self._sender.send(0, now, anchor)
+            self._due_look = anchor
+            if self.poll_budget.extra(now):
+                self._look(now, anchor)
 
     def _restart(self, now: float, anchor: LastMessage, proof: list[Message]) -> None:
         """The canister was reset: its queue starts at 0, and it knows none of its former clients.
@@ -367,6 +399,7 @@ class Poller(ClientGroup):
         self._reset_proof.contradicted()
         certified = bool(self._context.network.root_key)
         resumed = self._polling.restart(now, anchor, proof, certified)
+        self._due_look = None
         self._sender.drop_all()
         if not resumed:
             self._metrics.resets.inc()
@@ -375,7 +408,7 @@ class Poller(ClientGroup):
                 _log.warn("canister was reset", canister=self.canister.text, clients=len(forgotten))
             in_batches(self._clock, forgotten, lambda session: session.canister_reset())
         if not self._stopped:
-            self._poll(now, overlap=True)
+            self._poll(now, overlap=False)
 
     def _take(self, batch: Batch, poll: InFlightPoll, start: int, now: float, count: int) -> None:
         """Handle the messages of an ordinary answer.
@@ -411,6 +444,7 @@ class Poller(ClientGroup):
             return
         # An answer without new messages must not lead to the next query at once: that might bring the same again.
         useful = self.messages_down > reached
+        self._useless = found and not useful
         more = self._window.answered(count if found else 0, batch.end_of_queue, useful)
         if self._stopped:
             return
@@ -421,10 +455,7 @@ class Poller(ClientGroup):
     def _follow_up(self, follow: Follow, now: float) -> None:
         """Poll again, soon or later, as the answer suggests."""
         if follow is Follow.REST:
-            rest = self.poll_budget.rest(now)
-            if rest:
-                self.poll_timer.wake_in(rest, FOLLOW_UP)
-            else:
+            if not self._rests(now):
                 self._poll(now, overlap=False)
         elif follow is Follow.POLL:
             self._poll(now, overlap=False)

@@ -42,7 +42,8 @@ def test_a_known_canister_has_what_the_budget_allows() -> None:
     assert poll_budget.affordable([1, 51, 101], True, 5.0) == [1, 51, 101]
     assert context.budget.sent[RequestKind.EXTRA] == 2
     assert len(poll_budget.affordable(list(range(1000)), True, 5.0)) < 300
-    poll_budget.charge(5.0)
+    assert not poll_budget.extra(5.0)
+    assert poll_budget.extra(6.0)
     poll_budget.end()
     assert context.budget.pollers == 0
 

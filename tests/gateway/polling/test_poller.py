@@ -323,6 +323,93 @@ def test_a_wake_without_a_token_waits_for_one() -> None:
     assert clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize(("per_second", "interval"), [(40.0, 0.1), (100.0, 0.1), (100.0, 0.5)])
+@pytest.mark.parametrize("canisters", [3, 25])
+def test_looks_and_probes_stay_within_the_budget(canisters: int, per_second: float, interval: float) -> None:
+    """Each canister claims that its queue ended at the first message: each probe leads to a look at its start."""
+    context, network, clock = make_context(query_budget=per_second, polling_interval=interval)
+    pollers = {}
+    for number in range(canisters):
+        canister = Principal(number.to_bytes(8, "big") + b"\x01\x01")
+        poller = pollers[canister.raw] = Poller(context, canister, 0, None)
+        poller.add(Session(), KEY)  # type: ignore[arg-type]
+        poller.start()
+    sent, looks = [], 0
+    while clock.seconds() < 30:
+        clock.advance(0.02)
+        queries, network.queries[:] = list(network.queries), []
+        sent += [clock.seconds()] * len(queries)
+        for query in queries:
+            if query.cancelled:
+                continue
+            if pollers[query.canister.raw].cursor.fresh:
+                query.answer(reply(0, 2))
+            else:
+                looks += query.nonce == 0
+                query.answer(reply(0, 1) if query.nonce == 0 else EMPTY)
+    steady = sum(time >= 10 for time in sent)
+    assert steady <= 1.02 * per_second * 20
+    assert looks > canisters, "each canister is looked at"
+    for poller in pollers.values():
+        poller.stop()
+
+
+def test_without_a_token_a_look_takes_the_place_of_the_next_poll() -> None:
+    poller, _, network, clock = make(query_budget=16)
+    network.queries[0].answer(reply(0, 4))
+    poller._reset_detector.probe_now()
+    clock.advance(INTERVAL)
+    assert nonces(network)[-1] == 3, "the probe"
+    while poller._context.budget.take(RequestKind.EXTRA, clock.seconds()):
+        pass
+    before = len(network.queries)
+    network.queries[-1].answer(EMPTY)
+    clock.advance(0)
+    assert len(network.queries) == before
+    poller.poll_budget.poll_schedule.due = clock.seconds() + INTERVAL
+    clock.advance(INTERVAL)
+    assert nonces(network)[before:] == [0]
+
+
+def test_without_a_token_a_probe_takes_the_place_of_the_poll() -> None:
+    poller, _, network, clock = make(query_budget=16)
+    network.queries[0].answer(reply(0, 1))
+    clock.advance(INTERVAL)
+    network.queries[-1].answer(reply(1, 3))
+    assert (poller.cursor.next, poller._reset_detector.anchor.nonce) == (4, 0)
+    for tokens, queries in ((1, [0, 4]), (0, [0])):
+        for query in network.queries:
+            if not query.deferred.called:
+                query.answer(EMPTY if query.nonce else reply(0, 1))
+        while poller._context.budget.take(RequestKind.EXTRA, clock.seconds()):
+            pass
+        poller._context.budget._buckets[RequestKind.EXTRA].level = tokens
+        poller._reset_detector.probe_now()
+        before = len(network.queries)
+        poller._poll(clock.seconds(), overlap=True)
+        assert nonces(network)[before:] == queries
+
+
+def test_what_follows_a_reset_needs_a_token() -> None:
+    poller, session, network, clock = make(query_budget=16)
+    network.queries[0].answer(reply(0, 1))
+    for _ in range(20):
+        poller._reset_detector.probe_now()
+        clock.advance(INTERVAL)
+        probe = network.queries[-1]
+        assert probe.nonce == 0
+        spend_all(poller, clock.seconds())
+        before = len(network.queries)
+        probe.answer(reply(0, 1, life=2))
+        if poller._metrics.resets.value:
+            break
+        poller.poll_budget.poll_schedule.due = clock.seconds()
+    assert len(network.queries) == before
+    clock.pump([0.01] * 100)
+    assert session.gone
+    assert nonces(network)[before:][:1] == [0], "long before the next tick"
+
+
 def test_a_bad_answer_leads_to_no_further_poll_before_the_next_tick() -> None:
     _, _, network, clock = make()
     network.queries[0].answer(Rejected(5, "trapped"))
@@ -598,6 +685,50 @@ def test_a_canister_that_always_promises_more_is_not_asked_without_a_pause(answe
     answer_all(network, lambda nonce: reply(nonce, 1))
     clock.advance(INTERVAL)
     assert answer_all(network, answer) <= 8
+
+
+def to_no_client(first: int, count: int = 1) -> bytes:
+    """An answer whose messages are for a client that is not connected."""
+    content = cbor.dumps({"timestamp": first, "content": b"x"})
+    messages = [(b"\x09" * 29, 7, b"gw_%020d" % nonce, content) for nonce in range(first, first + count)]
+    return encode_batch(messages, b"cert", b"tree", True)
+
+
+def work_of_an_answer(poller: Poller, clock: Clock, seconds: float) -> None:
+    """The last answer has taken so long: the clock of these tests stands still meanwhile."""
+    poller.poll_budget._waste.spent(clock.seconds(), seconds)
+
+
+def test_ticks_and_wakes_wait_where_messages_that_reach_no_client_have_had_their_time() -> None:
+    poller, session, network, clock = make()
+    network.queries[0].answer(to_no_client(0))
+    work_of_an_answer(poller, clock, 0.05)
+    ended = clock.seconds() + poller.poll_budget.rest(clock.seconds())
+    assert ended > 5 * INTERVAL
+    while clock.seconds() < ended - 0.02:
+        poller.wake()
+        clock.advance(0.01)
+    assert nonces(network) == [0]
+    clock.advance(0.03)
+    assert nonces(network) == [0, 1], "when the rest ends, not at the tick after it"
+    # A message of a client comes: what follows is read on, however much the messages before it have cost.
+    network.queries[1].answer(reply(1, 1, end=False))
+    clock.advance(0)
+    assert (len(session.frames), nonces(network)[2:3]) == (1, [2])
+    work_of_an_answer(poller, clock, 5.0)
+    before = len(network.queries)
+    clock.pump([INTERVAL / 10] * 20)
+    assert len(network.queries) > before
+    poller.stop()
+    assert clock.getDelayedCalls() == []
+
+
+def test_an_answer_that_reaches_a_client_is_no_useless_work() -> None:
+    poller, _, _, clock = make()
+    poller.poll_budget.answered(poller.messages_down + 1, 49, clock.seconds(), 10.0)
+    assert poller.poll_budget.rest(clock.seconds()) == 0
+    poller.poll_budget.answered(poller.messages_down + 1, 98, clock.seconds(), 10.0)
+    assert poller.poll_budget.rest(clock.seconds()) > 100
 
 
 def test_a_key_without_a_number_is_a_bad_answer_like_any_other() -> None:
