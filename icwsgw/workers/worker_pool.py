@@ -25,6 +25,7 @@ from icwsgw.process.child_end import how_it_ended
 from icwsgw.reactor.clock import Clock, Timer
 from icwsgw.workers.aggregate import Aggregate
 from icwsgw.workers.gateway_status import Statuses
+from icwsgw.workers.joined_reports import JoinedReports
 from icwsgw.workers.requests import Requests
 from icwsgw.workers.worker_process import SILENT, WorkerProcess
 
@@ -37,8 +38,6 @@ REPORT_EVERY: Final = 4
 STUCK, HANGS = 3, 4
 #: Time limit from the start of a process until it is ready, in seconds.
 START: Final = 120.0
-#: Time limit for requested reports, in seconds.
-REPORT_TIMEOUT: Final = 2.0
 #: Back-off before a restart, in seconds: none if the process ran for at least STEADY; otherwise from FIRST_PAUSE,
 #: doubled at each failure, to LAST_PAUSE.
 STEADY: Final = 30.0
@@ -110,8 +109,8 @@ class WorkerPool:
         self._orders = orders
         self._failures = [0] * count
         self._restarting: dict[int, Timer] = {}
-        self._wanted: list[tuple[int, Deferred[None]]] = []
         self._number = 0
+        self._reports = JoinedReports(clock, self._request_reports, self._last_reported)
         self._looks = 0
         self._empty: Deferred[None] | None = None
         self._all_stopped_accepting: Deferred[None] | None = None
@@ -171,17 +170,11 @@ class WorkerPool:
         return worker.ready and not worker.silent and all(finding.reason is None for finding in worker.findings)
 
     def refresh(self, status: bool = False) -> Deferred[None]:
-        """Request a report from every worker; fires when all have come, at the latest after :data:`REPORT_TIMEOUT`.
+        """Request a report from every worker, together with other requests; see :meth:`JoinedReports.request`.
 
         :param status: whether to include the status document
         """
-        done: Deferred[None] = Deferred()
-        number = self._request_reports(status)
-        late = self.clock.callLater(REPORT_TIMEOUT, self._answer, number)
-        done.addBoth(_cancel, late)
-        self._wanted.append((number, done))
-        self._check_reports()
-        return done
+        return self._reports.request(status)
 
     def request(self, what: Mapping[str, Any]) -> Deferred[Replies]:
         """Send a request to all workers; :mod:`icwsgw.admin.control` defines the requests."""
@@ -264,7 +257,7 @@ class WorkerPool:
         self.metrics.report(str(worker.number), families)
         if status is not None:
             self.statuses.report(worker.number, status)
-        self._check_reports()
+        self._reports.look()
 
     def accepted(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
         """Pass on a worker's message about a client to all workers, the sender included, in the same order for all."""
@@ -294,7 +287,7 @@ class WorkerPool:
         self.statuses.ended(number)
         self.requests.lost(number)
         self.share_room()
-        self._check_reports()
+        self._reports.look()
         self.worker_stopped_accepting()
         if self.draining:
             if worker.ready and not reason.check(ProcessDone):
@@ -359,7 +352,7 @@ class WorkerPool:
             if worker.silent:
                 self.requests.lost(worker.number)
         self.share_room()
-        self._check_reports()
+        self._reports.look()
         if self._looks % REPORT_EVERY:
             self.send({"do": "report_health"})
         else:
@@ -370,18 +363,10 @@ class WorkerPool:
         self.send({"do": "report", "number": self._number, "status": status})
         return self._number
 
-    def _check_reports(self) -> None:
+    def _last_reported(self) -> int:
         # a worker that is not ready does not read its pipe yet
         asked = [worker.reported for worker in self.workers.values() if worker.ready and not worker.silent]
-        self._answer(min(asked, default=self._number))
-
-    def _answer(self, number: int) -> None:
-        """Fire the Deferreds that wait for reports of this number or a lower one."""
-        waiting = self._wanted
-        self._wanted = [each for each in waiting if each[0] > number]
-        for wanted, done in waiting:
-            if wanted <= number:
-                done.callback(None)
+        return min(asked, default=self._number)
 
     def _check_empty(self) -> None:
         waiting = self._empty
@@ -392,8 +377,3 @@ class WorkerPool:
             if self._loop.running:
                 self._loop.stop()
             waiting.callback(None)
-
-
-def _cancel(result: None, timer: Timer) -> None:
-    if timer.active():
-        timer.cancel()

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from icwsgw.admin.api import Replies
 from icwsgw.handover.channel import Channel
 from icwsgw.workers import worker_pool
+from icwsgw.workers.joined_reports import REPORT_PAUSE, REPORT_TIMEOUT
 from icwsgw.workers.json_lines import line_of
 from icwsgw.workers.orders import ANSWERS_FD, ORDERS_FD
 from icwsgw.workers.requests import ANSWER_TIMEOUT
@@ -24,7 +25,6 @@ from icwsgw.workers.worker_pool import (
     LAST_PAUSE,
     LOOK_PERIOD,
     REPORT_EVERY,
-    REPORT_TIMEOUT,
     START,
     STEADY,
     WorkerPool,
@@ -128,19 +128,35 @@ def test_workers_get_start_parameters_and_are_ready_when_they_report_it() -> Non
     assert world.output == ["Traceback"]
 
 
+def reports_ordered(process: Process) -> list[int]:
+    return [order["number"] for order in process.orders if order.get("do") == "report"]
+
+
 def test_a_refresh_requests_new_reports() -> None:
     world = Pool().ready()
     one, two = world.processes
     first, second = fired(world.pool.refresh()), fired(world.pool.refresh())
-    numbers = [order["number"] for order in one.orders[1:]]
-    one.report(numbers[0])
-    two.report(numbers[0])
+    one.report()
+    two.report()
     assert (first, second) == ([None], [])
-    one.report(numbers[1])
+    world.clock.advance(REPORT_PAUSE)
+    one.report()
     assert not second
-    two.report(numbers[1])
+    two.report()
     assert second == [None]
+    assert reports_ordered(one) == reports_ordered(two) == [1, 2]
     assert not world.clock.getDelayedCalls()[1:], "only the timer of the period is left"
+
+
+def test_a_flood_of_refreshes_costs_a_worker_no_more_than_two() -> None:
+    world = Pool().ready()
+    done = [fired(world.pool.refresh()) for _ in range(250)]
+    for _ in range(3):
+        for process in world.processes:
+            process.report()
+        world.clock.advance(REPORT_PAUSE)
+    assert done == [[None]] * 250
+    assert [reports_ordered(process) for process in world.processes] == [[1, 2], [1, 2]]
 
 
 def test_a_refresh_does_not_wait_for_workers_that_cannot_report() -> None:
@@ -155,7 +171,9 @@ def test_a_refresh_does_not_wait_for_workers_that_cannot_report() -> None:
     assert done == [None]
     starting.end(1)
     hanging.end(1)
-    assert fired(world.pool.refresh()) == [None], "there are no workers"
+    done = fired(world.pool.refresh())
+    world.clock.advance(0)
+    assert done == [None], "there are no workers"
 
 
 def test_a_worker_that_dies_is_started_again_and_its_counts_are_kept() -> None:
@@ -381,6 +399,9 @@ def test_the_status_is_in_reports_that_request_it() -> None:
     world = Pool().ready()
     fired(world.pool.refresh())
     assert world.processes[0].last == {"do": "report", "number": 1, "status": False}
+    for process in world.processes:
+        process.report()
+    world.clock.advance(REPORT_PAUSE)
     fired(world.pool.refresh(status=True))
     assert world.processes[0].last == {"do": "report", "number": 2, "status": True}
     world.clock.pump([LOOK_PERIOD] * REPORT_EVERY)
