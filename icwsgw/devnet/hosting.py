@@ -202,9 +202,13 @@ class Host:
         return cdk, app
 
     def reset(self) -> None:
-        """Reset the canister, as an upgrade does: the CDK loses all its state because it keeps it on the heap."""
+        """Reset the canister, as an upgrade does: the CDK loses all its state because it keeps it on the heap.
+
+        :raises FormatError: the application cannot be created; nothing has changed
+        """
+        live = self._live()
         self.ws.stop()
-        self.ws, self.app = self._live()
+        self.ws, self.app = live
         self._changed(self)
 
     def close(self) -> None:

@@ -107,6 +107,24 @@ def rejected(code: str, call: Any, *arguments: Any, **options: Any) -> Rejected:
     return caught.value
 
 
+def test_a_refused_module_leaves_the_canister_as_it_was(net: Net, alice: Manager) -> None:
+    import wasmtime
+
+    foreign = bytes(wasmtime.wat2wasm('(module (import "wasi" "fd_write" (func)) (func (export "canister_update x")))'))
+    canister = alice.create()
+    rejected("IC0505", alice.install, canister, foreign)
+    assert (alice.status(canister)["module_hash"], alice.status(canister)["version"]) == (None, 0)
+    assert value_at(net, canister, b"module_hash") is None
+    file = module(COUNTING)
+    alice.install(canister, file)
+    net.call(BOB, "count", b"", canister)
+    for mode in (REINSTALL, UPGRADE):
+        rejected("IC0505", alice.install, canister, foreign, mode)
+        assert alice.status(canister)["module_hash"] == hashlib.sha256(file).digest()
+        assert net.query(BOB, "heap", b"", canister) == (1).to_bytes(4, "little")
+    alice.install(canister, file, UPGRADE)
+
+
 def test_from_nothing_to_a_canister_that_answers_and_back(net: Net, alice: Manager) -> None:
     canister = alice.create()
     status = alice.status(canister)

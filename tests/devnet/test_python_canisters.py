@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from icwsgw.devnet.canisters import ECHO_ID, app_message, app_text
+from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.devnet.python_canisters import PythonCanister
 from icwsgw.errors import FormatError, Rejected
-from icwsgw.ic.ws import OpenMessage
+from icwsgw.ic.ws import AckMessage, OpenMessage
 from tests.support.devnet import Net, identity
 
 ALICE = identity(1)
@@ -123,3 +124,28 @@ def test_one_that_cannot_be_created() -> None:
     source = b"from icwsgw.devnet.canisters import Canister\nclass A(Canister):\n  def __init__(self, ws): 1 / 0"
     with pytest.raises(FormatError, match="A cannot be created: line 3: ZeroDivisionError"):
         net_with(source)
+
+
+def test_an_upgrade_to_a_class_that_cannot_be_created_changes_nothing() -> None:
+    source = b"""
+from icwsgw.devnet.canisters import Canister
+
+class Once(Canister):
+    made = 0
+
+    def __init__(self, ws):
+        super().__init__(ws)
+        self.set_timer_interval(1, lambda: self.debug_print("tick"))
+        Once.made += 1
+        if Once.made > 1:
+            raise RuntimeError("once only")
+"""
+    logged: list[str] = []
+    net = net_with(source, log=lambda canister, text: logged.append(text), settings=CdkSettings(ack_interval_ms=2_000))
+    net.open(ALICE)
+    with pytest.raises(FormatError, match="once only"):
+        net.replica.reset(ECHO_ID)
+    net.clock.advance(1)
+    assert logged == ["tick"]
+    net.clock.advance(1)
+    assert [type(each) for each in net.received()] == [OpenMessage, AckMessage]

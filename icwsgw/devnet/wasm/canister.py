@@ -126,10 +126,12 @@ class WasmCanister:
 
         :param file: WebAssembly, compressed with gzip or not
         :param argument: Candid
-        :raises FormatError: not a module of a canister
+        :raises FormatError: not a module of a canister; the canister is as it was
         :raises CanisterTrap: ``canister_init`` traps; the canister is as it was
         """
-        self._replace(read_module(file), "canister_init", argument, caller, keep_stable=False)
+        module = read_module(file)
+        self._compiler.compile(module)
+        self._replace(module, "canister_init", argument, caller, keep_stable=False)
 
     def upgrade(
         self,
@@ -144,7 +146,7 @@ class WasmCanister:
 
         :param keep_heap: whether the main memory stays too; None: if both modules ask for it
             (:data:`~icwsgw.devnet.wasm.binary.KEEP_MEMORY`)
-        :raises FormatError: not a module of a canister
+        :raises FormatError: not a module of a canister; the canister is as it was
         :raises CanisterTrap: one of them traps; the canister is as it was
         """
         module = read_module(file)
@@ -160,7 +162,7 @@ class WasmCanister:
                     Execution(Entry.PRE_UPGRADE, CallContext(caller, needs_answer=False)), "canister_pre_upgrade"
                 )
             self._replace(module, "canister_post_upgrade", argument, caller, keep_stable=True, keep_heap=keep_heap)
-        except CanisterTrap:
+        except BaseException:
             self.stable, self.certified_data, self.global_timer_ns, self.cycles = before
             if self._instance is not None:
                 self._restore(self._instance, saved)
@@ -196,7 +198,7 @@ class WasmCanister:
                 self.execute(
                     Execution(Entry.INIT, CallContext(caller, needs_answer=False), argument=argument), function
                 )
-        except CanisterTrap:
+        except BaseException:
             if self._instance is not None:
                 self._instance.close()
             self.module, self._instance, self.stable, self.certified_data, self.global_timer_ns, self.cycles = before
@@ -238,7 +240,7 @@ class WasmCanister:
         self.executions += 1
         try:
             self._enter(instance, execution, function)
-        except CanisterTrap:
+        except BaseException:
             self._undo(instance)
             raise
         self._saved_of = None

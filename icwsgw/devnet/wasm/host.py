@@ -124,8 +124,8 @@ class WasmHost:
         """Put code into the canister; all memory is new.
 
         :param caller: of ``canister_init``
-        :raises FormatError: not a module of a canister
-        :raises CanisterTrap: ``canister_init`` traps
+        :raises FormatError: not a module of a canister; nothing has changed
+        :raises CanisterTrap: ``canister_init`` traps; nothing has changed
         """
         self.canister.install(file, argument, caller)
         self._file = file
@@ -143,7 +143,7 @@ class WasmHost:
         """Put other code into the canister; stable memory stays.
 
         :param caller: of the upgrade's functions
-        :raises FormatError: not a module of a canister
+        :raises FormatError: not a module of a canister; nothing has changed
         :raises CanisterTrap: ``canister_pre_upgrade`` or ``canister_post_upgrade`` traps; nothing has changed
         """
         self.canister.upgrade(file, argument, caller, skip_pre_upgrade=skip_pre_upgrade, keep_heap=keep_heap)

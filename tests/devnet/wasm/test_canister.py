@@ -279,6 +279,35 @@ def test_a_module_that_does_not_validate_or_asks_for_something_else() -> None:
         canister.install(foreign)
 
 
+#: Reads as a module, but does not validate or asks for functions that are not there.
+REFUSED = {
+    "of another environment": '(module (import "wasi" "fd_write" (func)) (func (export "canister_pre_upgrade")))',
+    "with an imported global": '(module (import "ic0" "time" (global i64)))',
+}
+
+
+@pytest.mark.parametrize("wat", REFUSED.values(), ids=list(REFUSED))
+def test_a_refused_module_leaves_the_canister_as_it_was(wat: str) -> None:
+    import wasmtime
+
+    refused, file = bytes(wasmtime.wat2wasm(wat)), COUNTER
+    world = World()
+    canister = world.canisters[FIRST] = world.empty(FIRST)
+    with pytest.raises(FormatError):
+        canister.install(refused)
+    assert (canister.module, canister.version) == (None, 0)
+    canister.install(file)
+    for _ in range(2):
+        report(world, "bump")
+    for replace in (canister.install, canister.upgrade):
+        with pytest.raises(FormatError):
+            replace(refused)
+        assert report(world) == (2, 2, 2)
+        assert (canister.certified_data, canister.global_timer_ns, canister.version) == (b"\2\0\0\0", 2, 1)
+    canister.upgrade(file)
+    assert canister.version == 2
+
+
 def test_uninstalled() -> None:
     world = World(module(LIVES.format(more="")))
     world.first.uninstall()
