@@ -15,6 +15,7 @@ from icwsgw.devnet.canisters import CanisterFactory
 from icwsgw.devnet.hosting import CanisterHost, CdkSettings, Host
 from icwsgw.devnet.management import Management
 from icwsgw.devnet.state_tree import StateTree
+from icwsgw.devnet.submitted_call import replica_failed
 from icwsgw.devnet.system_canisters import SystemCanister, SystemCanisters
 from icwsgw.devnet.topology import FIRST_FREE, Subnet, Topology
 from icwsgw.devnet.topology import canister_id as id_of_number
@@ -202,6 +203,9 @@ class InstalledCanisters:
             reply = self._reply_elsewhere(request)
         except Rejected as reject:
             request.answered(reject, request.cycles)
+        except Exception as error:
+            # A mistake of this replica: the caller gets an answer, and other messages are executed.
+            request.answered(replica_failed(error), request.cycles)
         else:
             request.answered(reply, 0 if request.method in _TAKES_CYCLES else request.cycles)
 

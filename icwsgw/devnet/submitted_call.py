@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from icwsgw.devnet.state_tree import StateTree
 from icwsgw.errors import Rejected
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import leb128
 from icwsgw.reactor.clock import Clock
+
+_log = Logger()
 
 Execute = Callable[[], "bytes | Deferred[bytes]"]
 """Executes the call; returns the reply, now or later, or raises or fails with Rejected."""
@@ -63,7 +67,11 @@ class SubmittedCall:
         self._waiters: dict[int, list[Deferred[None]]] = {}
 
     def run(self) -> None:
-        """Begin the execution of the call unless it has begun before, and write its outcome into the state."""
+        """Begin the execution of the call unless it has begun before, and write its outcome into the state.
+
+        An exception other than Rejected is a mistake of this replica: it is logged, and the call is rejected with
+        code 1 (SYS_FATAL), so that the other calls of the block are executed.
+        """
         if self.started:
             return
         self.started = True
@@ -72,14 +80,17 @@ class SubmittedCall:
         except Rejected as reject:
             self._finish(reject)
             return
+        except Exception as error:
+            self._finish(replica_failed(error))
+            return
         if not isinstance(outcome, Deferred):
             self._finish(outcome)
             return
         self.state.set_request(self.request_id, {b"status": b"processing"})
         outcome.addCallbacks(self._finish_later, lambda failure: self._finish_later(failure.value))
 
-    def _finish_later(self, outcome: bytes | Rejected) -> None:
-        self._finish(outcome)
+    def _finish_later(self, outcome: bytes | BaseException) -> None:
+        self._finish(outcome if isinstance(outcome, (bytes, Rejected)) else replica_failed(outcome))
         self.finished_later(self)
 
     def _finish(self, outcome: bytes | Rejected) -> None:
@@ -128,3 +139,9 @@ class SubmittedCall:
         waiter.addCallback(lambda _: finish(True))
         self._waiters.setdefault(node, []).append(waiter)
         return result
+
+
+def replica_failed(error: BaseException) -> Rejected:
+    """Log an unexpected exception, and return the reject that the call gets."""
+    _log.failure("the local replica failed to execute a call", Failure(error))
+    return Rejected(1, f"The local replica failed: {type(error).__name__}: {error}")

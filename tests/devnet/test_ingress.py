@@ -1,11 +1,25 @@
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from icwsgw.errors import CanisterRefused
+import pytest
+from twisted.logger import capturedLogs
+
+from icwsgw.devnet.canisters import ECHO_ID, Canister
+from icwsgw.devnet.consensus import BlockTiming
+from icwsgw.errors import CanisterRefused, Rejected
 from icwsgw.ic import cbor, envelope, ws
 from icwsgw.ic.certificate import request_status
+from icwsgw.ic.principal import Principal
 from tests.support.devnet import GATEWAY, Net, identity, pending, result_of
+
+
+class Failing(Canister):
+    """An application of the replica itself, with a mistake."""
+
+    def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
+        raise ZeroDivisionError(method)
+
 
 ALICE = identity(1)
 OPEN = ws.encode_open_args(0, GATEWAY.principal.raw)
@@ -137,3 +151,17 @@ def test_closing_leaves_no_timer(options: dict[str, float]) -> None:
     net.submit(net.call_request(ALICE, "ws_open", OPEN), version="v2")
     net.replica.close()
     assert net.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("options", [{"call_latency": 0.5}, {"pace": BlockTiming(1.0)}], ids=["latency", "blocks"])
+def test_a_failure_of_the_replica_costs_one_call_alone(options: dict[str, Any]) -> None:
+    net = Net(canisters={"failing": (ECHO_ID, Failing)}, **options)
+    first, second = net.call_request(ALICE, "other", b""), net.call_request(ALICE, "ws_open", OPEN)
+    answers = [net.submit(request) for request in (first, second)]
+    with capturedLogs() as logged:
+        net.advance(3, 0.5)
+    assert [event["log_failure"].type for event in logged] == [ZeroDivisionError]
+    with pytest.raises(Rejected, match="The local replica failed: ZeroDivisionError: other") as caught:
+        net.outcome(result_of(answers[0]), first)
+    assert caught.value.code == 1
+    assert net.outcome(result_of(answers[1]), second) == ws.encode_result_ok()

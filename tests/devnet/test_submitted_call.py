@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.state_tree import StateTree
@@ -47,6 +50,26 @@ def test_a_reject_is_an_outcome() -> None:
     call = make(execute)
     call.run()
     assert outcome(call) == RequestStatus("rejected", None, 5, "no", "IC0503")
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_an_unexpected_exception_is_a_reject_and_is_logged(later: bool) -> None:
+    waiting: Deferred[bytes] = Deferred()
+
+    def execute() -> Deferred[bytes]:
+        if later:
+            return waiting
+        raise ZeroDivisionError("by zero")
+
+    call = make(execute)
+    with capturedLogs() as logged:
+        call.run()
+        if later:
+            assert not call.done
+            waiting.errback(ZeroDivisionError("by zero"))
+    assert call.done
+    assert outcome(call) == RequestStatus("rejected", None, 1, "The local replica failed: ZeroDivisionError: by zero")
+    assert [event["log_failure"].type for event in logged] == [ZeroDivisionError]
 
 
 def test_those_who_wait_are_notified_by_node() -> None:

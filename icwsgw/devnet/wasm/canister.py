@@ -25,6 +25,8 @@ from icwsgw.ic.principal import Principal
 
 #: The balance that a canister begins with.
 INITIAL_CYCLES: Final = 100_000_000_000_000
+#: The highest balance: the IC counts cycles in 128 bits, and adds no more than fit.
+MAX_CYCLES: Final = (1 << 128) - 1
 NO_MODULE: Final = "Attempted to execute a message, but the canister contains no Wasm module."
 RUNNING, STOPPING, STOPPED = 1, 2, 3
 
@@ -90,6 +92,15 @@ class WasmCanister:
         # The instance whose present state is in _saved: it need not be saved again before the next execution.
         self._saved_of: Instance | None = None
         self._before: tuple[bytes, int, int] = (b"", 0, 0)
+
+    @property
+    def cycles(self) -> int:
+        """The balance, at most :data:`MAX_CYCLES`."""
+        return self._cycles
+
+    @cycles.setter
+    def cycles(self, value: int) -> None:
+        self._cycles = min(value, MAX_CYCLES)
 
     # -- environment ----------------------------------------------------------------------------------------------
 

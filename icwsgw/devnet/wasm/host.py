@@ -58,10 +58,10 @@ class MessageRunner:
             self.messages.run(MESSAGES_AT_ONCE)
         finally:
             self._running = False
+            if len(self.messages) and self._timer is None:
+                self._timer = self._clock.callLater(0, self._again)
         for host in list(self._hosts.values()):
             host.executed()
-        if len(self.messages) and self._timer is None:
-            self._timer = self._clock.callLater(0, self._again)
 
     def _again(self) -> None:
         self._timer = None

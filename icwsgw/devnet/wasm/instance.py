@@ -10,6 +10,7 @@ import wasmtime
 
 from icwsgw.devnet.wasm.binary import MEMORY_EXPORT, TABLE_EXPORT, CanisterModule
 from icwsgw.devnet.wasm.execution import CanisterTrap
+from icwsgw.devnet.wasm.import_types import check_export, check_import
 from icwsgw.devnet.wasm.memory import LinearMemory
 from icwsgw.devnet.wasm.system_api import SystemApi, unsigned
 from icwsgw.errors import FormatError
@@ -55,7 +56,7 @@ class Compiler:
     def compile(self, module: CanisterModule) -> wasmtime.Module:
         """Return the compiled module.
 
-        :raises FormatError: not valid, or it imports what is not ``ic0``
+        :raises FormatError: not valid, it imports what is not ``ic0``, or a function has another type than on the IC
         """
         compiled = self._compiled.get(module.hash)
         if compiled is None:
@@ -63,17 +64,34 @@ class Compiler:
                 compiled = wasmtime.Module(self.engine, module.wasm)
             except wasmtime.WasmtimeError as error:
                 raise FormatError(f"Wasm module failed validation: {error}") from None
-            for each in compiled.imports:
-                if each.module != "ic0" or not isinstance(each.type, wasmtime.FuncType):
-                    raise FormatError(
-                        f"Wasm module has an invalid import section. Module imports function '{each.name}' from "
-                        f"'{each.module}' that is not exported by the runtime."
-                    )
+            _check_functions(compiled)
             self._compiled[module.hash] = compiled
             if len(self._compiled) > MAX_COMPILED:
                 self._compiled.popitem(last=False)
         self._compiled.move_to_end(module.hash)
         return compiled
+
+
+def _check_functions(compiled: wasmtime.Module) -> None:
+    """Pass if a module imports functions of ``ic0`` alone, and all functions have the types of the IC."""
+    exports = {each.name: each.type for each in compiled.exports}
+    memory = exports.get(MEMORY_EXPORT)
+    memory64 = isinstance(memory, wasmtime.MemoryType) and memory.is_64
+    for each in compiled.imports:
+        kind = each.type
+        if each.module != "ic0" or each.name is None or not isinstance(kind, wasmtime.FuncType):
+            raise FormatError(
+                f"Wasm module has an invalid import section. Module imports function '{each.name}' from "
+                f"'{each.module}' that is not exported by the runtime."
+            )
+        check_import(each.name, *_types(kind), memory64=memory64)
+    for name, kind in exports.items():
+        if isinstance(kind, wasmtime.FuncType):
+            check_export(name, *_types(kind))
+
+
+def _types(kind: wasmtime.FuncType) -> tuple[list[str], list[str]]:
+    return [str(each) for each in kind.params], [str(each) for each in kind.results]
 
 
 def _engine(config: wasmtime.Config) -> wasmtime.Engine:
@@ -157,8 +175,14 @@ class Instance:
         self._store.set_fuel(fuel)
         try:
             call()
+        except CanisterTrap:
+            raise
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
             raise self._trapped(error) from None
+        except Exception as error:
+            # A mistake of this replica in a function of the system interface: it must not cost other calls.
+            text = f"the local replica failed in a system call: {type(error).__name__}: {error}"
+            raise CanisterTrap("IC0502", f"Canister trapped: {text}") from error
 
     def instructions(self) -> int:
         """Instructions executed since the function was entered."""

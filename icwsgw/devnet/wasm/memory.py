@@ -74,10 +74,17 @@ class LinearMemory:
         self.keep(saved)
 
     def keep(self, saved: bytearray) -> None:
-        """Copy a buffer over the beginning of the memory, which grows where it is smaller."""
+        """Copy a buffer over the beginning of the memory, which grows where it is smaller.
+
+        :raises CanisterTrap: it cannot grow so far
+        """
         missing = len(saved) - self.size
         if missing > 0:
-            self._memory.grow(self._store, missing // PAGE)
+            try:
+                self._memory.grow(self._store, missing // PAGE)
+            except Exception as error:
+                text = f"the memory cannot grow to the {len(saved)} bytes that are kept: {error}"
+                raise CanisterTrap("IC0502", f"Canister trapped: {text}") from None
         if saved:
             ctypes.memmove(self._address(), (ctypes.c_char * len(saved)).from_buffer(saved), len(saved))
 

@@ -56,6 +56,16 @@ def test_cycles_that_do_not_fit_are_readable_in_128_bits_alone() -> None:
     assert world.call("balance128") == u128(1 << 64)
 
 
+def test_a_balance_has_at_most_128_bits() -> None:
+    world = World(module(CYCLES))
+    for more in (2**127, 2**128, 2**200):
+        world.first.cycles += more
+    assert world.call("balance128") == b"\xff" * 16
+    burnt = world.call("burn")
+    assert isinstance(burnt, bytes)
+    assert burnt[16:32] == u128(2**128 - 1 - 70)
+
+
 @pytest.mark.parametrize(("method", "kept"), [("keep", 30), ("nothing_of_the_kind", 0)])
 def test_cycles_that_come_back_with_an_answer(method: str, kept: int) -> None:
     callee = "".join(f"\\{byte:02x}" for byte in SECOND.raw)

@@ -9,7 +9,9 @@ from icwsgw.devnet.wasm import instance
 from icwsgw.devnet.wasm.binary import read_module
 from icwsgw.devnet.wasm.execution import CallContext, Entry, Execution
 from icwsgw.devnet.wasm.instance import Compiler
-from tests.devnet.wasm.support import ALICE, World, module
+from icwsgw.devnet.wasm.system_api import SystemApi
+from icwsgw.errors import FormatError
+from tests.devnet.wasm.support import ALICE, FIRST, World, module
 
 GROWING = """
   (global $count (mut i64) (i64.const 5))
@@ -101,6 +103,47 @@ def test_a_memory_of_64_bits() -> None:
       (memory i64 1) (data (i64.const 8) "hello")
       (func (export "canister_update go") (call $append (i64.const 8) (i64.const 5)) (call $reply)))"""
     assert World(bytes(wasmtime.wat2wasm(wat))).call("go") == b"hello"
+
+
+def test_a_failure_of_the_replica_in_a_system_call_is_a_trap(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(api: SystemApi) -> int:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(SystemApi, "_ic0_canister_version", fail)
+    body = """(func (export "canister_update go") (i32.store (i32.const 0) (i32.const 9))
+        (drop (call $canister_version)))
+      (func (export "canister_update look") (call $reply_at (i32.const 0) (i32.const 4)))"""
+    world = World(module(body))
+    reject = world.reject("go")
+    assert reject.error_code == "IC0502"
+    assert "the local replica failed in a system call: ZeroDivisionError: by zero" in reject.message
+    assert world.call("look") == bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("functions", "complaint"),
+    [
+        ('(import "ic0" "msg_reply" (func (param i32)))', r"Expected input params \[\] for 'msg_reply', got \[I32\]"),
+        ('(import "ic0" "time" (func (result i32)))', r"Expected return type \[I64\] for 'time', got \[I32\]"),
+        ('(func (export "canister_init") (param i64))', r"Expected input params \[\] for 'canister_init', got \[I64\]"),
+        ('(func (export "canister_update a") (result i32) unreachable)', "Expected return type .* 'canister_update a'"),
+        ('(import "ic0" "stable_size" (func (result i32))) (memory i64 1)', "runtime for a memory of 64 bits"),
+        ('(import "ic0" "trap" (func (param i32 i32))) (memory i64 1)', r"params \[I64, I64\] for 'trap'"),
+        ('(import "ic0" "trap" (func (param i64 i64))) (memory 1)', r"params \[I32, I32\] for 'trap'"),
+    ],
+)
+def test_functions_of_another_type_are_refused(functions: str, complaint: str) -> None:
+    world = World()
+    with pytest.raises(FormatError, match=complaint):
+        world.empty(FIRST).install(bytes(wasmtime.wat2wasm(f"(module {functions})")))
+
+
+def test_functions_that_are_no_entry_points_may_have_any_type() -> None:
+    wat = """(module (import "ic0" "made_up" (func (param f64)))
+      (func (export "add") (param i32) (result i32) unreachable))"""
+    canister = World().empty(FIRST)
+    canister.install(bytes(wasmtime.wat2wasm(wat)))
+    assert canister.module is not None
 
 
 def test_a_disk_that_cannot_be_written_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
