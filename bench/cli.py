@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--find-largest",
         action="store_true",
-        help="storm: how many clients live through it, from --clients on, to within a tenth",
+        help="storm: how many clients stay open, from --clients on, to within a tenth",
     )
 
     whole = commands.add_parser("suite", help="the table of targets")

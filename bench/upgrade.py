@@ -12,7 +12,7 @@ started from a link that leads to one installation and then to the other one, so
 
 The gateway shares the machine with its clients and the replica. To leave it as much as possible, messages are signed
 before the first upgrade, calls are executed in blocks, and timers have a resolution of a millisecond. If the clients or
-the replica are late all the same, it counts as silence; ``late_ms`` is by how much.
+the replica are late nevertheless, it counts as silence; ``late_ms`` is by how much.
 """
 
 from __future__ import annotations

@@ -284,7 +284,7 @@ def _prepare_handover(
     prepare_handover(gateway, options, environment, notifier, notifying, reloader, successor, handed, succeed)
 
 
-def _obey_signals(reactor: Any, gateway: Any, log: Logger) -> None:
+def _handle_signals(reactor: Any, gateway: Any, log: Logger) -> None:
     exit_zero_on_signals(reactor, gateway.skip_drain_window)
     # prepare_handover() uses SIGHUP, SIGUSR1 and SIGUSR2
     ignore_unused(reactor, lambda name: log.info("signal ignored", signal=name), {signal.SIGUSR2})
@@ -323,7 +323,7 @@ def makeService(options: Options) -> MultiService:  # noqa: N802
     user = switches_to(twistd)
     if user is not None:
         new_files.give_to(*user)
-    _obey_signals(reactor, gateway, log)
+    _handle_signals(reactor, gateway, log)
     freeze_startup_objects(reactor)
     trim_heap(reactor)
     reloader = Reloader(config, options.read_again, gateway, notifier.reloading)

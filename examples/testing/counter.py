@@ -1,4 +1,4 @@
-"""The canister under test: each client counts for itself, and hears every minute how far it is."""
+"""The canister under test: each client has its own count, and gets it every minute."""
 
 from icwsgw.devnet.canisters import Canister, app_message, app_text
 from icwsgw.ic.principal import Principal

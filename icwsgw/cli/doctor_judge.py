@@ -269,10 +269,10 @@ def judge_delegation(trusted: TrustedDelegation | None, canister: Principal, sdk
 
 
 def judge_sdk(sdk: SdkRelease | None) -> list[Remark]:
-    """Judge whether the developer's library speaks today's protocol."""
+    """Judge whether the developer's library implements today's protocol."""
     if sdk is None:
         return []
-    if sdk.speaks:
+    if sdk.is_compatible:
         return [Remark("SDK", Grade.GOOD, f"{sdk} speaks the protocol of this gateway")]
     says = f"{sdk} names no gateway in ws_open, which is closed with 4101"
     return [Remark("SDK", Grade.BAD, says, "Use ic-websocket-js 0.3 or later, or icws-client.")]

@@ -38,8 +38,8 @@ class SdkRelease(NamedTuple):
         return f"{self.package} {'.'.join(map(str, self.version))}"
 
     @property
-    def speaks(self) -> bool:
-        """Whether it speaks today's protocol."""
+    def is_compatible(self) -> bool:
+        """Whether it implements today's protocol."""
         return self.package != "ic-websocket-js" or self.version >= FIRST_SDK
 
     @property

@@ -88,7 +88,7 @@ class CanisterManagement:
             "provisional_top_up_canister": (types.TOP_UP, "canister_id", self._top_up),
         }
 
-    def knows(self, method: str) -> bool:
+    def has_method(self, method: str) -> bool:
         """Whether there is a method of this name, or a reason to answer why there is none."""
         return method in _CREATIONS or method in _SNAPSHOTS or method in self._methods or method in self._open_methods
 

@@ -227,7 +227,7 @@ class InstalledCanisters:
         """
         if method == "fetch_canister_logs":
             return self._fetch_canister_logs(caller, argument)
-        if not self.management.knows(method):
+        if not self.management.has_method(method):
             return self._management.call(method, argument)
         if subnet is None:
             place = self._topology.find(caller)

@@ -386,7 +386,7 @@ def make_observer(
     files = [] if file is None else [(file, writers[0])]
     _Sinks.main = LineObserver(writers[0].put, levels, format, counts=True)
     observers.append(_Sinks.main)
-    if file_levels is not None and traces is not None and _wants_any(file_levels):
+    if file_levels is not None and traces is not None and _any_enabled(file_levels):
         make_private_directory(traces)
         file = _new_file(traces, int(now() * 1000), bounds)
         sinks.append(file_levels)
@@ -400,7 +400,7 @@ def make_observer(
     return observers[0] if len(observers) == 1 else LogPublisher(*observers)  # type: ignore[arg-type]
 
 
-def _wants_any(levels: Levels) -> bool:
+def _any_enabled(levels: Levels) -> bool:
     return min((levels.default, *levels.components.values())) < OFF
 
 

@@ -33,7 +33,7 @@ pages. A client uses it as the address of its gateway.</p>
 """
 
 
-def wants_page(request: RequestHead) -> bool:
+def accepts_page(request: RequestHead) -> bool:
     """Whether a request is a browser's that shows what comes: a GET that accepts HTML and does not upgrade."""
     if request.method != b"GET":
         return False

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from icwsgw.escaping import escape_invisible
 from icwsgw.server.admission import PROXIED
-from icwsgw.server.landing_page import wants_page
+from icwsgw.server.landing_page import accepts_page
 from icwsgw.server.request_head import HeadRefused, RequestHead, cut_head, for_autobahn, read_head
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Upgrading:
     # the answer to the handshake, from when it is made until it leaves with the handshake message
     _answer: bytes | None = None
     # whether the request is a browser's that shows a page
-    _wants_page = False
+    _accepts_page = False
     # the headers of the request, from when it is parsed until the client is admitted, if admission depends on them
     _headers = _NO_HEADERS
 
@@ -189,7 +189,7 @@ class Upgrading:
             self.failHandshake(f"a WebSocket needs HTTP/1.1, and this request is {version}", 505)
             return
         if key is None:
-            self._wants_page = wants_page(request)
+            self._accepts_page = accepts_page(request)
             self.data = for_autobahn(request, any_origin) + cut.rest
             super().processHandshake()  # type: ignore[misc]
             return
@@ -255,7 +255,7 @@ class Upgrading:
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
         """Answer the HTTP request with an error and a body."""
         kind, body = "plain", f"{escape_invisible(reason)}\n".encode()
-        if code == 426 and self._wants_page:
+        if code == 426 and self._accepts_page:
             kind, body = "html", self.factory.page()
         head = [
             f"HTTP/1.1 {code} {_REASONS.get(code, 'Error')}",

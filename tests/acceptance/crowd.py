@@ -62,7 +62,7 @@ def stats(devnet: Devnet) -> dict[str, int]:
 
 
 def clients_of(devnet: Devnet, canister: str) -> int:
-    """How many clients a canister believes to have."""
+    """How many clients a canister has in its list."""
     canisters = json.loads(http_get(f"{devnet.network}/_/stats")[1])["canisters"]
     return int(canisters[canister]["clients"]) if canister in canisters else 0
 

@@ -103,7 +103,7 @@ def test_operators_tell_a_running_gateway_what_to_do(
     session = by_principal[kicked.identity.principal.text]["id"]
     assert ctl("kick", session) == "1 closed\n"
     assert ends(kicked) == CloseCode.POLICY
-    eventually(lambda: stats(devnet).get("ws_close") == 1, "the canister has been told")
+    eventually(lambda: stats(devnet).get("ws_close") == 1, "the canister has got ws_close")
     assert "there is no session" in ctl("session", session, status=1)
     echoes(rest[0])
 
@@ -125,7 +125,7 @@ def test_operators_tell_a_running_gateway_what_to_do(
     eventually(lambda: set(re.findall(calls, stack.server.output)) == {"0", "1"}, "both log calls")
     eventually(lambda: sample(stack, 'icws_sessions{state="open"}') == len(again), "both workers have reported")
 
-    # out of service for newcomers, who are served all the same, and back
+    # out of service for newcomers, which are still served, and back
     ctl("maintenance", "on")
     status, reasons = http_get(f"{stack.admin}/health/ready")
     assert (status, reasons.startswith(b"maintenance: ")) == (503, True)

@@ -304,9 +304,9 @@ def test_a_client_over_its_rate_is_slowed_down_and_loses_nothing(stacks: Stacks)
 def test_connections_in_all_and_how_fast(stacks: Stacks) -> None:
     stack = stacks("--max-connections=400", "--max-pending=3", "--accept-rate=500")
     members = [neighbour(stack) for _ in range(5)]
-    strangers = [RawClient(port_of(stack)).do_handshake() for _ in range(4)]
-    assert [client.status for client in strangers] == [101] * 4
-    assert strangers[0].ends(), "the oldest makes room"
+    silent = [RawClient(port_of(stack)).do_handshake() for _ in range(4)]
+    assert [client.status for client in silent] == [101] * 4
+    assert silent[0].ends(), "the oldest makes room"
     assert refused(stack, "pending") == 1
     assert neighbour(stack).opened
     assert all(member.opened for member in members)
@@ -317,26 +317,26 @@ def test_silent_connections_of_one_address_do_not_take_all_connections(stacks: S
     stack = stacks("--max-connections=30", f"--max-pending={pending}")
     member = neighbour(stack)
     place = ("127.0.0.1", port_of(stack))
-    strangers = [socket.create_connection(place, source_address=("127.0.0.2", 0)) for _ in range(100)]
+    silent = [socket.create_connection(place, source_address=("127.0.0.2", 0)) for _ in range(100)]
     others = [neighbour(stack) for _ in range(15)]
     assert all(other.opened for other in others)
     assert refused(stack, "pending") >= 15
     member.send_message(b"DIDL\x00\x00")
     member.until(lambda: member.received == [b"DIDL\x00\x00"])
-    for stranger in strangers:
-        stranger.close()
+    for connection in silent:
+        connection.close()
 
 
 def test_unauthenticated_connections_that_take_all_descriptors_leave_metrics_and_probes_alone(stacks: Stacks) -> None:
     stack = stacks(files=300)
     stack.server.wait_for_line("connection limit lowered.* clients=113 ")
-    strangers = [socket.create_connection(("127.0.0.1", port_of(stack))) for _ in range(500)]
+    silent = [socket.create_connection(("127.0.0.1", port_of(stack))) for _ in range(500)]
     for _ in range(3):
         assert http_get(f"{stack.admin}/health/live")[0] == 200
         assert http_get(f"{stack.admin}/health/ready")[0] == 200
         assert http_get(f"{stack.admin}/metrics")[0] == 200
-    for stranger in strangers:
-        stranger.close()
+    for connection in silent:
+        connection.close()
 
     def gets_in() -> bool:
         try:

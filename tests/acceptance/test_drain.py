@@ -72,7 +72,7 @@ def test_every_client_gets_a_close_frame_and_every_canister_a_notice(
         echoes(client)
     assert clients_of(devnet, devnet.echo) == CROWD, "those of the second gateway"
     leave(*moved)
-    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister hears of all")
+    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister has got every ws_close")
 
 
 def test_a_second_signal_ends_a_drain_that_takes_too_long(
@@ -83,7 +83,7 @@ def test_a_second_signal_ends_a_drain_that_takes_too_long(
     clients = [connect(stack) for _ in range(5)]
     http_post_json(f"{devnet.network}/_/faults", {"kind": "hang", "on": "call", "method": "ws_close"})
     stack.server.process.send_signal(signal.SIGTERM)
-    eventually(lambda: stats(devnet).get("fault:hang", 0) >= 1, "the canister is being told")
+    eventually(lambda: stats(devnet).get("fault:hang", 0) >= 1, "ws_close is in flight")
     assert clients_of(devnet, devnet.echo) == 5
     assert sample(stack, 'icws_sessions{state="open"}') == 4, "the others have most of ten minutes left"
     stack.server.process.send_signal(signal.SIGINT)

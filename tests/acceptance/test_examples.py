@@ -157,13 +157,13 @@ def identities_program(places: dict[str, Any]) -> str:
           await socket.request({{ text: "Ada" }}, {{ matches: ({{ text }}) => text === "Hello, Ada!" }});
           socket.close();
         }};
-        const said = [];
-        console.log = (words) => said.push(words);
+        const logged = [];
+        console.log = (words) => logged.push(words);
         await greeted(await kept(where));
         await logIn();
         await greeted(person(where));
         const mine = (await keptIdentity()).getPrincipal().toText();
-        if (said[0] !== `you are ${{mine}}`) throw new Error(said[0]);
+        if (logged[0] !== `you are ${{mine}}`) throw new Error(logged[0]);
         globalThis.made = [mine, globalThis.person];
     """
 
@@ -177,7 +177,7 @@ def bundle_sdk(folder: Path, places: dict[str, Any]) -> None:
         name, _, value = setting.removeprefix("--define:").partition("=")
         assert re.search(rf'"?{re.escape(name)}"?: [\'"]+{re.escape(value.strip(chr(34)))}', vite), setting
     node_modules(SDK)
-    program = "globalThis.said = []; console.log = (...words) => globalThis.said.push(words[0] + '');\n" + here(
+    program = "globalThis.logged = []; console.log = (...words) => globalThis.logged.push(words[0] + '');\n" + here(
         (EXAMPLES / "sdk.mjs").read_text(), places
     )
     bundle(folder, "sdk", program, *settings, modules=SDK / "node_modules")
@@ -209,13 +209,13 @@ def test_a_feed_shows_what_was_missed_and_takes_each_entry_once(places: dict[str
         const where = {json.dumps(where)};
         // shows, and resolves what waits for a text
         const reader = () => {{
-          const [heard, waiting] = [[], new Map()];
+          const [texts, waiting] = [[], new Map()];
           const show = (text) => {{
-            heard.push(text);
+            texts.push(text);
             waiting.get(text)?.();
           }};
-          const shown = (text) => heard.includes(text) || new Promise((resolve) => waiting.set(text, resolve));
-          return {{ heard, show, shown }};
+          const shown = (text) => texts.includes(text) || new Promise((resolve) => waiting.set(text, resolve));
+          return {{ texts, show, shown }};
         }};
         const [here, there] = [reader(), reader()];
         const listener = connect(where, here.show);
@@ -236,7 +236,7 @@ def test_a_feed_shows_what_was_missed_and_takes_each_entry_once(places: dict[str
         await there.shown("two");
         await here.shown("three");
         await there.shown("three");
-        console.log(here.heard.join(" "), "/", there.heard.join(" "));
+        console.log(here.texts.join(" "), "/", there.texts.join(" "));
         listener.socket.close();
         speaker.socket.close();
     """

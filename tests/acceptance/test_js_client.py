@@ -129,7 +129,7 @@ def test_its_session_moves_to_another_gateway_before_its_own_stops(
     assert result["states"] == [*opened, "resynchronizing", "open", "closing", "closed"]
     assert first.server.wait() == 0, first.server.output
     assert "Traceback" not in first.server.output
-    # it was told to close the old session too, which the canister had replaced
+    # it also got ws_close for the old session, which the canister had replaced
     assert stats(devnet)["ws_open"] == 2
 
 

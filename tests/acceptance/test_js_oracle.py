@@ -249,7 +249,7 @@ def random_tree(size: int) -> tuple[hashtree.Tree, list[bytes]]:
     """A tree of two levels whose labels are one byte long.
 
     Both JavaScript libraries call a label greater than another where *any* of its bytes is the greater one, so with
-    longer labels they say Absent of some that are Unknown (what is there they find all the same).
+    longer labels they say Absent of some that are Unknown (they still find what is there).
     """
     labels = sorted(bytes([byte]) for byte in CHANCE.sample(range(256), size))
     inside = hashtree.label_map([(label, hashtree.leaf(CHANCE.randbytes(5))) for label in labels])
@@ -319,9 +319,9 @@ def test_certificates(oracle: Oracle, delegated: str) -> None:
     assert ours.lookup(path) == (b"d" * 32,)
 
     # What one refuses the other refuses: another root key, a canister outside the ranges, an old one.
-    stranger = bls.der_wrap(bls.public_key(SUBNET_KEY + 1))
+    other_key = bls.der_wrap(bls.public_key(SUBNET_KEY + 1))
     old = made_certificate(delegated, now_ns - 3_600 * 10**9)
-    cases: list[tuple[bytes, bytes, Principal]] = [(made, stranger, CANISTER), (old, root_key, CANISTER)]
+    cases: list[tuple[bytes, bytes, Principal]] = [(made, other_key, CANISTER), (old, root_key, CANISTER)]
     if delegated != "none":
         cases.append((made, root_key, Principal(b"\0\0\0\0\1\0\0\0\1\1")))
     for data, key, canister in cases:

@@ -1,4 +1,4 @@
-"""What a client that does something wrong is told: a close code and a plain reason, at once (docs/protocol.md)."""
+"""What a client that does something wrong gets: a close code and a plain reason, at once (docs/protocol.md)."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_lists_and_levels(workers: int, tmp_path: Path, stacks: Callable[..., St
     echoes(stays)
     # an info line, as wanted now
     stack.server.wait_for_line("session ended")
-    # each worker hears of the new configuration by itself
+    # each worker gets the new configuration by itself
     eventually(lambda: refuses(stack, "https://evil.example"), "pages of other origins are refused")
     late = RawSdkClient(
         RawClient(int(stack.gateway.rpartition(":")[2])).do_handshake("Origin: https://app.example"),

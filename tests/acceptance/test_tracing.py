@@ -60,9 +60,9 @@ def test_the_tree_of_spans_reaches_a_collector(collector: Collector, stacks: Cal
         client.send_message(SECRET + b"%d" % number)
     client.until(lambda: len(client.received) == 3)
     client.leave()
-    stranger = RawClient(port_of(stack)).do_handshake("Origin: null", "Sec-WebSocket-Extensions: none")
-    assert stranger.status == 101
-    stranger.close()
+    unopened = RawClient(port_of(stack)).do_handshake("Origin: null", "Sec-WebSocket-Extensions: none")
+    assert unopened.status == 101
+    unopened.close()
     # what has not left by itself leaves with the gateway's end
     assert stack.server.stop() == 0, stack.server.output
 

@@ -86,7 +86,7 @@ def test_no_client_notices_an_upgrade(devnets: Callable[..., Devnet], started: C
     assert (sample(stack, 'icws_sessions{state="open"}'), http_get(f"{stack.admin}/health/ready")[0]) == (CROWD, 200)
     assert (sample(stack, "icws_client_messages_total") or 0) >= 7 * CROWD, "counters go on"
     leave(*clients)
-    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister hears of all")
+    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister has got every ws_close")
     os.kill(process, signal.SIGTERM)
 
 
@@ -123,8 +123,8 @@ def test_an_upgrade_that_cannot_start_costs_nothing(
     assert not key.exists(), "a new key would be that of another gateway"
     (tmp_path / "moved").rename(key)
     echoes(client)
-    # what the operator has said, and what the status page shows
-    gone, stranger = connect(stack), Ed25519Identity(bytes(32)).principal.text
+    # what the operator has set, and what the status page shows
+    gone, banned = connect(stack), Ed25519Identity(bytes(32)).principal.text
     gone.connection.close()
     for order in (
         ("deny", stack.chat),
@@ -134,13 +134,13 @@ def test_an_upgrade_that_cannot_start_costs_nothing(
     ):
         code, text = icwsctl(endpoint, *order)
         assert code == 0, text
-    icwsctl(endpoint, "kick", "--principal", stranger, "--for", "1h")
+    icwsctl(endpoint, "kick", "--principal", banned, "--for", "1h")
     eventually(lambda: "1006" in icwsctl(endpoint, "ended")[1], "the end of a session is listed")
 
-    def what_was_said() -> list[str]:
+    def settings() -> list[str]:
         return [icwsctl(endpoint, words)[1] for words in ("deny", "options", "maintenance", "log-level")]
 
-    said = what_was_said()
+    before = settings()
     code, text = icwsctl(endpoint, "upgrade")
     assert (code, text.startswith("upgraded from ")) == (0, True), text
     assert stack.server.process.wait(60) == 0
@@ -148,11 +148,11 @@ def test_an_upgrade_that_cannot_start_costs_nothing(
     for event in ("gateway draining", "gateway stopped"):
         assert event not in stack.server.output, "clients were not dropped"
     echoes(client)
-    assert what_was_said() == said
+    assert settings() == before
     shown = (re.escape(stack.chat), r"ping-interval .*\b17", "not ready", r"poller .*debug")
-    for pattern, text in zip(shown, said, strict=True):
+    for pattern, text in zip(shown, before, strict=True):
         assert re.search(pattern, text), text
-    assert stranger in icwsctl(endpoint, "bans")[1]
+    assert banned in icwsctl(endpoint, "bans")[1]
     assert "1006" in icwsctl(endpoint, "ended")[1]
     assert http_get(f"{stack.admin}/health/ready")[0] == 503, "it is still out of service"
     assert icwsctl(endpoint, "maintenance", "off")[0] == 0
@@ -212,7 +212,7 @@ def test_unix_sockets_and_addresses_behind_proxies_hand_over(
     assert code == 0
     assert text.count('"peer": "198.51.100.7:40000"') == 3, text
     leave(*clients)
-    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister hears of all")
+    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister has got every ws_close")
     os.kill(process, signal.SIGTERM)
 
 
@@ -350,7 +350,7 @@ def test_workers_are_replaced_also_by_another_number(
         assert (sample(stack, "icws_client_messages_total") or 0) >= sent, "counters go on"
     assert clients_of(devnet, devnet.echo) == len(clients)
     leave(*clients)
-    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister hears of all")
+    eventually(lambda: clients_of(devnet, devnet.echo) == 0, "the canister has got every ws_close")
     os.kill(process, signal.SIGTERM)
 
 

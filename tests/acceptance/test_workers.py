@@ -188,7 +188,7 @@ def test_workers_do_not_outlive_their_supervisor(pair: tuple[Devnet, Stack]) -> 
     for clients in found.values():
         assert [ends(client) for client in clients] == [CloseCode.DRAINING] * len(clients)
     eventually(lambda: not any(map(alive, pids)), "the workers have ended")
-    assert clients_of(devnet, devnet.echo) == 0, "and have told the canister"
+    assert clients_of(devnet, devnet.echo) == 0, "and the canister has got ws_close"
     # nobody holds the port any more
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

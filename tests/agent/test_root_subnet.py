@@ -111,11 +111,11 @@ def test_a_canister_of_another_subnet() -> None:
 
 def test_where_no_ranges_are_shown_a_test_network_is_accepted_and_mainnet_is_not() -> None:
     data = build_certificate(state(), sign_as_root)
-    for key, believed in ((ROOT_KEY_DER, True), (MAINNET_ROOT_KEY_DER, False)):
+    for key, accepted in ((ROOT_KEY_DER, True), (MAINNET_ROOT_KEY_DER, False)):
         rig = Rig(key)
         check = rig.root.check(decode_certificate(data), CANISTER)
         rig.answer(data)
-        if believed:
+        if accepted:
             assert result_of(check).delegation is None
         else:
             with pytest.raises(CertificateInvalid, match="does not show"):

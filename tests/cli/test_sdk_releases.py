@@ -39,6 +39,6 @@ def test_who_reads_shards() -> None:
 
 
 def test_which_releases_have_the_protocol() -> None:
-    assert not parse_release("0.2.1").speaks
-    assert parse_release("0.3.0").speaks
-    assert parse_release("@dfinity/agent@0.20.2").speaks
+    assert not parse_release("0.2.1").is_compatible
+    assert parse_release("0.3.0").is_compatible
+    assert parse_release("@dfinity/agent@0.20.2").is_compatible

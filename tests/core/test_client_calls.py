@@ -171,7 +171,7 @@ def test_a_client_is_notified_of_an_end_before_the_next_call_starts() -> None:
         # the network that has it may be busy when asked for its end
         ([IN_PROGRESS, BUSY, LOST, ENDED], ["RESUBMIT", "RESUBMIT", "RESUBMIT", "NOTIFY_OUTCOME"]),
         ([Answer(arrived=True), ENDED], ["RESUBMIT", "NOTIFY_OUTCOME"]),
-        # a reject that invites to try again is believed a few times
+        # a transient reject counts as such a few times
         ([TRANSIENT] * TRANSIENT_ATTEMPTS, ["RETRY"] * (TRANSIENT_ATTEMPTS - 1) + ["NOTIFY_FAILED"]),
     ],
 )

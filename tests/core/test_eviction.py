@@ -21,11 +21,11 @@ def test_who_fills_the_room_pushes_out_its_own() -> None:
     honest = [(f"honest{number}", 0) for number in range(40)]
     for member in honest:
         room.enter(member, member[0])
-    gone = [room.enter(("stranger", number), "stranger") for number in range(1000)]
-    assert all(left is None or left[0] == "stranger" for left in gone)
+    gone = [room.enter(("crowd", number), "crowd") for number in range(1000)]
+    assert all(left is None or left[0] == "crowd" for left in gone)
     assert all(member in room for member in honest)
     assert [room.enter(("late", number), f"late{number}") for number in range(50)] == [
-        ("stranger", 940 + number) for number in range(50)
+        ("crowd", 940 + number) for number in range(50)
     ]
 
 

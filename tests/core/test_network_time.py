@@ -290,7 +290,7 @@ Evidence = st.tuples(st.sampled_from(list(Kind)), st.integers(-700, 700).map(flo
 
 @given(st.lists(Evidence, max_size=30))
 def test_evidence_that_is_true_leaves_our_own_right_clock_alone(others: list[tuple[Kind, float]]) -> None:
-    """Whatever Dates say: as long as judges tell the truth within their bounds, a right clock is believed."""
+    """Whatever Dates say: as long as strong evidence is right within its bounds, a right clock counts as right."""
     script = Script()
     for kind, ahead in others:
         if kind is Kind.ACCEPTED:

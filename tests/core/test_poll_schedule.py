@@ -68,23 +68,23 @@ def test_newcomers_have_few_polls_however_many_there_are() -> None:
     for per_second, most in ((None, NEWCOMER_TICKS), (160, 10)):
         budget = RequestBudget(per_second, INTERVAL)
         known = joined(budget, 3)
-        strangers = joined(budget, 1000, newcomer=True)
-        count = sum(map(len, poll_times(strangers, 30)))
+        newcomers = joined(budget, 1000, newcomer=True)
+        count = sum(map(len, poll_times(newcomers, 30)))
         assert most * 30 * 0.95 <= count <= most * 30 * 1.01 + 2
         assert all(len(times) == 50 for times in poll_times(known, 5, start=30.0))
 
 
 def test_a_newcomer_that_is_accepted_polls_like_all_others() -> None:
     budget = RequestBudget(None, INTERVAL)
-    strangers = joined(budget, 1000, newcomer=True)
-    assert strangers[999].due > 19
-    assert strangers[999].newcomer
-    budget.accept(strangers[999], 1.0)
-    budget.accept(strangers[999], 1.0)
-    assert not strangers[999].newcomer
-    assert len(poll_times(strangers[999:], 5, start=1.0)[0]) == 50
+    newcomers = joined(budget, 1000, newcomer=True)
+    assert newcomers[999].due > 19
+    assert newcomers[999].newcomer
+    budget.accept(newcomers[999], 1.0)
+    budget.accept(newcomers[999], 1.0)
+    assert not newcomers[999].newcomer
+    assert len(poll_times(newcomers[999:], 5, start=1.0)[0]) == 50
     assert (budget.pollers, budget.newcomers.pollers) == (1000, 999)
-    for turn in strangers:
+    for turn in newcomers:
         budget.leave(turn)
     assert budget.pollers == 0
 

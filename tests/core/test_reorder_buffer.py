@@ -87,7 +87,7 @@ def test_a_message_older_than_the_last_one_is_of_a_life_that_is_over() -> None:
 
 
 def test_a_message_without_a_time_is_kept() -> None:
-    store, untold = ReorderBuffer(), LastMessage(1, b"no time")
+    store, without_time = ReorderBuffer(), LastMessage(1, b"no time")
     store.put(batch(4), 0.0, LastMessage(1, cbor.dumps({"timestamp": 700})))
-    store.put(Batch([(b"", 0, b"gw_%020d" % 5, cbor.dumps({"timestamp": 1}))], b"", b"", None), 0.0, untold)
+    store.put(Batch([(b"", 0, b"gw_%020d" % 5, cbor.dumps({"timestamp": 1}))], b"", b"", None), 0.0, without_time)
     assert sorted(store.kept) == [4, 5]

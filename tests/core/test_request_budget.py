@@ -282,7 +282,7 @@ def test_when_all_want_all_each_has_its_share() -> None:
     assert sum(sent.values()) <= 160 * 20 + 2
     for kind in kinds:
         assert sent[kind] >= share(160, kind) * 20 * 0.98
-    # what ticks leave goes to messages and polls, not to strangers
+    # what ticks leave goes to messages and polls, not to newcomers
     assert sent[OPEN] <= share(160, OPEN) * 20 * 1.1
 
 

@@ -105,7 +105,7 @@ def test_lists_from_a_file_and_a_url(
         gateway.server.wait_for_line("access list not fetched list=deny")
         gateway.server.wait_for_line("access list not fetched list=allow")
         eventually(lambda: status(gateway, "127.0.0.1") == 503, "nobody may connect")
-        # the supervisor learns a worker's reason some time after the worker refuses
+        # the supervisor gets a worker's reason some time after the worker refuses
         readiness = f"http://127.0.0.1:{gateway.admin}/health/ready"
         reason = b"the allow list has not been fetched yet"
         eventually(lambda: reason in http_get(readiness)[1], "the reason is known")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.deploy
 
 KUBERNETES = DEPLOY / "kubernetes"
 SETUPS = ["base", "overlays/ingress", "overlays/loadbalancer"]
-#: Versions whose schemas the resources obey: the newest, and one that clusters with support still have.
+#: Versions whose schemas the resources follow: the newest, and one that clusters with support still have.
 VERSIONS = ["1.37", "1.31"]
 Read = Callable[[list[str], dict[str, str]], GatewayConfig]
 

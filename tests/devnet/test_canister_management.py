@@ -397,5 +397,5 @@ def test_the_control_interface_counts_them_too(net: Net, alice: Manager) -> None
 def test_what_does_not_exist_has_no_controllers(net: Net) -> None:
     management: CanisterManagement = net.replica.canisters.management
     assert management.controllers(ECHO_ID) == []
-    assert management.knows("create_canister")
-    assert not management.knows("raw_rand")
+    assert management.has_method("create_canister")
+    assert not management.has_method("raw_rand")

@@ -21,28 +21,28 @@ from dataclasses import dataclass
 from icwsgw.devnet.canisters import Canister, MethodNotFound, app_message, app_text
 
 @dataclass
-class Said:
+class Received:
     text: str
 
 class Base(Canister):
     pass
 
 class Shouting(Base):
-    said = 0
+    count = 0
 
     def on_open(self, client):
         self.debug_print(f"{client} is here")
 
     def on_message(self, client, message):
-        said = Said(app_text(message))
-        self.said += 1
-        if said.text == "fail":
+        received = Received(app_text(message))
+        self.count += 1
+        if received.text == "fail":
             raise ValueError("as asked")
-        self.ws.send(client, app_message(said.text.upper()))
+        self.ws.send(client, app_message(received.text.upper()))
 
     def query(self, method, caller, arg):
         if method == "count":
-            return b"%d" % self.said
+            return b"%d" % self.count
         if method == "wrong":
             return "text"
         raise MethodNotFound(method)

@@ -69,11 +69,11 @@ def test_the_oracle_agrees(form: str) -> None:
 def test_ids_outside_the_subnet_are_not_covered() -> None:
     tree = make(form="sharded")
     raw = tree.certificate([], START_NS)
-    stranger = Principal(LAST_CANISTER.raw + b"\0")
-    assert tree._topology.find(stranger) is None
+    unknown = Principal(LAST_CANISTER.raw + b"\0")
+    assert tree._topology.find(unknown) is None
     assert tree._topology.find(FIRST_CANISTER) is tree.subnet
     with pytest.raises(CertificateInvalid, match="may not speak for"):
-        verify_certificate(raw, root_key_der=tree._topology.root_key_der, canister_id=stranger, now_ns=START_NS)
+        verify_certificate(raw, root_key_der=tree._topology.root_key_der, canister_id=unknown, now_ns=START_NS)
 
 
 def test_a_subnet_shows_its_own_nodes_and_the_keys_of_all(tree: StateTree) -> None:

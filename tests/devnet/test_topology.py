@@ -179,10 +179,10 @@ def test_ranges_are_in_order_apart_and_of_another_subnet_each() -> None:
 
 
 @pytest.mark.parametrize(
-    "stranger", [Principal(b""), Principal(b"\xff" * 8 + b"\1\1"), ALICE.principal, Principal(ECHO_ID.raw[:-1] + b"\2")]
+    "unknown", [Principal(b""), Principal(b"\xff" * 8 + b"\1\1"), ALICE.principal, Principal(ECHO_ID.raw[:-1] + b"\2")]
 )
-def test_ids_of_no_subnet(stranger: Principal) -> None:
-    assert Topology(b"seed").find(stranger) is None
+def test_ids_of_no_subnet(unknown: Principal) -> None:
+    assert Topology(b"seed").find(unknown) is None
 
 
 @pytest.mark.parametrize("form", [form for form in DELEGATIONS if form != BY_VERSION])

@@ -100,8 +100,8 @@ def _gateway_message(data: bytes) -> None:
     with contextlib.suppress(MessageInvalid):
         parse_content(parse_certified(data).content)
     trace = FrameTrace(MessageFormat("json", _KIND), verifier)
-    for said in (trace.received(data, 1), trace.sent(data, 1)):
-        assert said[:2] in ("<-", "->")
+    for line in (trace.received(data, 1), trace.sent(data, 1)):
+        assert line[:2] in ("<-", "->")
     inspector = Inspector(2)
     inspector.arrived(data, "s", 1)
     inspector.polled(_CANISTER, data, 1)

@@ -77,9 +77,9 @@ def test_an_accepted_client_replaces_its_older_connection_under_whatever_identit
     world = World(identities=identities)
     identity = Ed25519Identity(b"\x21" * 32)
     connections = [world.open(identity=identity)[0] for _ in range(4)]
-    stranger, _ = world.open()
+    other, _ = world.open()
     assert [[code for code, _ in connection.closed] for connection in connections] == [[4109], [4109], [4109], []]
-    assert stranger.closed == []
+    assert other.closed == []
 
 
 def test_a_ws_open_replaces_no_session_before_the_canister_has_answered() -> None:
@@ -125,8 +125,8 @@ def test_clients_are_spread_over_identities_and_leave_room_when_they_go() -> Non
     world.network.calls[-2].answer(REPLIED_OK)
     early.left(1000)
     assert world.open()[1].identity_index == 1
-    stranger = world.gateway.connect(Connection())
-    stranger.left(1000)
+    other = world.gateway.connect(Connection())
+    other.left(1000)
 
 
 def test_a_canister_that_is_denied_later_loses_its_clients() -> None:

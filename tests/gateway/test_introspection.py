@@ -64,12 +64,12 @@ def test_sessions_are_found_by_what_they_have() -> None:
     two = world.open()[1]
     other = world.open(OTHER)[1]
     setup = world.connect(OTHER)[1]
-    stranger = world.gateway.connect(Connection())
+    unopened = world.gateway.connect(Connection())
     gateway = world.gateway
     assert {one, two}.issubset(find_sessions(gateway, canister=CANISTER))
     assert set(find_sessions(gateway, canister=OTHER)) == {other, setup}
     assert set(find_sessions(gateway, OTHER, SessionFilter(state="open"))) == {other}
-    assert set(find_sessions(gateway, only=SessionFilter(state="init"))) == {stranger}
+    assert set(find_sessions(gateway, only=SessionFilter(state="init"))) == {unopened}
     assert one.client_key is not None
     principal = Principal(one.client_key[0])
     assert set(find_sessions(gateway, only=SessionFilter(principal))) == {one}

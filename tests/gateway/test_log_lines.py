@@ -28,7 +28,7 @@ from tests.support.sdk_client import SdkClient
 KEY = (b"\x02" * 29, 77)
 
 
-class Stranger:
+class UnauthenticatedClient:
     """A client whose ws_open no canister will execute."""
 
     peer = "192.0.2.1:5"
@@ -152,7 +152,7 @@ def test_forged_opens_cost_few_lines(lines: Lines) -> None:
     context, network, _ = make_context()
     gateway = Gateway(context)
     for number in range(100):
-        session = gateway.connect(Stranger())
+        session = gateway.connect(UnauthenticatedClient())
         sdk = SdkClient(Principal(b"%02d" % number + b"\x01"))
         sdk.gateway = IDENTITY.principal
         session.received(sdk.open_payload(NOW_NS), True)
@@ -166,7 +166,7 @@ def test_unauthenticated_clients_that_leave_cost_few_lines_whatever_codes_they_c
     context, _, _ = make_context()
     gateway = Gateway(context)
     for code in range(3000, 3100):
-        gateway.connect(Stranger()).left(code)
+        gateway.connect(UnauthenticatedClient()).left(code)
     assert len(lines.of("session ended")) == 10
     assert len(context.log_limiter) == 1
 
@@ -174,8 +174,8 @@ def test_unauthenticated_clients_that_leave_cost_few_lines_whatever_codes_they_c
 def test_what_the_client_says_is_in_its_line(lines: Lines) -> None:
     context, _, _ = make_context()
     gateway = Gateway(context)
-    gateway.connect(Stranger()).left(4000, "certificate-invalid")
-    gateway.connect(Stranger()).left(1000)
+    gateway.connect(UnauthenticatedClient()).left(4000, "certificate-invalid")
+    gateway.connect(UnauthenticatedClient()).left(1000)
     assert [(line["cause"], line["reason"]) for line in lines.of("session ended")] == [
         (4000, "certificate-invalid"),
         (1000, None),
@@ -187,9 +187,9 @@ def test_a_subscriber_of_many_addresses_counts_as_one_address(lines: Lines) -> N
     gateway = Gateway(context)
     for number in range(50):
         for peer in (f"[2001:db8::{number:x}]:5", f"2001:db8::{number:x}"):
-            stranger = Stranger()
-            stranger.peer = peer
-            gateway.connect(stranger).left(1006)
+            client = UnauthenticatedClient()
+            client.peer = peer
+            gateway.connect(client).left(1006)
     assert len(lines.of("session ended")) == 10
     assert len(context.log_limiter) == 1
 
@@ -198,7 +198,7 @@ def test_each_client_that_a_canister_has_taken_has_its_line(lines: Lines) -> Non
     context, network, _ = make_context()
     gateway = Gateway(context)
     for _ in range(100):
-        session = gateway.connect(Stranger())
+        session = gateway.connect(UnauthenticatedClient())
         sdk = SdkClient(CANISTER)
         sdk.gateway = IDENTITY.principal
         session.received(sdk.open_payload(NOW_NS), True)
@@ -211,7 +211,7 @@ def hostile(answer: Any, seconds: float) -> Context:
     """A canister that answers each question so, with a client that it has taken."""
     context, network, clock = make_context()
     poller = Poller(context, CANISTER, 0, None)
-    session = Gateway(context).connect(Stranger())
+    session = Gateway(context).connect(UnauthenticatedClient())
     session.state, session.opened = State.OPEN, Opened.SPOKE
     poller.add(session, KEY)
     poller.start()

@@ -1,4 +1,4 @@
-"""One principal at many canisters: counted when a canister has accepted it, never by what a stranger claims."""
+"""One principal at many canisters: counted when a canister has accepted it, never by an unverified claim."""
 
 from __future__ import annotations
 

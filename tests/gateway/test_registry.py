@@ -131,11 +131,11 @@ def test_stopping_stops_all() -> None:
 def test_a_canister_that_has_spoken_is_no_newcomer_under_any_identity() -> None:
     registry, _, _ = make(identities=3)
     pollers = [enter(registry, Session(index, identity_index=index)).poller for index in range(3)]
-    stranger = enter(registry, Session(9), OTHER).poller
+    newcomer = enter(registry, Session(9), OTHER).poller
     assert all(poller.poll_budget.newcomer for poller in pollers)
     registry.spoke(CANISTER)
     assert not any(poller.poll_budget.newcomer for poller in pollers)
-    assert stranger.poll_budget.newcomer
+    assert newcomer.poll_budget.newcomer
 
 
 def test_a_poller_all_of_whose_clients_are_closed_stops_with_the_last() -> None:

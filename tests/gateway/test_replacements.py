@@ -55,7 +55,7 @@ def test_of_several_with_one_time_the_one_that_receives_a_message_later_lives(kn
     assert world.living == [0, 1, 2], "a message of the same block decides nothing"
     world.gateway.replacements.received(session, content(71))
     assert world.living == [known]
-    assert world.announced[-1] == 71, "whoever has 70 is the older one"
+    assert world.announced[-1] == 71, "the one with 70 is older"
     assert len(world.gateway.replacements) == 0
     assert not any(poller.undecided for poller in world.gateway.registry.pollers.values())
 

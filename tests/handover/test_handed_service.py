@@ -71,7 +71,7 @@ def test_a_worker_takes_over_and_its_supervisor_is_notified(monkeypatch: pytest.
     made.begin(True)
     assert (inner.begun, len(of.reactor.readers)) == ([True], 1)
     assert Overrides.from_json(Channel(theirs).receive(5.0)[0]["overrides"]) == of.overrides, "in case it dies"
-    made.pass_on("reload")  # the worker learns it with the last message
+    made.pass_on("reload")  # the worker gets it with the last message
     inner.channel.send({"early": True})
     assert Channel(worker).receive(5.0)[0] == {"early": True}
     Channel(worker).send({"made": 3})

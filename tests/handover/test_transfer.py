@@ -154,7 +154,7 @@ def test_a_process_that_only_cleans_up_lowers_its_priority(left: int) -> None:
     thread = run(giver)
     taker(giver).run()
     thread.join()
-    assert Handed.gave_way == [True] * (not left), "whoever drains clients does not"
+    assert Handed.gave_way == [True] * (not left), "a process that drains clients does not"
 
 
 @pytest.mark.parametrize("fault", ["go", "send", "give_way", "detach"])

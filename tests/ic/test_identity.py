@@ -66,9 +66,9 @@ def test_oracles(identity: Ed25519Identity, message: bytes) -> None:
 
 @pytest.mark.parametrize("seed", [bytes(range(32)), b"\xff" * 32])
 def test_icp_py_core(seed: bytes) -> None:
-    identity, stranger = Ed25519Identity(seed), Identity(privkey=seed.hex())
-    assert stranger.sign(b"message") == (identity.public_key_der, identity.sign(b"message"))
-    assert stranger.sender().to_str() == identity.principal.text
+    identity, theirs = Ed25519Identity(seed), Identity(privkey=seed.hex())
+    assert theirs.sign(b"message") == (identity.public_key_der, identity.sign(b"message"))
+    assert theirs.sender().to_str() == identity.principal.text
 
 
 @given(identities())

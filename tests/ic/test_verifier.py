@@ -88,7 +88,7 @@ def test_each_kind_of_key() -> None:
 def test_fields_that_a_replica_does_not_know_are_no_part_of_the_request_id() -> None:
     verified = verify_envelope(envelope(call(), extra={"colour": "red"}), NOW, verifier=VERIFIER)
     assert verified.request_id == request_id(call())
-    # whoever signs them is refused
+    # a sender that signs them is refused
     with pytest.raises(SignatureInvalid, match="wrong Ed25519"):
         verify_envelope(envelope(call(colour="red")), NOW, verifier=VERIFIER)
 

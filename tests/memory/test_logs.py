@@ -66,14 +66,14 @@ def recorded(client: MemoryClient) -> list[bytes]:
 
 def test_a_line_at_the_end_of_each_session(log: Log) -> None:
     world = World()
-    (client, quiet), stranger = world.open(2), world.client()
-    stranger.automatic = False
+    (client, quiet), newcomer = world.open(2), world.client()
+    newcomer.automatic = False
     client.origin = "https://app.example"
     for number in range(3):
         client.echoes(b"%d" % number)
-    sessions = [one.session for one in (client, quiet, stranger)]
+    sessions = [one.session for one in (client, quiet, newcomer)]
     world.run(1)
-    for one in (client, quiet, stranger):
+    for one in (client, quiet, newcomer):
         one.leave(4001 if one is quiet else 1000)
     world.run(1)
     lines = {line["session"]: line for line in log.records("session ended")}
@@ -181,10 +181,10 @@ def test_no_log_line_has_a_secret_whatever_fails(log: Log) -> None:
 def test_repeated_lines_are_bounded(log: Log) -> None:
     world = World()
     for _ in range(100):
-        stranger = world.client(CHAT_ID)
-        stranger.automatic = False
+        newcomer = world.client(CHAT_ID)
+        newcomer.automatic = False
         world.run(0.01)
-        stranger.send_payload(b"\xff")
+        newcomer.send_payload(b"\xff")
         world.run(0.01)
     assert len(log.records("session ended")) == 10
     assert world.context.log_limiter.left_out == 90

@@ -15,8 +15,8 @@ def value(world: World, name: str, **labels: str) -> float | None:
 
 def test_the_rust_gateways_seven_metrics() -> None:
     world = World(query_latency=0.03)
-    stranger = world.client()
-    stranger.automatic = False
+    newcomer = world.client()
+    newcomer.automatic = False
     (client, _), (other,) = world.open(2), world.open(1, CHAT_ID)
     world.run(1)
     assert value(world, "client_connected_count") == 3
@@ -28,7 +28,7 @@ def test_the_rust_gateways_seven_metrics() -> None:
     assert polls
     assert polls == value(world, "icws_query_seconds_count")
     assert (value(world, "poller_duration_sum") or 0) / polls >= 0.03
-    for one in (stranger, client, other):
+    for one in (newcomer, client, other):
         one.leave()
     world.run(1)
     assert value(world, "client_connected_count") == 3

@@ -174,7 +174,7 @@ def test_after_each_opening_only_the_newest_connection_is_open() -> None:
 def opened_in_one_block(slow: int, **options: Any) -> tuple[World, MemoryClient, MemoryClient]:
     """Two connections of one principal, with different identities, whose ws_opens are executed in the same block.
 
-    :param slow: the identity whose queue is polled late, so that the gateway learns of its opening last
+    :param slow: the identity whose queue is polled late, so that the gateway gets its first message last
     :return: the world, the connection that the canister knows, and the one that it has dropped
     """
     world = World(identities=2, clients_per_identity=1, pace=BLOCKS, **options)

@@ -63,13 +63,13 @@ def test_a_replayed_ws_open_is_refused_and_ends_no_session(change: str, older_is
         living = older
     world.gateway.announce = lambda *what: announced.append(what)
     for _ in range(3):
-        stranger = SilentClient(world).connect()
+        newcomer = SilentClient(world).connect()
         world.run(0.1)
-        stranger.send_payload(reencoded(older.first, change))
+        newcomer.send_payload(reencoded(older.first, change))
         world.run(1)
-        refused = stranger.close_code
+        refused = newcomer.close_code
         if refused is None:
-            stranger.leave()
+            newcomer.leave()
         world.run(2)
         assert living.close_code is None
         # another identity may be next in round-robin order
@@ -85,12 +85,12 @@ def test_another_process_refuses_it_since_it_has_other_identities() -> None:
     object.__setattr__(there.context, "identities", (Ed25519Identity(b"\x99" * 32),))
     announced: list[Any] = []
     there.gateway.announce = lambda *what: announced.append(what)
-    stranger = SilentClient(there).connect()
+    newcomer = SilentClient(there).connect()
     assert isinstance(client, RecordedClient)
     assert client.first is not None
-    stranger.send_payload(client.first)
+    newcomer.send_payload(client.first)
     there.run(2)
-    assert stranger.close_code == CloseCode.WRONG_GATEWAY
+    assert newcomer.close_code == CloseCode.WRONG_GATEWAY
     assert announced == []
     assert not there.replica.host(ECHO_ID).ws.clients
 

@@ -30,7 +30,7 @@ def marked(text: str, errors: Iterable[Planted]) -> tuple[str, set[str]]:
     """Give a module's text with a mark before each place that is changed, and the names of errors without a mark.
 
     :param errors: those of this module
-    :return: what has no mark is reached by whoever loads the module: its changes are outside of any function
+    :return: what has no mark runs when the module is loaded: its changes are outside of any function
     """
     tree = ast.parse(text)
     lines = text.splitlines()

@@ -13,7 +13,7 @@ from icwsgw.process.heap_trim import TRIM_SECONDS, find_malloc_trim, trim_heap
 
 
 class Reactor(Clock):
-    """A clock that runs once it is told to."""
+    """A clock that does not run before the test starts it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ def test_what_was_there_stays_whose_it_is(tmp_path: Path, given: list[tuple[Path
 def test_a_directory_that_cannot_be_looked_at_is_left_to_the_start(
     tmp_path: Path, given: list[tuple[Path, int, int]]
 ) -> None:
-    """As one below another user's private directory, which a test that runs as root would see all the same."""
+    """As one below another user's private directory, which a test that runs as root could still see."""
     new = NewFiles(tmp_path / ("x" * 300) / "data")
     assert new.give_to(7, 8) == []
 

@@ -88,7 +88,7 @@ def test_a_reload(log: Log) -> None:
 
     del log.lines[:]
     reload()
-    assert target.configs == [first, first], "certificates are looked at all the same"
+    assert target.configs == [first, first], "certificates are looked at nevertheless"
     assert [line[0] for line in log.lines] == ["error"]
     assert "not an option" in str(log.lines[0][2]["reason"])
 

@@ -106,14 +106,14 @@ def test_a_command_that_only_prints_lets_go_of_them(held_signals: HeldSignals) -
 
 def test_a_signal_without_a_meaning_is_logged_once(held_signals: HeldSignals) -> None:
     reactor = Reactor()
-    told: list[str] = []
-    ignore_unused(reactor, told.append)
+    events: list[str] = []
+    ignore_unused(reactor, events.append)
     reactor.run()
     for _ in range(3):
         for number in UNUSED:
             send(number)
         reactor.turn()
-    assert len(told) == len(set(told)) == len(UNUSED)
+    assert len(events) == len(set(events)) == len(UNUSED)
 
 
 def test_names() -> None:

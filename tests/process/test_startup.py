@@ -157,11 +157,11 @@ def pipe() -> Iterator[tuple[StarterStderr, Callable[[], str]]]:
     reader, writer = os.pipe()
     stream = StarterStderr(writer)
 
-    def said() -> str:
+    def printed_text() -> str:
         stream.close()
         return os.read(reader, 65536).decode()
 
-    yield stream, said
+    yield stream, printed_text
     stream.close()
     os.close(reader)
 
@@ -180,10 +180,10 @@ def pipe() -> Iterator[tuple[StarterStderr, Callable[[], str]]]:
 def test_who_starts_a_daemon_reads_words(
     pipe: tuple[StarterStderr, Callable[[], str]], words: str, printed: str
 ) -> None:
-    stream, said = pipe
+    stream, printed_text = pipe
     stream.write(words)
     stream.flush()
-    assert said() == printed
+    assert printed_text() == printed
     stream.write("after the start")
 
 

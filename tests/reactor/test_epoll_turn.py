@@ -152,9 +152,9 @@ def queue_script(script: str) -> str:
     [
         pytest.param(
             """
-strangers = [Reader(f"stranger {n}", place=Place(f"address {n}")) for n in range(5)]
+served_last = [Reader(f"last {n}", place=Place(f"address {n}")) for n in range(5)]
 client, network = Reader("client", place=Place("c", unauthenticated=False)), Reader("network")
-for reader in (*strangers, client, network):
+for reader in (*served_last, client, network):
     reader.say()
 first = turn()
 assert set(first[:2]) == {"client", "network"} and len(first) == 4, first
@@ -163,13 +163,13 @@ second = turn()
 assert second[0] == "client" and len(second) == 3, second
 third = turn()
 assert len(third) == 1, third
-assert sorted(first[2:] + second[1:] + third) == [f"stranger {n}" for n in range(5)]
+assert sorted(first[2:] + second[1:] + third) == [f"last {n}" for n in range(5)]
 assert turn() == [] and not queue.disarmed
-for reader in strangers:
+for reader in served_last:
     reader.say()
 assert len(turn()) == 2, "they are reported again"
 """,
-            id="strangers are served after all others, for a quantum",
+            id="unauthenticated sockets are served after all others, for a quantum",
         ),
         pytest.param(
             """
@@ -210,7 +210,7 @@ assert queue.waiting == 0 and not queue.disarmed
         ),
         pytest.param(
             """
-readers = [Reader(f"stranger {n}", place=Place("a")) for n in range(3)]
+readers = [Reader(f"last {n}", place=Place("a")) for n in range(3)]
 for reader in readers:
     reader.say()
 turn()
@@ -218,13 +218,13 @@ paused = readers[2]
 reactor.removeReader(paused)
 assert turn() == []
 reactor.addReader(paused)
-assert turn() == ["stranger 2"]
+assert turn() == ["last 2"]
 """,
             id="one that is not read any more waits until it is",
         ),
         pytest.param(
             """
-readers = [Reader(f"stranger {n}", place=Place("a")) for n in range(3)]
+readers = [Reader(f"last {n}", place=Place("a")) for n in range(3)]
 for reader in readers:
     reader.say()
 turn()
@@ -234,7 +234,7 @@ reactor.addWriter(paused)
 reactor.removeReader(paused)
 assert turn() == [] and turn() == [], served
 reactor.addReader(paused)
-assert turn() == ["stranger 2"]
+assert turn() == ["last 2"]
 """,
             id="one that only writes is not read",
         ),

@@ -199,7 +199,7 @@ def test_a_connection_that_has_a_reason_not_to_read_by_then_is_not_read() -> Non
     first, second = World(), World()
     protocol, _, _ = opened(first)
     after, transport = taken_over(second, protocol.written())
-    # its relay queue is full, which it learns when its session goes on
+    # its relay queue is full, which it notices when its session continues
     after.pause()
     after.send_unsent()
     after.read_unread()

@@ -312,7 +312,7 @@ def test_a_gate_opens_and_closes_one_that_accepts_and_no_other() -> None:
     gate.set_full(True)
     gate.set_room_elsewhere(True)
     gate.set_full(False)
-    assert reactor.readers == set(), "it does not accept yet, whoever has room"
+    assert reactor.readers == set(), "it does not accept yet, whichever process has room"
     gate.set_full(True)
     listening.accept()
     assert reactor.readers == set(), "the siblings have room"

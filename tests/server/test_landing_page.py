@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from icwsgw.server.landing_page import MOST_PRINCIPALS, landing_page, wants_page
+from icwsgw.server.landing_page import MOST_PRINCIPALS, accepts_page, landing_page
 from icwsgw.server.request_head import read_head
 
 BROWSER = b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
@@ -24,7 +24,7 @@ BROWSER = b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html,application/xhtml+xml
     ],
 )
 def test_who_gets_it(head: bytes, wants: bool) -> None:
-    assert wants_page(read_head(head)) is wants
+    assert accepts_page(read_head(head)) is wants
 
 
 def test_it_says_what_this_is_and_where_the_rest_is() -> None:

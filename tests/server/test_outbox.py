@@ -362,7 +362,7 @@ def test_all_together_are_bounded() -> None:
         outbox.pauseProducing()
         outbox.send(bytes(size))
     assert backlog.backlog_bytes == 320_000
-    # too much in all: whoever has little goes on, whoever has more does not
+    # too much in all: clients with little continue, those with more do not
     outboxes[1].send(bytes(100))
     assert not outboxes[1].full
     outboxes[0].send(b"x")

@@ -24,7 +24,7 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:ffff::/48", "unix")
 
 XFF: list[tuple[str, str | None, str]] = [
     # peer, header, client
-    ("192.0.2.1", "198.51.100.7", "192.0.2.1"),  # not from a proxy: not believed
+    ("192.0.2.1", "198.51.100.7", "192.0.2.1"),  # not from a proxy: ignored
     ("unixx", "198.51.100.7", "unixx"),
     ("10.0.0.1", "198.51.100.7", "198.51.100.7"),
     ("::ffff:10.0.0.1", "198.51.100.7", "198.51.100.7"),

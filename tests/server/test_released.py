@@ -50,7 +50,7 @@ KINDS = (
     SSL.Connection,
     socket.socket,
 )
-#: What each connection leaves unfinished: more than a collection's noise, less than a stranger may send.
+#: What each connection leaves unfinished: more than a collection's noise, less than an unauthenticated client may send.
 HALF = 60_000
 
 PROXIED = b"PROXY TCP4 192.0.2.7 192.0.2.8 4000 443\r\n"

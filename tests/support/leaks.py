@@ -22,6 +22,6 @@ def forms(secret: bytes) -> Iterator[bytes]:
 def assert_none_of(secrets: Mapping[str, bytes], text: bytes) -> None:
     """Fail with the name of a secret that ``text`` contains; a part is searched for if the secret is long."""
     for what, secret in secrets.items():
-        assert len(secret) >= 12, f"{what} is too short to be told from chance"
+        assert len(secret) >= 12, f"{what} is too short: it could occur by chance"
         for form in forms(secret[:16]):
             assert form not in text, what

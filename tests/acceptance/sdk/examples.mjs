@@ -48,9 +48,9 @@ const identities = async (open, url) => {
 
 // what esbuild made of the program of the page on the SDK
 const sdk = async (open, url) => {
-  const page = await open(url, "said");
-  await page.waitForFunction(() => globalThis.said.length === 2);
-  return page.evaluate(() => globalThis.said);
+  const page = await open(url, "logged");
+  await page.waitForFunction(() => globalThis.logged.length === 2);
+  return page.evaluate(() => globalThis.logged);
 };
 
 await main(async ({ executable, urls }) =>

@@ -21,10 +21,10 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) =>
         throw new Error(`${error.message} ${selector}, ${least}: ${await page.innerText("#chat")}`);
       }
     };
-    const told = `${url}/?gateway=${encodeURIComponent(gateway)}`;
+    const address = `${url}/?gateway=${encodeURIComponent(gateway)}`;
 
     // On a desk: open, one message, a burst of 30, close.
-    const { page, complaints } = await visit(told, { viewport: { width: 1200, height: 900 }, colorScheme: "light" });
+    const { page, complaints } = await visit(address, { viewport: { width: 1200, height: 900 }, colorScheme: "light" });
     await open(page);
     await page.fill("#text", "hello from the browser");
     await page.click("#send");
@@ -64,7 +64,7 @@ await main(async ({ url, gateway, executable, screenshots, deadLink }) =>
     const closed = await page.textContent("#state");
 
     // On a phone, in the dark, in the chat room.
-    const phone = await visit(told, { viewport: { width: 375, height: 740 }, colorScheme: "dark", isMobile: true, hasTouch: true, deviceScaleFactor: 2 });
+    const phone = await visit(address, { viewport: { width: 375, height: 740 }, colorScheme: "dark", isMobile: true, hasTouch: true, deviceScaleFactor: 2 });
     await phone.page.selectOption("#canister", { index: 1 });
     await open(phone.page);
     await phone.page.fill("#text", "hello from a phone");

@@ -1,4 +1,4 @@
-// Clients that do something wrong, frame by frame: each is told why by a close code and a reason.
+// Clients that do something wrong, frame by frame: each gets a close code and a reason.
 import "./globals.mjs";
 import { Cbor, Expiry, SubmitRequestType, makeNonce } from "@dfinity/agent";
 import { IDL } from "@dfinity/candid";

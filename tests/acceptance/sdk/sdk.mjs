@@ -108,7 +108,7 @@ const scenarios = {
     return { answers, keepAlives, processes, closes, errors: all.flatMap((client) => client.errors) };
   },
 
-  /** The canister closes, told so by the replica's control interface: the SDK answers with 4001. */
+  /** The canister closes, because of a request to the replica's control interface: the SDK answers with 4001. */
   async closedByCanister(options) {
     const client = await Client.open(options);
     await control(options.network, "close", { canister: options.canister, client: client.identity.getPrincipal().toText() });

@@ -184,7 +184,7 @@ def test_a_refusal_after_an_attempt_whose_answer_was_lost_proves_nothing(lost: I
     clock.advance(5)
     network.calls[1].answer(HttpError(429))
     clock.advance(5)
-    # it is asked for a few times more: whoever posts the envelope gets the certificate
+    # it is read a few times more: every sender of the envelope gets the certificate
     for number in range(2, 2 + REFUSED_RESUBMISSIONS):
         assert owner.events == []
         network.calls[number].answer(refusal)
@@ -287,7 +287,7 @@ def test_a_ws_open_that_the_network_has_is_not_given_up_when_its_client_leaves()
 
 
 def test_a_ws_open_whose_end_does_not_come_costs_few_calls() -> None:
-    """A stranger names a canister that never answers, and leaves: its ws_open is valid for minutes."""
+    """An unauthenticated client names a canister that never answers, and leaves: its ws_open is valid for minutes."""
     relay, _, network, clock = make()
     relay.open(envelope(0, "ws_open", ttl=240))
     network.calls[0].answer(UNDER_WAY)
