@@ -276,7 +276,10 @@ class IcAgent:
     def submit(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[ParsedResponse]:
         """Send a call envelope of the gateway's own. Its outcome can be read if the answer does not show it.
 
-        :returns: the answer, of any status
+        :param body: the envelope in CBOR
+        :param wait: use the endpoint that waits for the outcome, if the network has it
+        :param timeout: seconds
+        :returns: the answer, of any status; fails with TransportError
         """
         now = self.reactor.seconds()
         endpoints = self._routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()

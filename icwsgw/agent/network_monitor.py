@@ -61,7 +61,11 @@ class Agent(Protocol):
         """Why it is not known."""
 
     def status(self, *, timeout: float = ...) -> Deferred[dict[str, Any]]:
-        """Request the network's status."""
+        """Request the network's status.
+
+        :param timeout: seconds
+        :returns: the fields of the status; fails with HttpError, TransportError or AnswerMalformed
+        """
 
 
 class NetworkMonitor:

@@ -150,7 +150,7 @@ class Versions:
         return self.orders[route]
 
     def answered(self, route: Route, version: int, status: int, body: bytes, now: float) -> VersionChange | None:
-        """Learn from the answer that a version has given.
+        """Conclude from an answer whether the network has a version of an API.
 
         :param status: HTTP status
         :param body: of the answer; needed for a 404 only

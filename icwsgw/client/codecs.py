@@ -26,16 +26,16 @@ class Codec(Protocol[T]):
         """
 
     def decode(self, content: bytes) -> T:
-        """Return the message in bytes.
+        """Return the message that bytes contain.
 
-        :raises FormatError: they hold none
+        :raises FormatError: they contain none
         """
 
 
 def decode_message(codec: Codec[T], content: bytes) -> T:
-    """Return the message in bytes; an application's codec may raise any exception.
+    """Return the message that bytes contain; an application's codec may raise any exception.
 
-    :raises FormatError: they hold none, or the codec has failed otherwise, which is the cause then
+    :raises FormatError: they contain none, or the codec has raised another exception, which is the cause
     """
     try:
         return codec.decode(content)

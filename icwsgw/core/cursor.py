@@ -90,7 +90,10 @@ class LastMessage:
         return self._digest == sha256(content).digest()
 
     def is_newer_than(self, content: bytes) -> bool:
-        """Whether this message is certainly newer than another one; without both times nothing is certain."""
+        """Whether this message is newer than another one, by the canister's timestamps; False if either has none.
+
+        :param content: the other message, in the CDK's CBOR
+        """
         own = self.timestamp
         other = None if own is None else message_timestamp(content)
         return own is not None and other is not None and other < own

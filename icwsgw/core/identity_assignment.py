@@ -48,5 +48,8 @@ class IdentityAssignment:
         return index
 
     def leave(self, index: int) -> None:
-        """A client of an identity has left."""
+        """A client has left.
+
+        :param index: the index of its identity, from 0
+        """
         self.loads[index] -= 1

@@ -130,7 +130,12 @@ class PartialMessage(NamedTuple):
 
     @classmethod
     def seen(cls, before: PartialMessage | None, messages: int, now: float) -> PartialMessage:
-        """The message that a visit sees: the one of the visit before, unless a whole message has come in between."""
+        """The partial message that a visit finds: that of the visit before, unless a whole message came in between.
+
+        :param before: what the visit before has found; None: nothing
+        :param messages: whole messages of the connection so far
+        :param now: seconds of the reactor's clock
+        """
         return before if before is not None and before.messages == messages else cls(messages, now)
 
 

@@ -83,6 +83,7 @@ def handshake(gateway_principal: bytes) -> bytes:
 def parse_client_frame(payload: bytes) -> ClientEnvelope:
     """Decode a client's message.
 
+    :param payload: the payload of a binary WebSocket message: CBOR with an envelope
     :raises FormatError: it is no CBOR, has no envelope, or the envelope is not that of a call; the text is fit for
         clients
     """
@@ -134,7 +135,9 @@ def parse_envelope(body: bytes) -> ClientEnvelope:
 
 
 def parse_waiting(body: bytes) -> ClientEnvelope:
-    """Decode the bytes of an envelope that waits.
+    """Decode an envelope that waits in a queue.
+
+    :param body: the envelope in CBOR, as it will be relayed
 
     :raises FormatError: as :func:`parse_client_frame`
     """
@@ -253,6 +256,7 @@ def message_timestamp(content: bytes) -> int | None:
 def message_place(content: bytes) -> tuple[int | None, int | None]:
     """A message's sequence number, from 1, and the canister's timestamp, ns since 1970.
 
+    :param content: a canister's message to a client, in the CDK's CBOR
     :return: None in place of what the content does not have
     """
     try:

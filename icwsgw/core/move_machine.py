@@ -114,7 +114,7 @@ def understands_moving(payload: bytes) -> bool:
 
 
 def is_leaving(payload: bytes) -> bool:
-    """Whether a message of a client is its last one; False for what is no such message."""
+    """Whether a message is the last one of a client that moves to another gateway; False for any other bytes."""
     return len(payload) <= _MAX_BYTES and _declares(payload, "leaving")
 
 
@@ -122,6 +122,7 @@ def can_move(opening: bytes) -> bytes:
     """The first message of a client that can move.
 
     :param opening: the message without that: tag, and a map with the envelope alone
+    :raises ValueError: it is no such message
     """
     if not opening.startswith(_ONE_ENTRY):
         raise ValueError("not the first message of this client")

@@ -118,8 +118,9 @@ class OversizeSearch(Written):
         return None
 
     def fitted(self, nonce: int, expected: int) -> None:
-        """Record that the page at a nonce has arrived.
+        """Record that the page at a nonce has arrived, so it is not too large.
 
+        :param nonce: what was polled
         :param expected: the cursor's next nonce
         """
         if nonce == self.first or self.first != expected:

@@ -98,7 +98,11 @@ class PollQuota:
         return messages, octets
 
     def delivered(self, messages: int, octets: float, now: float) -> None:
-        """Count messages that were delivered."""
+        """Count messages that were delivered.
+
+        :param octets: bytes of their frames
+        :param now: seconds of the reactor's clock
+        """
         if self._messages is not None:
             self._messages.spend(messages, now)
         if self._bytes is not None:

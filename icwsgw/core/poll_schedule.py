@@ -83,7 +83,12 @@ class ScheduleBudget(Protocol):
         """Count a request that is sent in any case."""
 
     def slot(self, now: float, before: float) -> float | None:
-        """Take the next token for a wake, if there is one before a time."""
+        """Take the next token for a poll outside the schedule (a wake), if there is one in time.
+
+        :param now: seconds of the reactor's clock
+        :param before: the time at which the next scheduled poll is due
+        :return: when the poll may be sent; None: not before that time
+        """
 
 
 class PollSchedule:

@@ -97,7 +97,12 @@ class RelayQueue(Written, Generic[T]):
         return queued >= messages or self.octets >= octets or (queued > 1 and queued * self.took >= seconds)
 
     def has_room(self, messages: int, octets: int, seconds: float) -> bool:
-        """Whether a full queue has drained enough for its client's socket to be read again."""
+        """Whether a full queue has drained enough for its client's socket to be read again: to half of each limit.
+
+        :param messages: the limit on messages
+        :param octets: the limit on bytes
+        :param seconds: the limit on the time until the last message leaves
+        """
         queued = len(self)
         return not queued or (
             2 * queued <= messages and 2 * self.octets <= octets and (queued == 1 or 2 * queued * self.took <= seconds)

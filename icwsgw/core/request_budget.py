@@ -284,7 +284,7 @@ class RequestBudget:
         return taken
 
     def slot(self, now: float, before: float) -> float | None:
-        """Take the next token for a wake, if there is one before the time ``before``; returns when, or None."""
+        """Take the next token for a poll outside the schedule (a wake); see :class:`.poll_schedule.ScheduleBudget`."""
         if self.take(RequestKind.EXTRA, now):
             return now
         self.held_wakes += 1

@@ -62,12 +62,16 @@ class SequenceBuffer(Generic[T]):
         return (item,)
 
     def hold(self, number: int, item: T, size: int) -> None:
-        """Hold an envelope that another process has held before."""
+        """Hold an envelope that another process has held before.
+
+        :param number: its sequence number
+        :param size: its bytes
+        """
         self.held[number] = (item, size)
         self._octets += size
 
     def release(self) -> Sequence[T]:
-        """Give all waiting envelopes in order: those before them have not arrived in time."""
+        """Return all waiting envelopes in order, because those before them have not arrived in time."""
         if self.held:
             self.following = max(self.held) + 1
         return self._drain()

@@ -137,8 +137,9 @@ class EndedSessions:
     def latest(
         self, now: float, limit: int, *, canister: str | None = None, principal: str | None = None
     ) -> tuple[list[EndRecord], int]:
-        """Return the latest ends, the last one first, and how many there are in all.
+        """Return the latest ends, the last one first, and how many match in all.
 
+        :param limit: ends at most
         :param now: seconds of the system's monotonic clock
         :param canister: only sessions at this canister
         :param principal: only sessions of this client; where ``--log-clients`` masks clients, those of its group

@@ -84,7 +84,12 @@ class CertificateSource(Protocol):
     """What the pollers use of :class:`icwsgw.agent.delegation_replacer.DelegationReplacer`."""
 
     def look(self, canister: Principal, certificate: bytes, again: Callable[[], None]) -> bytes | None:
-        """Give the certificate as clients can verify it, or None while that is being found out."""
+        """Return a certificate in a form that all clients can verify, or unchanged if there is none.
+
+        :param certificate: a canister's certificate, in CBOR
+        :param again: is called when to look again, if the result is None
+        :return: None while a request to the network finds out
+        """
 
 
 class NetworkInterface(Protocol):

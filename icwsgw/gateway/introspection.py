@@ -188,6 +188,10 @@ def _most_first(entry: tuple[bytes, int]) -> tuple[int, bytes]:
 def session_rows(
     gateway: Gateway, limit: int, canister: Principal | None = None, only: SessionFilter = ALL_SESSIONS
 ) -> tuple[list[Row], bool]:
-    """Rows of sessions, as :func:`find_sessions` finds them, and whether there are more."""
+    """Rows of sessions, as :func:`find_sessions` finds them, and whether there are more.
+
+    :param limit: rows at most
+    :param canister: only sessions at this canister
+    """
     found = list(islice(find_sessions(gateway, canister, only), limit + 1))
     return [session_row(session) for session in found[:limit]], len(found) > limit

@@ -61,7 +61,11 @@ class Registry:
         self._pollers_to_come: dict[tuple[bytes, int], Mapping[str, Any]] = {}
 
     def find(self, canister: Principal, identity_index: int, key: tuple[bytes, int]) -> ClientSession | None:
-        """The session of a client key, or None."""
+        """The session of a client, or None.
+
+        :param identity_index: the gateway's identity under which the client has opened its session
+        :param key: its client key: principal and nonce
+        """
         poller = self.pollers.get((canister.raw, identity_index))
         return poller.sessions.get(key) if poller is not None else None
 
@@ -158,7 +162,10 @@ class Registry:
         return all(poller is None or poller.poll_budget.newcomer or not poller.senders for poller in pollers)
 
     def has_room(self, canister: Principal, identity_index: int, group: str) -> bool:
-        """Whether one more newcomer may be polled for a client of an address."""
+        """Whether a client may cause polls of a canister. The number of newcomers is limited by address.
+
+        :param group: the group of the client's address
+        """
         if (canister.raw, identity_index) in self.pollers or not self.is_newcomer(canister):
             return True
         return self._context.newcomers.slot_queue(group).has_room

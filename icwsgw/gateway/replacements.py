@@ -95,7 +95,10 @@ class Replacements:
     # what the canister shows
 
     def received(self, session: ClientSession, content: bytes) -> None:
-        """The canister has sent another message to an undecided connection."""
+        """The canister has sent another message to an undecided connection.
+
+        :param content: the message, in the CDK's CBOR
+        """
         key = _key(session)
         _, time_ns = message_place(content)
         self._perform(key, self.machine.received(key, session, time_ns, self._senders(key)))

@@ -127,7 +127,7 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
     # called by the client's connection
 
     def received(self, payload: bytes, is_binary: bool) -> None:
-        """Handle a message of the client."""
+        """Handle a message of the client. An invalid one, such as text, ends the session with a close code."""
         if self.state is State.CLOSED:
             return
         context = self.context
@@ -214,7 +214,10 @@ class ClientSession(RelayOwner, InboundMessagesOwner):
         return False
 
     def has_missed(self, content: bytes) -> bool:
-        """Whether the next message to this client shows that the client has missed one; then the session ends."""
+        """Whether the next message to this client shows that the client has missed one; then the session ends.
+
+        :param content: the message, in the CDK's CBOR
+        """
         number, _ = message_place(content)
         if number is None or number <= self.messages_down + 1:
             return False

@@ -100,13 +100,19 @@ class SessionGateway(Protocol[S]):
     def admit(
         self, canister: Principal, key: tuple[bytes, int], identity_index: int, group: str
     ) -> tuple[CloseCode, str] | None:
-        """Whether a client may open a session with a canister; the close code and the reason if not."""
+        """Whether a client may open a session with a canister.
+
+        :param key: its client key: principal and nonce
+        :param identity_index: the gateway's identity that the client has named
+        :param group: the group of its address
+        :return: None if it may; otherwise the close code and the reason
+        """
 
     def register(self, session: S, canister: Principal) -> SessionPoller[S]:
         """Enter the session's client key, so that the canister's messages find it."""
 
     def unregister(self, session: S) -> None:
-        """Forget the session's client key."""
+        """Remove the session's client key."""
 
     def accepted(self, session: S) -> None:
         """The canister has accepted the client."""

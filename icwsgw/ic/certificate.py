@@ -201,7 +201,12 @@ def check_age(
     max_future_ns: int = MAX_FUTURE_NS,
     what: str = "the certificate",
 ) -> None:
-    """Check only a certificate's time. A verified certificate that is kept becomes too old.
+    """Check only a certificate's time, because a verified certificate that is kept becomes too old.
+
+    :param now_ns: the time now, ns since 1970; None: no check
+    :param max_age_ns: how far its time may be in the past
+    :param max_future_ns: how far its time may be in the future
+    :param what: the subject of the error's text
 
     :raises CertificateInvalid: the time is too old, too far ahead, or missing
     """

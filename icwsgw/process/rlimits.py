@@ -36,7 +36,10 @@ class Room(NamedTuple):
 
 
 def make_room(connections: int) -> Room:
-    """Raise the soft limit of open files so that ``connections`` clients fit, as far as the hard limit allows."""
+    """Raise the soft limit of open files so that ``connections`` clients fit, as far as the hard limit allows.
+
+    :return: the limit then, and how many connections fit into it
+    """
     return share(_raise(connections + NETWORK + OTHERS), connections)
 
 

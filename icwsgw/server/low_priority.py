@@ -65,7 +65,10 @@ class LowPriorityQueue:
         self._party = ""
 
     def enter(self, descriptor: int, connection: Connection) -> None:
-        """A connection was made."""
+        """A connection was made.
+
+        :param descriptor: the number of its socket
+        """
         self.connections[descriptor] = connection
 
     def leave(self, descriptor: int) -> None:
@@ -75,7 +78,10 @@ class LowPriorityQueue:
     # the reactor's side, see icwsgw.reactor.epoll_turn.ServedLast
 
     def add(self, connection: Connection, selectable: Any, descriptor: int, event: int) -> bool:
-        """Put an event in the queue, unless an event of its socket is there already; whether it was put there."""
+        """Put an event in the queue, unless an event of its socket is there already.
+
+        :return: whether it was put there
+        """
         if selectable in self._known:
             return False
         self._known.add(selectable)

@@ -184,7 +184,10 @@ class Outbox:
         return self._stuck_since if self._queue else None
 
     def waits_since(self, since: float) -> None:
-        """What waits here has waited since then, in another process."""
+        """Set since when the first frame waits: it has waited in another process before.
+
+        :param since: seconds of the monotonic clock
+        """
         if self._queue:
             self._queue[0] = since, self._queue[0][1]
 

@@ -46,6 +46,7 @@ class Header(NamedTuple):
 def read_header(data: bytes) -> Header | None:
     """Parse the header at the beginning of a connection.
 
+    :param data: all bytes of the connection so far
     :return: None while it is not whole
     :raises ValueError: it is not a valid header; the text says why
     """

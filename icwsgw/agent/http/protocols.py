@@ -28,7 +28,9 @@ class NetworkTransport(Protocol):
     def fetch(self, method: bytes, url: Url, body: bytes = b"", *, timeout: float) -> Deferred[ParsedResponse]:
         """Send one request in CBOR and wait for its whole response.
 
-        See :meth:`icwsgw.agent.http.transport.Transport.fetch`.
+        :param timeout: seconds until the response must be whole
+        :returns: a response of any status; fails with TransportError. See
+            :meth:`icwsgw.agent.http.transport.Transport.fetch`
         """
 
     def agent(self, timeout: float) -> HttpAgent:

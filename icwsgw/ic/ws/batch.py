@@ -237,7 +237,9 @@ def _parse_other(reply: bytes) -> Batch:
 
 
 def nonce_of_key(key: bytes) -> int:
-    """Return the nonce in a message key, which is the gateway principal, "_" and digits (20 from the CDK).
+    """Return the nonce in a message's key.
+
+    :param key: the gateway's principal as text, "_" and digits (20 from the CDK)
 
     :raises FormatError: the key does not end in "_" and at most 20 digits, or the nonce is above MAX_NONCE
     """
