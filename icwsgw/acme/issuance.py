@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from icwsgw.acme.acme_client import AcmeAnswer, AcmeClient, AcmeFailed, decoded, describe, plain
-from icwsgw.acme.storage import AcmeStorage, is_token, key_pem
+from icwsgw.acme.storage import AcmeStorage, KeptOrder, is_token, key_pem
 from icwsgw.core.acme_order import (
+    ORDER_KEPT_SECONDS,
     ORDER_SECONDS,
     AuthorizationStep,
     OrderStep,
@@ -69,23 +70,55 @@ class Issuance:
         self._now = now
 
     async def obtain(self, name: str) -> Issued:
-        """Order a certificate for a name, and wait for it.
+        """Order a certificate for a name, and wait for it; an order that an earlier attempt has left is continued.
+
+        The order stays in the storage: once the certificate is written, drop it.
 
         :raises AcmeFailed: there is none
-        :raises OSError: an answer to a challenge cannot be written
+        :raises OSError: the order or an answer to a challenge cannot be written
         """
-        key = ec.generate_private_key(ec.SECP256R1())
         try:
+            issued = await self._continued(name)
+            if issued is not None:
+                return issued
+            key = ec.generate_private_key(ec.SECP256R1())
             ordered = await self._client.new_order(name)
             if not ordered.location:
                 raise AcmeFailed(FailureKind.UNREACHABLE, "the ACME server does not name the order")
-            chain = await self._carry_out(name, ordered, key)
+            return await self._carry_out(name, ordered, KeptOrder(ordered.location, key, self._now()))
         finally:
             self._storage.drop_answers()
-        return Issued(chain, key, checked(chain, name, key, self._now()))
 
-    async def _carry_out(self, name: str, answer: AcmeAnswer, key: ec.EllipticCurvePrivateKey) -> bytes:
-        url, deadline, asked = answer.location, self._now() + ORDER_SECONDS, 0
+    async def _continued(self, name: str) -> Issued | None:
+        """Continue the order that an earlier attempt has left; None: there is none that leads to a certificate."""
+        order = self._storage.kept_order(name)
+        if order is None:
+            return None
+        try:
+            if abs(self._now() - order.begun) < ORDER_KEPT_SECONDS:
+                return await self._carry_out(name, await self._client.post(order.url), order)
+        except AcmeFailed as failure:
+            if _may_pass(failure):
+                raise
+        self._storage.drop_order(name)
+        return None
+
+    async def _carry_out(self, name: str, answer: AcmeAnswer, order: KeptOrder) -> Issued:
+        try:
+            chain = await self._chain(name, answer, order)
+        except AcmeFailed as failure:
+            if not _may_pass(failure):
+                self._storage.drop_order(name)
+            raise
+        try:
+            return Issued(chain, order.key, checked(chain, name, order.key, self._now()))
+        except AcmeFailed:
+            self._storage.drop_order(name)
+            raise
+
+    async def _chain(self, name: str, answer: AcmeAnswer, kept: KeptOrder) -> bytes:
+        """Do what an order needs until its certificate is there; return that as PEM."""
+        deadline, asked = self._now() + ORDER_SECONDS, 0
         answered: set[str] = set()
         while True:
             values = answer.json()
@@ -99,14 +132,16 @@ class Issuance:
                 raise AcmeFailed(FailureKind.UNREACHABLE, f"the order is not ready after {ORDER_SECONDS:.0f} s")
             if step is OrderStep.FINALIZE and order.finalize not in answered:
                 answered.add(_url(order.finalize))
-                request = messages.CertificateRequest(csr=signing_request(name, key))
+                # from here on the authority may issue, whatever happens to this process
+                self._storage.keep_order(name, kept)
+                request = messages.CertificateRequest(csr=signing_request(name, kept.key))
                 await self._client.post(order.finalize, request)
             elif step is OrderStep.AUTHORIZE:
                 for each in _authorizations(values):
                     await self._authorize(name, each, answered)
             await self._pause(poll_pause(asked, answer.retry_after))
             asked += 1
-            answer = await self._client.post(url)
+            answer = await self._client.post(kept.url)
 
     async def _authorize(self, name: str, url: str, answered: set[str]) -> None:
         """Look at an authorization; answer its challenge if that has not been done."""
@@ -143,6 +178,11 @@ class Issuance:
             if authorization_step(_status(values)) is AuthorizationStep.FAIL:
                 return _why_refused(values)
         return plain(f"the order is {_status(order)}, and the authority does not say why")
+
+
+def _may_pass(failure: AcmeFailed) -> bool:
+    """Whether an order that has failed so may still bring a certificate."""
+    return failure.kind is FailureKind.UNREACHABLE or failure.code == "rateLimited"
 
 
 def _status(values: dict[str, Any]) -> str:

@@ -170,9 +170,12 @@ class Renewals(Service):
         issued = self._unwritten.get(name)
         if issued is None or issued.dates.not_after <= self._now():
             self._storage.try_certificate(name)
+            if issued is not None:
+                self._storage.drop_order(name)
             issued = self._unwritten[name] = await self._the_issuance().obtain(name)
         self._storage.keep_certificate(name, issued.chain, issued.key)
         del self._unwritten[name]
+        self._storage.drop_order(name)
         return issued
 
     def _the_issuance(self) -> Issuance:

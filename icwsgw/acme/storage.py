@@ -5,6 +5,7 @@
     DIRECTORY/certificates/NAME.pem   chain and key, as --tls-certificate-dir has them
     DIRECTORY/challenges/NAME.pem     certificate and key that answer a TLS-ALPN-01 challenge
     DIRECTORY/challenges/TOKEN        the text that answers an HTTP-01 challenge
+    DIRECTORY/orders/NAME.json        an order that may bring a certificate, with the certificate's key
     DIRECTORY/lock                    held by the process that asks for certificates
 
 All are private to the gateway's user. Each file appears whole or not at all. Answers are files because every process of
@@ -20,8 +21,9 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
@@ -33,6 +35,8 @@ from icwsgw.core.renewal_schedule import Dates, NameState
 from icwsgw.errors import ConfigError
 from icwsgw.process.private_directory import make_private_directory
 
+#: The folder of orders.
+_ORDERS = "orders"
 #: Longest file that is read, bytes.
 _MAX_FILE = 1 << 20
 #: Bytes that are written for trial: a chain of a few certificates has less.
@@ -51,6 +55,19 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+class KeptOrder(NamedTuple):
+    """An order that may bring a certificate.
+
+    :ivar url: of the order
+    :ivar key: the certificate's
+    :ivar begun: seconds since 1970
+    """
+
+    url: str
+    key: ec.EllipticCurvePrivateKey
+    begun: float
+
+
 class AcmeStorage:
     """The directory of one authority; see above.
 
@@ -62,7 +79,7 @@ class AcmeStorage:
         self.directory = directory
         self._lock: int | None = None
         try:
-            for each in (CERTIFICATES, CHALLENGES):
+            for each in (CERTIFICATES, CHALLENGES, _ORDERS):
                 make_private_directory(directory / each)
         except OSError as error:
             raise ConfigError(f"cannot make {error.filename}: {error.strerror}") from None
@@ -104,12 +121,8 @@ class AcmeStorage:
         path = self.directory / "account.pem"
         if not path.exists():
             self._write(path, key_pem(ec.generate_private_key(ec.SECP256R1())))
-        try:
-            key: object = load_pem_private_key(path.read_bytes()[:_MAX_FILE], None)
-        except (TypeError, ValueError, UnsupportedAlgorithm, InternalError):
-            # encrypted; damaged; of an unknown algorithm; of the wrong length for its algorithm
-            key = None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        key = _key(path.read_bytes()[:_MAX_FILE])
+        if key is None:
             raise ValueError(f"{path} has no key on the curve P-256")
         return key
 
@@ -163,6 +176,39 @@ class AcmeStorage:
         self._write(trial, bytes(_TRIAL))
         trial.unlink()
 
+    # orders
+
+    def keep_order(self, name: str, order: KeptOrder) -> None:
+        """Write a name's order, before the authority is asked to issue.
+
+        :raises OSError: it cannot be written
+        """
+        document = {"url": order.url, "begun": order.begun, "key": key_pem(order.key).decode()}
+        self._write(self._order_path(name), json.dumps(document, indent=1).encode() + b"\n")
+
+    def kept_order(self, name: str) -> KeptOrder | None:
+        """Return a name's order; None: there is none that can be read."""
+        try:
+            document = json.loads(self._order_path(name).read_bytes()[:_MAX_FILE])
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(document, dict):
+            return None
+        url, begun, pem = document.get("url"), document.get("begun"), document.get("key")
+        if not isinstance(url, str) or not isinstance(begun, (int, float)) or not isinstance(pem, str):
+            return None
+        key = _key(pem.encode("ascii", "replace"))
+        return None if key is None else KeptOrder(url, key, begun)
+
+    def drop_order(self, name: str) -> None:
+        """Remove a name's order, if there is one."""
+        # one that stays is too old some day
+        with suppress(OSError):
+            self._order_path(name).unlink()
+
+    def _order_path(self, name: str) -> Path:
+        return self.directory / _ORDERS / f"{name}.json"
+
     # challenges
 
     def put_answer(self, name: str, answer: bytes) -> None:
@@ -201,3 +247,13 @@ class AcmeStorage:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _key(pem: bytes) -> ec.EllipticCurvePrivateKey | None:
+    """Return a private key on P-256; None: this is none."""
+    try:
+        key: object = load_pem_private_key(pem, None)
+    except (TypeError, ValueError, UnsupportedAlgorithm, InternalError):
+        # encrypted; damaged; of an unknown algorithm; of the wrong length for its algorithm
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1) else None

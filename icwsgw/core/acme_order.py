@@ -10,6 +10,8 @@ from enum import Enum, auto
 
 #: Seconds for a whole order: validation from several places and issuance take seconds, for busy authorities minutes.
 ORDER_SECONDS = 300.0
+#: Seconds for which an order is continued that has not brought its certificate into a file.
+ORDER_KEPT_SECONDS = 86_400.0
 #: Seconds between two questions about the same thing: the first pause, and the longest.
 FIRST_POLL, LONGEST_POLL = 0.5, 15.0
 

@@ -6,7 +6,8 @@ import pytest
 from cryptography import x509
 
 from icwsgw.acme.issuance import challenge_pem
-from tests.acme.small_ca import LETTERS, answer
+from icwsgw.core.acme_order import ORDER_KEPT_SECONDS
+from tests.acme.small_ca import LETTERS, Fault, answer
 from tests.acme.world import World
 from tests.support import pem
 
@@ -119,3 +120,78 @@ def test_the_certificate_of_a_challenge_is_valid_whatever_the_time_zone(monkeypa
         time.tzset()
     assert certificate.not_valid_before_utc.timestamp() == 1.8e9 - 86_400
     assert certificate.not_valid_after_utc.timestamp() == 1.8e9 + 7 * 86_400
+
+
+def interrupted(world: World, seconds: float = 0.0) -> None:
+    """An order whose process ends while the authority issues; another process starts so much later."""
+    world.ca.processing_polls = 4
+    world.service.startService()
+    world.advance(5)
+    assert world.ca.orders[0]["status"] == "processing"
+    world.service.stopService()
+    world.clock.advance(seconds)
+    world.begin()
+
+
+def test_an_order_whose_request_may_be_lost_is_continued(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.faults["finalize"] = [lambda: None]
+    world.service.startService()
+    world.advance(200)
+    assert (world.count("failed"), world.count("ok"), world.orders) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        answer(404, {"type": LETTERS + "malformed", "detail": "no such order"}),
+        answer(200, {"status": "invalid"}),
+        answer(200, {"status": "odd"}),
+    ],
+)
+def test_an_order_that_leads_to_nothing_is_followed_by_another_at_once(tmp_path: Path, fault: Fault) -> None:
+    world = World(tmp_path)
+    interrupted(world)
+    world.ca.faults["order"] = [fault]
+    world.service.startService()
+    world.advance(100)
+    assert (world.count("failed"), world.count("ok"), world.orders) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "fault", [lambda: None, answer(503, b""), answer(429, {"type": LETTERS + "rateLimited", "detail": "later"})]
+)
+def test_an_order_is_kept_while_the_authority_cannot_answer(tmp_path: Path, fault: Fault) -> None:
+    world = World(tmp_path)
+    interrupted(world)
+    world.ca.faults["order"] = [fault]
+    world.service.startService()
+    world.advance(1200, 5.0)
+    assert (world.count("failed"), world.count("ok"), world.orders) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("seconds", "orders"), [(ORDER_KEPT_SECONDS - 60, 1), (ORDER_KEPT_SECONDS + 60, 2)])
+def test_an_order_is_continued_for_a_day(tmp_path: Path, seconds: float, orders: int) -> None:
+    world = World(tmp_path)
+    interrupted(world, seconds)
+    world.service.startService()
+    world.advance(100)
+    assert (world.count("ok"), world.orders) == (1, orders)
+
+
+def test_a_refused_request_leaves_no_order_to_continue(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.faults["finalize"] = [answer(400, {"type": LETTERS + "badCSR", "detail": "weak"})]
+    world.service.startService()
+    world.advance(10)
+    assert world.count("failed") == 1
+    assert list((tmp_path / "orders").iterdir()) == []
+
+
+def test_a_certificate_for_another_key_leaves_no_order_to_continue(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.swap_key = True
+    world.service.startService()
+    world.advance(10)
+    assert world.count("failed") == 1
+    assert list((tmp_path / "orders").iterdir()) == []

@@ -42,7 +42,7 @@ def test_files_are_private(tmp_path: Path) -> None:
     for path in (tmp_path / "some").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
     assert {path.name for path in (tmp_path / "some" / "where").iterdir()} == {
-        *("account.pem", "state.json", "certificates", "challenges", "lock")
+        *("account.pem", "state.json", "certificates", "challenges", "orders", "lock")
     }
 
 
@@ -223,6 +223,42 @@ def test_a_certificate_that_cannot_be_written_is_not_issued_again(
     assert world.count("ok") == 1
     assert (issued(world), world.obtained) == (1, 1)
     assert world.service.concern() is None
+
+
+def test_a_restart_loses_no_certificate_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+
+    def full(name: str, chain: bytes, key: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.storage, "keep_certificate", full)
+        world.service.startService()
+        world.advance(60)
+        assert (issued(world), world.count("failed")) == (1, 1)
+    world.service.stopService()
+    world.begin(start=True)
+    world.advance(1200, 10.0)
+    assert (world.orders, world.count("ok")) == (1, 1)
+    assert world.service.concern() is None
+    assert list((tmp_path / "orders").iterdir()) == []
+
+
+def test_a_restart_while_the_authority_issues_continues_the_order(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.ca.processing_polls = 10
+    world.service.startService()
+    world.advance(5)
+    assert world.ca.orders[0]["status"] == "processing"
+    (kept,) = (tmp_path / "orders").iterdir()
+    assert kept.stat().st_mode & 0o077 == 0
+    world.service.stopService()
+    world.begin(start=True)
+    world.advance(200)
+    assert (world.orders, world.count("ok")) == (1, 1)
+    assert list((tmp_path / "orders").iterdir()) == []
 
 
 def test_one_that_expires_before_it_can_be_written_is_ordered_anew(

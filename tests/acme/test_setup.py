@@ -28,7 +28,7 @@ def test_the_parts_belong_together(tmp_path: Path) -> None:
     renewals, site = make_renewals(made, clock, Metrics())
     assert renewals.concern() == "no valid TLS certificate for a.example"
     assert site.resource is not None
-    assert sorted(path.name for path in made.acme_dir.iterdir()) == ["certificates", "challenges"]
+    assert sorted(path.name for path in made.acme_dir.iterdir()) == ["certificates", "challenges", "orders"]
 
 
 @pytest.mark.parametrize(("endpoint", "challenge"), [("tcp:80", "http-01"), (None, "tls-alpn-01")])

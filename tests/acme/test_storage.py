@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from icwsgw.acme.storage import AcmeStorage, is_token, key_pem
+from icwsgw.acme.storage import AcmeStorage, KeptOrder, is_token, key_pem
 from icwsgw.core.renewal_schedule import FailureKind, NameState
 from icwsgw.errors import ConfigError
 from tests.support import pem
@@ -28,6 +28,7 @@ def test_what_is_kept_is_found_again(tmp_path: Path) -> None:
         "account.pem",
         "certificates",
         "challenges",
+        "orders",
         "state.json",
     ]
 
@@ -47,6 +48,36 @@ def test_a_damaged_certificate_counts_as_missing(tmp_path: Path) -> None:
 def test_damaged_states_count_as_missing(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)
     assert all(state == NameState() for state in AcmeStorage(tmp_path).states().values())
+
+
+def test_an_order_is_kept_until_it_is_dropped(tmp_path: Path) -> None:
+    storage = AcmeStorage(tmp_path)
+    assert storage.kept_order("a.example") is None
+    storage.keep_order("a.example", KeptOrder("https://ca.example/order/1", storage.account_key(), 1.5e9))
+    kept = AcmeStorage(tmp_path).kept_order("a.example")
+    assert kept is not None
+    assert (kept.url, kept.begun) == ("https://ca.example/order/1", 1.5e9)
+    assert kept.key.private_numbers() == storage.account_key().private_numbers()
+    assert storage.kept_order("b.example") is None
+    for _ in range(2):
+        storage.drop_order("a.example")
+        assert storage.kept_order("a.example") is None
+
+
+DAMAGED_ORDERS = [
+    *("", "[]", "nonsense", "{}", "[" * 100_000),
+    *(json.dumps({"url": "https://a", "begun": 1, **more}) for more in ({"key": 5}, {"key": "\u00e9"})),
+    json.dumps({"url": 5, "begun": 1, "key": key_pem(ec.generate_private_key(ec.SECP256R1())).decode()}),
+    json.dumps({"url": "https://a", "key": key_pem(ec.generate_private_key(ec.SECP256R1())).decode()}),
+    json.dumps({"url": "https://a", "begun": 1, "key": key_pem(ec.generate_private_key(ec.SECP384R1())).decode()}),
+]
+
+
+@pytest.mark.parametrize("number", range(len(DAMAGED_ORDERS)))
+def test_a_damaged_order_counts_as_missing(tmp_path: Path, number: int) -> None:
+    storage = AcmeStorage(tmp_path)
+    (tmp_path / "orders" / "a.example.json").write_text(DAMAGED_ORDERS[number])
+    assert storage.kept_order("a.example") is None
 
 
 def test_states_of_later_versions_are_read(tmp_path: Path) -> None:
