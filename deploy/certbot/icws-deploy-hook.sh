@@ -3,7 +3,7 @@
 # its files every ten seconds, so nothing is restarted and no client is cut off.
 #
 # Once:    certbot certonly --standalone -d icws.example.com --deploy-hook /path/to/icws-deploy-hook.sh
-# Then certbot's own timer renews, and runs this again. It is told where the certificate is by RENEWED_LINEAGE.
+# Then certbot's own timer renews, and runs this again. RENEWED_LINEAGE then says where the certificate is.
 #
 #   ICWS_TLS_DIR    where the gateway expects fullchain.pem and privkey.pem (/etc/icws/tls)
 #   ICWS_TLS_GROUP  the group that may read them (icws)

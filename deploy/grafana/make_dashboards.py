@@ -315,7 +315,7 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 "Calls held back by the query budget",
                 "ops",
                 [(rate("icws_calls_held_total", "kind"), "{{kind}}")],
-                "open alone: strangers open faster than --open-rate, or a crowd reconnects.",
+                "open alone: unauthenticated clients open faster than --open-rate, or a crowd reconnects.",
                 width=12,
             ),
             Panel(
@@ -332,7 +332,7 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 width=12,
             ),
             Panel(
-                "Canisters still to be told",
+                "Canisters that still get ws_close",
                 "short",
                 [(f"sum by (instance) (icws_ws_closes_pending{{{ON}}})", "{{instance}}")],
                 width=12,

@@ -1,4 +1,4 @@
-//! A chat room on the WebSocket CDK: everybody hears what each one says.
+//! A chat room on the WebSocket CDK: each member gets what the others write.
 
 use std::cell::RefCell;
 
