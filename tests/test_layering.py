@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "escaping": set(),
     "http_dates": set(),
     "url_parts": set(),
+    "blocking_http": {"errors"},
     "reactor": set(),
     "reactor.clock": set(),
     "process": set(),
@@ -82,7 +83,7 @@ ALLOWED: dict[str, set[str]] = {
     "ctl": LEAVES | {"config.addresses", "config.quantities"},
     # a program of its own, for other programs: nothing of the gateway is below it
     "cli": LEAVES | {"client", "ic"},
-    "client": LEAVES | {"ic", "core"},
+    "client": LEAVES | {"ic", "core", "blocking_http"},
     # its HTTP client is the gateway's, without what knows the Internet Computer
     "acme": LEAVES | CONFIG | {"admin", "agent", "agent.http", "core", "observe"},
     # for tests of other programs: it starts the programs of this package as processes

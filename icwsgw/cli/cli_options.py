@@ -113,9 +113,10 @@ def identity(parsed: Namespace) -> Signer:
         raise ClientError(f"the identity cannot be used: {error}") from error
 
 
-def interface(parsed: Namespace, where: Places, key: bytes) -> Interface | None:
+def interface(parsed: Namespace, where: Places, key: bytes, *, check_time: bool = True) -> Interface | None:
     """Return the canister's interface: of the file that is given, or of its metadata; None: it has none.
 
+    :param check_time: whether the metadata has to be certified now, by this machine's clock
     :raises ClientError: the file or the metadata is no interface
     """
     if parsed.did is not None:
@@ -124,10 +125,12 @@ def interface(parsed: Namespace, where: Places, key: bytes) -> Interface | None:
         except (OSError, FormatError) as error:
             raise ClientError(f"{parsed.did}: {error}") from error
     try:
-        found = NetworkRequests(where.network).metadata(where.canister, CANDID_SERVICE, key)
+        network = NetworkRequests(where.network, check_time=check_time)
+        found = network.metadata(where.canister, CANDID_SERVICE, key)
         return None if found is None else parse_did(found)
     except SignatureInvalid as error:
-        raise ClientError(f"the canister's candid:service cannot be verified: {error}", "Check --root-key.") from error
+        hint = "Check --root-key, and this machine's clock."
+        raise ClientError(f"the canister's candid:service cannot be verified: {error}", hint) from error
     except (ClientError, FormatError):
         # private metadata, or a file that this program does not understand
         return None

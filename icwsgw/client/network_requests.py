@@ -5,19 +5,18 @@ The command line uses it, and other programs may.
 
 from __future__ import annotations
 
-import http.client
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+from icwsgw import blocking_http
+from icwsgw.blocking_http import HttpAnswer
 from icwsgw.client.client_errors import ClientError
-from icwsgw.errors import FormatError, Rejected
+from icwsgw.errors import ConnectFailed, FormatError, Rejected, TransportError
 from icwsgw.ic import cbor
-from icwsgw.ic.certificate import Certificate, decode_certificate, verify_certificate
+from icwsgw.ic.certificate import Certificate, verify_certificate
 from icwsgw.ic.certified import RequestStatus, request_status
 from icwsgw.ic.envelope import (
     SignedRequest,
@@ -44,34 +43,36 @@ _NONCE: Final = 16
 _LOOK_S: Final = 0.5
 
 
-class HttpAnswer(NamedTuple):
-    """An answer of the network.
+class _Lost(ClientError):
+    """A request was sent, and its answer was lost: the network may have accepted it."""
+
+
+class _Refused(ClientError):
+    """The network answered with a status that is no success, or with something unknown.
 
     :ivar status: the HTTP status
-    :ivar body: its body
-    :ivar date: the header Date; empty: there is none
     """
 
-    status: int
-    body: bytes
-    date: str
+    def __init__(self, message: str, hint: str, status: int) -> None:
+        super().__init__(message, hint)
+        self.status = status
 
 
 class NetworkRequests:
     """Requests to one network.
 
     :param url: its URL
-    :param timeout: seconds for each request
+    :param timeout: seconds for each request as a whole
+    :param check_time: whether certificates more than five minutes off this machine's clock are refused
+    :raises ClientError: it is not a URL of this kind
     """
 
-    def __init__(self, url: str, timeout: float = 10.0) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise ClientError(f"{url} is not the URL of a network", "Give http://HOST:PORT or https://HOST.")
+    def __init__(self, url: str, timeout: float = 10.0, *, check_time: bool = True) -> None:
         self.url = url.rstrip("/")
         self._timeout = timeout
+        self._check_time = check_time
         # a proxy of this machine's environment does not reach this machine's own ports
-        own = is_loopback(urlsplit(url).hostname or "")
-        self._opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if own else []))
+        self._direct = is_loopback(_host(url))
 
     def status(self) -> dict[str, Any]:
         """Return the answer of ``/api/v2/status``.
@@ -82,7 +83,8 @@ class NetworkRequests:
         fields = _fields(answer)
         if answer.status != 200 or fields is None:
             raise ClientError(
-                f"{self.url} answers HTTP {answer.status} instead of a status", "Is this the URL of a network?"
+                f"{self.url} answers HTTP {answer.status} instead of a status",
+                _moved(answer) or "Is this the URL of a network?",
             )
         return fields
 
@@ -90,7 +92,8 @@ class NetworkRequests:
         """Return the verified certificate for paths below a canister.
 
         :raises ClientError: the network cannot be reached, or refuses
-        :raises CertificateInvalid: the certificate does not verify
+        :raises CertificateInvalid: the certificate does not verify, or differs from this machine's clock by
+            more than five minutes
         """
         content = read_state_content(ANONYMOUS, paths, time.time_ns() + _TTL_NS)
         return self._read_state(canister, anonymous_request(content), root_key)
@@ -103,15 +106,14 @@ class NetworkRequests:
         fields = _fields(answer)
         if answer.status != 200 or fields is None or not isinstance(fields.get("certificate"), bytes):
             raise self._refused(answer)
-        return verify_certificate(
-            decode_certificate(fields["certificate"]), root_key_der=root_key, canister_id=canister, now_ns=None
-        )
+        now_ns = time.time_ns() if self._check_time else None
+        return verify_certificate(fields["certificate"], root_key_der=root_key, canister_id=canister, now_ns=now_ns)
 
     def metadata(self, canister: Principal, name: bytes, root_key: bytes) -> bytes | None:
         """Return a canister's public metadata, certified; None: it has none of this name.
 
         :raises ClientError: the network cannot be reached, or refuses, also where the metadata is private
-        :raises CertificateInvalid: the certificate does not verify
+        :raises CertificateInvalid: as for :meth:`read_state`
         """
         path = (b"canister", canister.raw, b"metadata", name)
         found = self.read_state(canister, [path], root_key).lookup(path)
@@ -178,16 +180,14 @@ class NetworkRequests:
         return answer
 
     def _send(self, path: str, body: bytes | None) -> HttpAnswer:
-        headers = {} if body is None else {"Content-Type": "application/cbor"}
-        request = urllib.request.Request(self.url + path, body, headers)
         try:
-            with self._opener.open(request, timeout=self._timeout) as answer:
-                return HttpAnswer(answer.status, answer.read(_MAX_ANSWER), answer.headers.get("Date", ""))
-        except urllib.error.HTTPError as error:
-            return HttpAnswer(error.code, error.read(_MAX_ANSWER), error.headers.get("Date", ""))
-        except (OSError, http.client.HTTPException) as error:
-            why = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise ClientError(f"{self.url} cannot be reached: {why}", "Is the network running there?") from error
+            return blocking_http.request(
+                self.url + path, body, timeout=self._timeout, max_bytes=_MAX_ANSWER, direct=self._direct
+            )
+        except ConnectFailed as error:
+            raise ClientError(f"{self.url} cannot be reached: {error}", "Is the network running there?") from error
+        except TransportError as error:
+            raise _Lost(f"{self.url} has not answered: {error}", "Is this the URL of a network?") from error
 
     def _raise_reject(self, answer: HttpAnswer, fields: Mapping[str, Any]) -> None:
         """Raise the reject in an answer, if there is one.
@@ -203,9 +203,31 @@ class NetworkRequests:
         message = str(fields.get("reject_message", ""))
         raise Rejected(code, message, error_code if isinstance(error_code, str) else None)
 
-    def _refused(self, answer: HttpAnswer) -> ClientError:
+    def _refused(self, answer: HttpAnswer) -> _Refused:
         detail = answer.body[:300].decode(errors="replace").strip() if _fields(answer) is None else "an unknown answer"
-        return ClientError(f"{self.url} answers HTTP {answer.status}: {detail}")
+        return _Refused(f"{self.url} answers HTTP {answer.status}: {detail}", _moved(answer), answer.status)
+
+
+def _moved(answer: HttpAnswer) -> str:
+    """Return what to do about a redirect; empty: the answer is none."""
+    return f"It redirects to {answer.location}: give the URL where the network is." if answer.location else ""
+
+
+def _host(url: str) -> str:
+    """Return the host of a network's URL.
+
+    :raises ClientError: it is not a URL of this kind
+    """
+    try:
+        parts = urlsplit(url)
+        # both raise ValueError too
+        host, _ = parts.hostname, parts.port
+        if host and parts.scheme in ("http", "https"):
+            return host
+        why = ""
+    except ValueError as error:
+        why = f": {error}"
+    raise ClientError(f"{url} is not the URL of a network{why}", "Give http://HOST:PORT or https://HOST.")
 
 
 def _fields(answer: HttpAnswer) -> dict[str, Any] | None:

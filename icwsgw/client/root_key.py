@@ -6,19 +6,16 @@ key is known.
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
 from typing import Final
 from urllib.parse import urlsplit
 
 from icwsgw.client.client_errors import ClientError
+from icwsgw.client.network_requests import NetworkRequests
 from icwsgw.errors import FormatError
-from icwsgw.ic import bls, cbor
-from icwsgw.ic.networks import is_loopback, is_mainnet_host, key_of
+from icwsgw.ic import bls
+from icwsgw.ic.networks import is_mainnet_host, key_of
 
 MAINNET_ROOT_KEY: Final = bls.MAINNET_ROOT_KEY_DER
-_MAX_STATUS: Final = 64 << 10
 
 
 def fetch_root_key(network_url: str, timeout: float = 10.0) -> bytes:
@@ -29,20 +26,10 @@ def fetch_root_key(network_url: str, timeout: float = 10.0) -> bytes:
     :returns: 133 bytes of DER
     :raises ClientError: the network cannot be reached, or does not publish its root key
     """
-    host = urlsplit(network_url).hostname or ""
-    if is_mainnet_host(host):
+    network = NetworkRequests(network_url, timeout)
+    if is_mainnet_host(urlsplit(network_url).hostname or ""):
         return MAINNET_ROOT_KEY
-    # a proxy of this machine's environment does not reach this machine's own ports
-    handlers = [urllib.request.ProxyHandler({})] if is_loopback(host) else []
-    url = f"{network_url.rstrip('/')}/api/v2/status"
     try:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise ClientError(f"{network_url} is not the URL of a network", "Give http://HOST:PORT.")
-        with urllib.request.build_opener(*handlers).open(url, timeout=timeout) as answer:
-            fields = cbor.loads(answer.read(_MAX_STATUS))
-        return key_of(fields["root_key"])
-    except (OSError, http.client.HTTPException) as error:
-        why = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise ClientError(f"{network_url} cannot be reached: {why}", "Is the network running there?") from error
+        return key_of(network.status()["root_key"])
     except (FormatError, ValueError, KeyError, TypeError) as error:
-        raise ClientError(f"{url} does not publish a root key", "Is this the URL of a network?") from error
+        raise ClientError(f"{network.url} does not publish a root key", "Is this the URL of a network?") from error

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 
 from icwsgw.cli.cli_options import Places
 from icwsgw.cli.doctor_judge import Grade, Remark
 from icwsgw.cli.doctor_run import Examination
 from icwsgw.client.client_errors import SessionEnded
 from icwsgw.client.root_key import fetch_root_key
+from icwsgw.devnet.canisters import EchoCanister
+from icwsgw.devnet.replica import Replica
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.network_limits import SECOND_NS
 from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Stack, stack
 from tests.acceptance.processes import free_port
 from tests.cli.test_icws_command import icws
+from tests.support.devnet import result_of
+from tests.support.scripted_http import HttpExchange, scripted_http
 
 __all__ = ["stack"]
 
@@ -93,6 +100,30 @@ def test_a_gateway_that_does_not_run(stack: Stack) -> None:
     # the rest is still examined
     assert ("ok", "poll") in found
     assert ("skip", "opening") in found
+
+
+def test_clocks_that_differ_are_a_finding_of_their_own() -> None:
+    """Certificates of another hour are read all the same."""
+    canister = Principal.from_text("bkyz2-fmaaa-aaaaa-qaaaq-cai")
+    replica = Replica(Clock(), lambda: time.time_ns() - 3600 * SECOND_NS, b"clocks")
+    replica.install(canister, EchoCanister)
+
+    def answer(exchange: HttpExchange) -> None:
+        method, path = exchange.line.split(" ")
+        status, _, body = result_of(replica.handle(method, path, exchange.body))
+        exchange.answer(body, status)
+
+    found: list[Remark] = []
+    with scripted_http(answer) as url:
+        parsed = Namespace(timeout=60.0, did=None)
+        examination = Examination(
+            parsed, Places("ws://127.0.0.1:1", url, canister), Ed25519Identity(bytes(32)), found.append
+        )
+        examination.key = replica.root_key_der
+        examination.look_at_canister()
+    grades = {(remark.topic, remark.verdict) for remark in found}
+    assert {("clocks", Grade.BAD), ("canister", Grade.GOOD), ("methods", Grade.GOOD)} <= grades
+    assert any("3600 s behind" in remark.says for remark in found)
 
 
 def test_a_network_that_is_none(stack: Stack, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ import time
 import pytest
 from twisted.internet.task import Clock
 
+from icwsgw.blocking_http import HttpAnswer
 from icwsgw.client import network_requests
 from icwsgw.client.client_errors import ClientError
-from icwsgw.client.network_requests import HttpAnswer, NetworkRequests
+from icwsgw.client.network_requests import NetworkRequests
+from icwsgw.client.root_key import fetch_root_key
 from icwsgw.devnet.canisters import Canister
 from icwsgw.devnet.cdk_types import Trap
 from icwsgw.devnet.faults import InjectedFault
@@ -19,7 +21,9 @@ from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
 from tests.acceptance.processes import free_port
 from tests.client.test_root_key import answering
+from tests.support.certificates import IVG37, VECTORS
 from tests.support.devnet import result_of
+from tests.support.scripted_http import HttpExchange, scripted_http
 
 ID = Principal.from_text("bkyz2-fmaaa-aaaaa-qaaaq-cai")
 SIGNER = Ed25519Identity(b"\1" * 32)
@@ -33,9 +37,19 @@ def test_a_status() -> None:
             NetworkRequests(url).status()
 
 
-def test_networks_that_are_none() -> None:
+@pytest.mark.parametrize("url", ["ftp://a", "a", "http://", "http://[::1", "http://a:b", "http://a:99999"])
+def test_urls_that_are_none(url: str) -> None:
+    with pytest.raises(ClientError, match="not the URL of a network") as wrong:
+        NetworkRequests(url)
+    assert wrong.value.hint
     with pytest.raises(ClientError, match="not the URL of a network"):
-        NetworkRequests("ftp://a")
+        fetch_root_key(url)
+
+
+def test_networks_that_are_none() -> None:
+    for url in ("http://a..b", f"http://{'x' * 70}.test", "http://127.0.0.1:0"):
+        with pytest.raises(ClientError, match="cannot be reached"):
+            NetworkRequests(url).status()
     silent = NetworkRequests(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ClientError, match="cannot be reached"):
         silent.query(ID, "a", b"", SIGNER)
@@ -46,6 +60,37 @@ def test_networks_that_are_none() -> None:
             other.query(ID, "a", b"", SIGNER)
         with pytest.raises(ClientError, match="answers HTTP 501"):
             other.metadata(ID, b"candid:service", MAINNET_ROOT_KEY_DER)
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """It would turn the POST of a query into a GET without a body."""
+    lines: list[str] = []
+
+    def move(exchange: HttpExchange) -> None:
+        lines.append(exchange.line)
+        exchange.answer(status=302, headers="Location: http://elsewhere.test/\r\n")
+
+    with scripted_http(move) as url:
+        for ask in (NetworkRequests(url).status, lambda: NetworkRequests(url).query(ID, "a", b"", SIGNER)):
+            with pytest.raises(ClientError, match="answers HTTP 302") as moved:
+                ask()
+            assert moved.value.hint == "It redirects to http://elsewhere.test/: give the URL where the network is."
+    assert lines == ["GET /api/v2/status", f"POST /api/v2/canister/{ID}/query"]
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_the_time_of_a_request_ends_whatever_arrives(status: int) -> None:
+    def drip(exchange: HttpExchange) -> None:
+        exchange.link.sendall(b"HTTP/1.1 %d Reason\r\nContent-Length: 900\r\n\r\n" % status)
+        exchange.drip(b"x")
+
+    with scripted_http(drip) as url:
+        network = NetworkRequests(url, timeout=0.3)
+        for ask in (network.status, lambda: network.query(ID, "a", b"", SIGNER)):
+            with pytest.raises(ClientError, match="has not answered: timed out"):
+                ask()
+        with pytest.raises(ClientError, match="has not answered: timed out"):
+            fetch_root_key(url, timeout=0.3)
 
 
 class Adding(Canister):
@@ -68,7 +113,7 @@ class InMemory(NetworkRequests):
     def _send(self, path: str, body: bytes | None) -> HttpAnswer:
         self.sent.append(path.rpartition("/")[2])
         status, _, answer = result_of(self.replica.handle("GET" if body is None else "POST", path, body or b""))
-        return HttpAnswer(status, answer, "")
+        return HttpAnswer(status, answer)
 
     def ask(self, method: str) -> bytes:
         return self.call(ID, method, b" it", SIGNER, self.replica.root_key_der)
@@ -117,12 +162,29 @@ def test_a_call_that_the_network_refuses() -> None:
 class Answering(NetworkRequests):
     """A network that answers each request alike."""
 
-    def __init__(self, answer: HttpAnswer) -> None:
-        super().__init__("http://127.0.0.1:1")
+    def __init__(self, answer: HttpAnswer, *, check_time: bool = True) -> None:
+        super().__init__("http://127.0.0.1:1", check_time=check_time)
         self._answer = answer
 
     def _send(self, path: str, body: bytes | None) -> HttpAnswer:
         return self._answer
+
+
+def test_certified_state_is_of_this_time() -> None:
+    answer = HttpAnswer(200, (VECTORS / "ivg37_time.bin").read_bytes())
+    network = Answering(answer)
+    with pytest.raises(CertificateInvalid, match=r"the certificate is \d+ s old"):
+        network.read_state(IVG37, [[b"time"]], MAINNET_ROOT_KEY_DER)
+    network = Answering(answer, check_time=False)
+    assert network.read_state(IVG37, [[b"time"]], MAINNET_ROOT_KEY_DER).time_ns < time.time_ns()
+    with pytest.raises(CertificateInvalid, match="may not speak for"):
+        network.read_state(ID, [[b"time"]], MAINNET_ROOT_KEY_DER)
+
+
+def test_a_certificate_that_is_none() -> None:
+    network = Answering(HttpAnswer(200, cbor.dumps({"certificate": b"x"})))
+    with pytest.raises(CertificateInvalid):
+        network.read_state(ID, [[b"time"]], MAINNET_ROOT_KEY_DER)
 
 
 REJECT = {"reject_code": 3, "reject_message": "no such canister", "error_code": "IC0301"}
@@ -134,7 +196,7 @@ REJECT = {"reject_code": 3, "reject_message": "no such canister", "error_code": 
     ids=["v2", "v3"],
 )
 def test_a_call_that_is_rejected_before_it_is_executed(fields: dict[str, object]) -> None:
-    network = Answering(HttpAnswer(200, cbor.dumps(fields), ""))
+    network = Answering(HttpAnswer(200, cbor.dumps(fields)))
     with pytest.raises(Rejected, match="no such canister") as raised:
         network.call(ID, "set", b"", SIGNER, MAINNET_ROOT_KEY_DER)
     assert (raised.value.code, raised.value.error_code) == (3, "IC0301")
@@ -142,7 +204,7 @@ def test_a_call_that_is_rejected_before_it_is_executed(fields: dict[str, object]
 
 @pytest.mark.parametrize("code", ["3", None, True])
 def test_a_reject_that_is_none(code: object) -> None:
-    network = Answering(HttpAnswer(200, cbor.dumps({"status": "rejected", "reject_code": code}), ""))
+    network = Answering(HttpAnswer(200, cbor.dumps({"status": "rejected", "reject_code": code})))
     with pytest.raises(ClientError, match="an unknown answer"):
         network.query(ID, "get", b"", SIGNER)
     with pytest.raises(ClientError, match="an unknown answer"):
@@ -150,7 +212,7 @@ def test_a_reject_that_is_none(code: object) -> None:
 
 
 def test_a_reject_without_a_message() -> None:
-    network = Answering(HttpAnswer(200, cbor.dumps({"status": "rejected", "reject_code": 5, "error_code": 1}), ""))
+    network = Answering(HttpAnswer(200, cbor.dumps({"status": "rejected", "reject_code": 5, "error_code": 1})))
     with pytest.raises(Rejected) as raised:
         network.query(ID, "get", b"", SIGNER)
     assert (raised.value.code, raised.value.error_code) == (5, None)
@@ -161,6 +223,6 @@ NO_REPLIES: list[object] = [None, b"x", [], {}, {"arg": 3}, {"arg": "x"}, {"arg"
 
 @pytest.mark.parametrize("fields", [{"status": "rejected"}, *({"reply": reply} for reply in NO_REPLIES)])
 def test_a_query_without_a_reply(fields: dict[str, object]) -> None:
-    network = Answering(HttpAnswer(200, cbor.dumps(fields), ""))
+    network = Answering(HttpAnswer(200, cbor.dumps(fields)))
     with pytest.raises(ClientError, match="an unknown answer"):
         network.query(ID, "get", b"", SIGNER)
