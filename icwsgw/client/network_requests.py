@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from icwsgw import blocking_http
 from icwsgw.blocking_http import HttpAnswer
 from icwsgw.client.client_errors import ClientError
-from icwsgw.errors import ConnectFailed, FormatError, Rejected, TransportError
+from icwsgw.errors import CertificateInvalid, ConnectFailed, FormatError, HttpError, IcwsError, Rejected, TransportError
 from icwsgw.ic import cbor
 from icwsgw.ic.certificate import Certificate, verify_certificate
 from icwsgw.ic.certified import RequestStatus, request_status
@@ -41,6 +41,15 @@ _TTL_NS: Final = 120 * SECOND_NS
 _NONCE: Final = 16
 #: Seconds between two looks at a call that takes longer than its answer.
 _LOOK_S: Final = 0.5
+#: Seconds for one submission, at least: the network answers after 10 if the call takes longer.
+SUBMIT_TIMEOUT: Final = 15.0
+#: Statuses of a proxy that has lost the answer from behind it.
+_LOST_BEHIND: Final = (502, 504)
+_MAY_BE_EXECUTED: Final = "It may have been executed."
+
+
+class _Unreached(ClientError):
+    """Nothing was sent."""
 
 
 class _Lost(ClientError):
@@ -62,7 +71,8 @@ class NetworkRequests:
     """Requests to one network.
 
     :param url: its URL
-    :param timeout: seconds for each request as a whole
+    :param timeout: seconds for each request as a whole; the submission of a call has 15 at least, since the network
+        answers it after 10 at the latest
     :param check_time: whether certificates more than five minutes off this machine's clock are refused
     :raises ClientError: it is not a URL of this kind
     """
@@ -138,54 +148,69 @@ class NetworkRequests:
         return found
 
     def call(self, canister: Principal, method: str, arg: bytes, identity: Signer, root_key: bytes) -> bytes:
-        """Return the certified reply to a call. Blocks until it is executed.
+        """Return the certified reply to a call. Blocks until it is executed, about two minutes at most.
+
+        If an answer is lost, the identical call is sent again: the network executes it once. To call this method again
+        is another call. The hint of an error says if this one may have been executed.
 
         :param root_key: the network's root key in DER
-        :raises ClientError: the network cannot be reached, or refuses; or the outcome is not known after two minutes:
-            the call may have been executed
+        :raises ClientError: the network cannot be reached, or refuses; or the outcome is not known after two minutes
         :raises Rejected: the network or the canister rejects the call
-        :raises CertificateInvalid: the certificate does not verify
+        :raises CertificateInvalid: as for :meth:`read_state`; the call may have been executed
         """
-        expiry_ns = time.time_ns() + _TTL_NS
-        content = call_content(identity.principal, canister, method, arg, expiry_ns, os.urandom(_NONCE))
+        content = call_content(identity.principal, canister, method, arg, time.time_ns() + _TTL_NS, os.urandom(_NONCE))
         request = sign_request(identity, content)
-        answer = self._post(CALL_VERSIONS, canister, "call", request)
+        sent = _SentCall(
+            method,
+            lambda: self._submit(canister, request, root_key),
+            lambda: self._look(canister, request.request_id, identity, root_key),
+        )
+        try:
+            return sent.reply()
+        except CertificateInvalid as error:
+            raise CertificateInvalid(f"{error}; the call may have been executed") from error
+
+    def _submit(self, canister: Principal, request: SignedRequest, root_key: bytes) -> RequestStatus:
+        """Send a call once, and return what its answer certifies; "unknown": the network has only accepted it.
+
+        :raises Rejected: not certified, so that it tells nothing about an earlier copy of the call
+        """
+        answer = self._post(CALL_VERSIONS, canister, "call", request, max(self._timeout, SUBMIT_TIMEOUT))
+        if answer.status == 202:
+            return RequestStatus("unknown")
         if answer.status == 200:
             # rejected before it was executed; API v2 gives no status then
             self._raise_reject(answer, _fields(answer) or {})
-        if answer.status == 202:
-            outcome = RequestStatus("unknown")
-        else:
-            outcome = request_status(self._certificate(answer, canister, root_key), request.request_id)
-        while outcome.reply is None:
-            if outcome.reject_code is not None:
-                raise Rejected(outcome.reject_code, outcome.reject_message or "", outcome.error_code)
-            if outcome.status == "done" or time.time_ns() > expiry_ns:
-                raise ClientError(f"the outcome of {method} is not known", "It may have been executed.")
-            time.sleep(_LOOK_S)
-            outcome = self._outcome(canister, request.request_id, identity, root_key)
-        return outcome.reply
+        return request_status(self._certificate(answer, canister, root_key), request.request_id)
 
-    def _outcome(self, canister: Principal, request_id: bytes, identity: Signer, root_key: bytes) -> RequestStatus:
+    def _look(self, canister: Principal, request_id: bytes, identity: Signer, root_key: bytes) -> RequestStatus:
         """Look once how a call has ended; only its sender may read it."""
         path = (b"request_status", request_id)
-        look = read_state_content(identity.principal, [path], time.time_ns() + _TTL_NS)
-        return request_status(self._read_state(canister, sign_request(identity, look), root_key), request_id)
+        content = read_state_content(identity.principal, [path], time.time_ns() + _TTL_NS)
+        return request_status(self._read_state(canister, sign_request(identity, content), root_key), request_id)
 
-    def _post(self, versions: Sequence[str], canister: Principal, what: str, request: SignedRequest) -> HttpAnswer:
+    def _post(
+        self,
+        versions: Sequence[str],
+        canister: Principal,
+        what: str,
+        request: SignedRequest,
+        timeout: float | None = None,
+    ) -> HttpAnswer:
         for version in versions:
-            answer = self._send(f"/api/{version}/canister/{canister}/{what}", request.body)
+            answer = self._send(f"/api/{version}/canister/{canister}/{what}", request.body, timeout)
             if answer.status != 404:
                 break
         return answer
 
-    def _send(self, path: str, body: bytes | None) -> HttpAnswer:
+    def _send(self, path: str, body: bytes | None, timeout: float | None = None) -> HttpAnswer:
+        seconds = self._timeout if timeout is None else timeout
         try:
             return blocking_http.request(
-                self.url + path, body, timeout=self._timeout, max_bytes=_MAX_ANSWER, direct=self._direct
+                self.url + path, body, timeout=seconds, max_bytes=_MAX_ANSWER, direct=self._direct
             )
         except ConnectFailed as error:
-            raise ClientError(f"{self.url} cannot be reached: {error}", "Is the network running there?") from error
+            raise _Unreached(f"{self.url} cannot be reached: {error}", "Is the network running there?") from error
         except TransportError as error:
             raise _Lost(f"{self.url} has not answered: {error}", "Is this the URL of a network?") from error
 
@@ -205,7 +230,76 @@ class NetworkRequests:
 
     def _refused(self, answer: HttpAnswer) -> _Refused:
         detail = answer.body[:300].decode(errors="replace").strip() if _fields(answer) is None else "an unknown answer"
-        return _Refused(f"{self.url} answers HTTP {answer.status}: {detail}", _moved(answer), answer.status)
+        says = f"{self.url} answers HTTP {answer.status}"
+        return _Refused(f"{says}: {detail}" if detail else says, _moved(answer), answer.status)
+
+
+class _SentCall:
+    """One call, until its outcome is known.
+
+    :param submit: sends it, always the same bytes; see :meth:`NetworkRequests._submit`
+    :param look: reads its certified status
+    """
+
+    def __init__(self, method: str, submit: Callable[[], RequestStatus], look: Callable[[], RequestStatus]) -> None:
+        self._method = method
+        self._submit = submit
+        self._look = look
+        self._end = time.monotonic() + _TTL_NS / SECOND_NS
+        self._accepted = False
+        self._failure = ""
+
+    def reply(self) -> bytes:
+        """Send the call, and return its reply; errors are those of :meth:`NetworkRequests.call`."""
+        outcome = self._first()
+        resubmits = True
+        while outcome.reply is None:
+            if outcome.reject_code is not None:
+                raise Rejected(outcome.reject_code, outcome.reject_message or "", outcome.error_code)
+            if outcome.status == "done":
+                raise ClientError(f"the outcome of {self._method} is no longer known", "It has ended.")
+            if time.monotonic() > self._end:
+                raise ClientError(f"the outcome of {self._method} is not known{self._failure}", _MAY_BE_EXECUTED)
+            time.sleep(_LOOK_S)
+            # a look too, since the network may accept no copy of a call that it has executed
+            outcome = self._again(resubmits and not self._accepted)
+            self._accepted = self._accepted or outcome.status != "unknown"
+            resubmits = not resubmits
+        return outcome.reply
+
+    def _first(self) -> RequestStatus:
+        try:
+            outcome = self._submit()
+        except _Lost as error:
+            return self._failed(error)
+        except _Refused as error:
+            if error.status in _LOST_BEHIND:
+                return self._failed(error)
+            if error.status >= 500 or error.status == 200:
+                # what fails within the network, or is no answer of it, tells nothing about the call
+                raise ClientError(str(error), _MAY_BE_EXECUTED) from error
+            raise
+        self._accepted = True
+        return outcome
+
+    def _again(self, resubmits: bool) -> RequestStatus:
+        try:
+            outcome = self._submit() if resubmits else self._look()
+        except (_Unreached, _Lost) as error:
+            return self._failed(error)
+        except Rejected as error:
+            # not certified: it is about this copy of the call
+            return self._failed(error)
+        except _Refused as error:
+            if resubmits or error.status == 200 or HttpError(error.status).retryable:
+                return self._failed(error)
+            raise ClientError(str(error), _MAY_BE_EXECUTED) from error
+        self._accepted = self._accepted or resubmits
+        return outcome
+
+    def _failed(self, error: IcwsError) -> RequestStatus:
+        self._failure = f": {error}"
+        return RequestStatus("unknown")
 
 
 def _moved(answer: HttpAnswer) -> str:

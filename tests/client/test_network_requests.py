@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from twisted.internet.task import Clock
@@ -94,7 +96,12 @@ def test_the_time_of_a_request_ends_whatever_arrives(status: int) -> None:
 
 
 class Adding(Canister):
+    """Counts its executions."""
+
+    executions = 0
+
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
+        type(self).executions += 1
         if method == "trap":
             raise Trap("as asked")
         return method.encode() + arg
@@ -103,14 +110,13 @@ class Adding(Canister):
 class InMemory(NetworkRequests):
     """Requests to a replica in memory, in the real time."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         super().__init__("http://127.0.0.1:1")
-        self.clock = Clock()
-        self.replica = Replica(self.clock, time.time_ns, b"calls")
+        self.replica = Replica(clock or Clock(), time.time_ns, b"calls")
         self.replica.install(ID, Adding)
         self.sent: list[str] = []
 
-    def _send(self, path: str, body: bytes | None) -> HttpAnswer:
+    def _send(self, path: str, body: bytes | None, timeout: float | None = None) -> HttpAnswer:
         self.sent.append(path.rpartition("/")[2])
         status, _, answer = result_of(self.replica.handle("GET" if body is None else "POST", path, body or b""))
         return HttpAnswer(status, answer)
@@ -129,21 +135,28 @@ def test_a_call_that_is_answered_at_once() -> None:
         network.call(ID, "do", b"", SIGNER, MAINNET_ROOT_KEY_DER)
 
 
-def test_a_call_that_takes_longer_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = InMemory()
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time that passes between two looks, and nowhere else."""
+    clock = Clock()
+    own = SimpleNamespace(time_ns=time.time_ns, monotonic=clock.seconds, sleep=clock.advance)
+    monkeypatch.setattr(network_requests, "time", own)
+    return clock
+
+
+def test_a_call_that_takes_longer_is_looked_at_again(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    network = InMemory(clock)
     network.replica.ingress.latency = 1.0
     monkeypatch.setattr(network_requests, "CALL_VERSIONS", ("v2",))
-    monkeypatch.setattr("icwsgw.client.network_requests.time.sleep", network.clock.advance)
     assert network.ask("do") == b"do it"
     assert network.sent == ["call", "read_state", "read_state"]
 
 
-def test_a_call_whose_outcome_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = InMemory()
+def test_a_call_whose_outcome_is_not_known(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    network = InMemory(clock)
     network.replica.ingress.latency = 1000.0
     monkeypatch.setattr(network_requests, "CALL_VERSIONS", ("v2",))
-    monkeypatch.setattr(network_requests, "_TTL_NS", 50_000_000)
-    monkeypatch.setattr(network_requests, "_LOOK_S", 0.01)
+    monkeypatch.setattr(network_requests, "_LOOK_S", 50.0)
     with pytest.raises(ClientError, match="the outcome of do is not known") as unknown:
         network.ask("do")
     assert unknown.value.hint == "It may have been executed."
@@ -159,6 +172,169 @@ def test_a_call_that_the_network_refuses() -> None:
         network.ask("do")
 
 
+class Served:
+    """A replica behind HTTP on loopback, of which each answer may be replaced.
+
+    :param answers: for each request, what answers it instead of the replica; None, and at the end: the replica
+    :ivar asked: the last part of the path of each request
+    """
+
+    def __init__(self, *answers: Callable[[Served, HttpExchange], object] | None) -> None:
+        self.replica = Replica(Clock(), time.time_ns, b"calls")
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+        class Counting(Adding):
+            executions = 0
+
+        self.canister = Counting
+        self.replica.install(ID, Counting)
+
+    def handle(self, exchange: HttpExchange) -> None:
+        method, path = exchange.line.split(" ")
+        self.asked.append(path.rpartition("/")[2])
+        special = self.answers.pop(0) if self.answers else None
+        if special is not None:
+            special(self, exchange)
+            return
+        status, _, body = result_of(self.replica.handle(method, path, exchange.body))
+        exchange.answer(body, status)
+
+    def call(self, method: str = "do", timeout: float = 60.0, root_key: bytes | None = None) -> bytes:
+        key = self.replica.root_key_der if root_key is None else root_key
+        with scripted_http(self.handle) as url:
+            return NetworkRequests(url, timeout).call(ID, method, b" it", SIGNER, key)
+
+
+def executed(served: Served, exchange: HttpExchange) -> None:
+    """The network executes the call, and its answer is lost."""
+    result_of(served.replica.handle("POST", exchange.line.split(" ")[1], exchange.body))
+
+
+def accepted(served: Served, exchange: HttpExchange) -> None:
+    executed(served, exchange)
+    exchange.answer(status=202)
+
+
+def lost(_: Served, exchange: HttpExchange) -> None:
+    exchange.link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+
+def answers(status: int, body: bytes = b"", headers: str = "") -> Callable[[Served, HttpExchange], object]:
+    return lambda _, exchange: exchange.answer(body, status, headers)
+
+
+def test_a_call_may_take_longer_than_other_requests() -> None:
+    """The network answers after 10 seconds if a call takes longer."""
+
+    def slowly(served: Served, exchange: HttpExchange) -> None:
+        exchange.over.wait(0.6)
+        status, _, body = result_of(served.replica.handle("POST", exchange.line.split(" ")[1], exchange.body))
+        exchange.answer(body, status)
+
+    served = Served(slowly)
+    assert served.call(timeout=0.3) == b"do it"
+    assert served.asked == ["call"]
+    assert network_requests.SUBMIT_TIMEOUT > 10
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("way", [lost, answers(502), answers(504)], ids=["cut", "502", "504"])
+def test_a_call_whose_answer_is_lost_is_sent_again_unchanged(way: Callable[[Served, HttpExchange], object]) -> None:
+    def lose(served: Served, exchange: HttpExchange) -> None:
+        executed(served, exchange)
+        way(served, exchange)
+
+    served = Served(lose)
+    assert served.call() == b"do it"
+    assert (served.asked, served.canister.executions) == (["call", "call"], 1)
+    # the network never had it
+    served = Served(lost)
+    assert served.call() == b"do it"
+    assert (served.asked, served.canister.executions) == (["call", "call"], 1)
+
+
+REFUSALS = [
+    *(answers(400), answers(429), answers(503)),
+    answers(200, cbor.dumps({"status": "non_replicated_rejection", "reject_code": 2, "reject_message": "stopped"})),
+]
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["400", "429", "503", "reject"])
+def test_a_copy_of_a_call_that_is_refused_tells_nothing_about_the_call(
+    refusal: Callable[[Served, HttpExchange], object],
+) -> None:
+    served = Served(executed, refusal)
+    assert served.call() == b"do it"
+    assert (served.asked, served.canister.executions) == (["call", "call", "read_state"], 1)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_look_at_an_accepted_call_may_fail() -> None:
+    failures = [answers(503), answers(429), answers(404), answers(404), lost, answers(200, b"<html>"), answers(302)]
+    served = Served(accepted, *failures)
+    assert served.call() == b"do it"
+    assert (served.asked, served.canister.executions) == (["call", *["read_state"] * 8], 1)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("first", [lost, accepted])
+def test_a_network_that_goes_away_after_it_accepted_a_call(first: Callable[[Served, HttpExchange], object]) -> None:
+    def leave(served: Served, exchange: HttpExchange) -> None:
+        network.url = f"http://127.0.0.1:{free_port()}"
+        first(served, exchange)
+
+    served = Served(leave)
+    with scripted_http(served.handle) as url:
+        network = NetworkRequests(url)
+        with pytest.raises(ClientError, match=r"outcome of do is not known: .* cannot be reached") as unknown:
+            network.call(ID, "do", b" it", SIGNER, served.replica.root_key_der)
+    assert unknown.value.hint == "It may have been executed."
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_an_error_within_the_network_tells_nothing_about_a_call(status: int) -> None:
+    served = Served(answers(status))
+    with pytest.raises(ClientError, match=f"answers HTTP {status}") as unknown:
+        served.call()
+    assert unknown.value.hint == "It may have been executed."
+    served = Served(accepted, answers(400, b"no"))
+    with pytest.raises(ClientError, match="answers HTTP 400: no") as unknown:
+        served.call()
+    assert unknown.value.hint == "It may have been executed."
+
+
+def test_what_was_refused_was_not_executed() -> None:
+    for status in (302, 400, 413, 429):
+        with pytest.raises(ClientError, match=f"answers HTTP {status}") as refused:
+            Served(answers(status)).call()
+        assert "executed" not in refused.value.explained()
+    with pytest.raises(ClientError, match="cannot be reached") as unreached:
+        NetworkRequests(f"http://127.0.0.1:{free_port()}").call(ID, "do", b"", SIGNER, MAINNET_ROOT_KEY_DER)
+    assert unreached.value.hint == "Is the network running there?"
+
+
+def test_an_outcome_that_cannot_be_verified_may_be_one() -> None:
+    with pytest.raises(CertificateInvalid, match="the call may have been executed"):
+        Served().call(root_key=MAINNET_ROOT_KEY_DER)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_call_whose_trap_is_certified_after_its_answer_was_lost() -> None:
+    with pytest.raises(Rejected, match="as asked"):
+        Served(executed, answers(503)).call("trap")
+
+
+def test_the_reason_why_an_outcome_is_not_known(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(network_requests, "_LOOK_S", 50.0)
+    served = Served(*[lost] * 4)
+    with pytest.raises(ClientError, match=r"outcome of do is not known: .* the connection ended within") as unknown:
+        served.call()
+    assert unknown.value.hint == "It may have been executed."
+    assert (served.asked, clock.seconds()) == (["call", "call", "read_state", "call"], 150.0)
+
+
 class Answering(NetworkRequests):
     """A network that answers each request alike."""
 
@@ -166,7 +342,7 @@ class Answering(NetworkRequests):
         super().__init__("http://127.0.0.1:1", check_time=check_time)
         self._answer = answer
 
-    def _send(self, path: str, body: bytes | None) -> HttpAnswer:
+    def _send(self, path: str, body: bytes | None, timeout: float | None = None) -> HttpAnswer:
         return self._answer
 
 
