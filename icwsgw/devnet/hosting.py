@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from icwsgw.devnet.canisters import Canister, CanisterFactory, MethodNotFound, module_hash
 from icwsgw.devnet.cdk import ACK_INTERVAL_MS, KEEP_ALIVE_TIMEOUT_MS, MAX_RETURNED_MESSAGES, QueueView, WebSocketCdk
 from icwsgw.devnet.cdk_types import ClientKey, Output, Page, Trap, WsError
+from icwsgw.devnet.pausable_clock import PausableClock
 from icwsgw.errors import FormatError, Rejected
 from icwsgw.ic import cbor, hashtree, ws
 from icwsgw.ic.hashtree import Tree
@@ -150,7 +151,6 @@ class Host:
 
     :ivar ws: the CDK's state since the last reset
     :ivar app: the application since the last reset
-    :ivar running: False if the canister is stopped; calls and queries are then rejected
 
     :param changed: called with the host when the canister's certified data may have changed
     :param log: takes what the canister prints, and the texts of its traps
@@ -167,9 +167,8 @@ class Host:
         log: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.id = canister_id
-        self.running = True
         self._factory = factory
-        self._clock = clock
+        self._clock = PausableClock(clock)
         self._now_ns = now_ns
         self._settings = settings
         self._changed = changed
@@ -180,6 +179,15 @@ class Host:
         ]
         self.ws, self.app = self._live()
         self.candid: str | None = self.app.candid
+
+    @property
+    def running(self) -> bool:
+        """False if the canister is stopped: calls and queries are rejected, and its timers wait."""
+        return not self._clock.paused
+
+    @running.setter
+    def running(self, value: bool) -> None:
+        self._clock.paused = not value
 
     def _live(self) -> tuple[WebSocketCdk, Canister]:
         cdk = WebSocketCdk(

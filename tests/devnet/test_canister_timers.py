@@ -57,6 +57,23 @@ def test_once_and_again_and_again_until_cleared() -> None:
     assert texts(net) == ["tick 1", "tick 2", "tick 3"]
 
 
+def test_timers_of_a_stopped_canister_wait() -> None:
+    net = net_with(TICKING)
+    net.open(ALICE)
+    net.advance(3, step=1)
+    net.replica.stop(ECHO_ID)
+    # The interval is due at 4 s, and what clears it at 7 s.
+    net.advance(3, step=1)
+    net.replica.start(ECHO_ID)
+    assert texts(net) == ["tick 1"]
+    net.advance(0)
+    assert texts(net) == ["tick 1", "tick 2"]
+    net.advance(20, step=1)
+    assert texts(net) == ["tick 1", "tick 2"]
+    net.replica.close()
+    assert net.clock.getDelayedCalls() == []
+
+
 def test_an_exception_is_a_trap_that_undoes_its_messages() -> None:
     net = net_with(TICKING)
     net.open(ALICE)

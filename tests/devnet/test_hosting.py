@@ -110,6 +110,23 @@ def test_a_reset_forgets_clients_queues_and_nonces() -> None:
     assert [ws.nonce_of_key(message[2]) for message in batch.messages] == [0]
 
 
+def test_a_stopped_canister_makes_no_rounds() -> None:
+    net = Net(settings=CdkSettings(ack_interval_ms=10_000, keep_alive_timeout_ms=5_000))
+    net.open(ALICE)
+    net.replica.stop(ECHO_ID)
+    net.advance(100, step=5)
+    net.replica.start(ECHO_ID)
+    assert [type(each) for each in net.received()] == [ws.OpenMessage]
+    net.advance(0)
+    # A send removes what is older than an interval.
+    assert [type(each) for each in net.received()] == [ws.AckMessage]
+    # The client has time for its answer.
+    net.advance(4.9)
+    assert [type(each) for each in net.received()] == [ws.AckMessage]
+    net.advance(0.1)
+    assert [type(each) for each in net.received()] == [ws.AckMessage, ws.CloseMessage]
+
+
 def test_a_reset_restarts_the_rounds() -> None:
     net = Net()
     net.advance(200)

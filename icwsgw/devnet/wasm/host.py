@@ -111,6 +111,8 @@ class WasmHost:
     @running.setter
     def running(self, value: bool) -> None:
         self.canister.status = RUNNING if value else STOPPED
+        if value:
+            self._arm()
 
     def check_running(self) -> None:
         """Pass if the canister runs.
@@ -342,13 +344,15 @@ class WasmHost:
             self._timer = self._clock.callLater(min(delay, 1e6), self._on_timer)
 
     def _on_timer(self) -> None:
-        self._timer = None
+        self._timer, self._timer_ns = None, 0
         canister = self.canister
+        if not self.running:
+            # As on the IC, the timer stays set: it fires when the canister has been started again.
+            return
         if canister.global_timer_ns > self._now_ns():
-            self._timer_ns = 0
             self._arm()
             return
-        canister.global_timer_ns = self._timer_ns = 0
+        canister.global_timer_ns = 0
         self._task("canister_global_timer")
 
     def _schedule_heartbeat(self) -> None:

@@ -52,6 +52,34 @@ def test_the_global_timer() -> None:
     assert number(net.query(ALICE, "rings", b"", host.id)) == 1
 
 
+@pytest.mark.parametrize("stopped_for", [0.5, 3, 100])
+def test_a_timer_of_a_stopped_canister_fires_when_it_is_started(stopped_for: float) -> None:
+    net, host = installed()
+    net.call(ALICE, "ring_in_1_s", b"", host.id)
+    due = host.canister.global_timer_ns
+    net.replica.stop(host.id)
+    net.advance(stopped_for, step=0.5)
+    assert host.canister.global_timer_ns == due
+    net.replica.start(host.id)
+    assert number(net.query(ALICE, "rings", b"", host.id)) == 0
+    net.advance(max(1 - stopped_for, 0))
+    assert number(net.query(ALICE, "rings", b"", host.id)) == 1
+    net.advance(10, step=0.5)
+    assert number(net.query(ALICE, "rings", b"", host.id)) == 1
+    assert host.canister.global_timer_ns == 0
+
+
+def test_an_upgrade_clears_the_timer_of_a_stopped_canister() -> None:
+    net, host = installed()
+    net.call(ALICE, "ring_in_1_s", b"", host.id)
+    net.replica.stop(host.id)
+    net.advance(2)
+    net.replica.reset(host.id)
+    net.replica.start(host.id)
+    net.advance(2, step=0.5)
+    assert number(net.query(ALICE, "rings", b"", host.id)) == 0
+
+
 def test_heartbeats_stop_while_the_canister_is_stopped() -> None:
     net, host = installed()
     net.advance(5, step=1)
