@@ -141,7 +141,7 @@ class WebSocketCdk:
         self._undo: list[Callable[[], object]] | None = None
         self._ack_timer: Timer | None = None
         self._keep_alive_timer: Timer | None = None
-        self.timers = CanisterTimers(clock, self.transaction, debug_print)
+        self.timers = CanisterTimers(clock, self.transaction, self._undone_by, debug_print)
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -164,8 +164,8 @@ class WebSocketCdk:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Undo the changes of the block if it raises an exception, as the IC does for a message that traps."""
-        undo: list[Callable[[], object]] = []
         tree, certified = self._tree.copy(), self._certified
+        undo: list[Callable[[], object]] = []
         self._undo = undo
         try:
             yield
@@ -173,13 +173,29 @@ class WebSocketCdk:
             raise  # a normal answer: the CDK keeps the changes that it made before the error
         except BaseException:
             self._undo = None
-            for step in reversed(undo):
-                step()
-            self._tree, self._certified = tree, certified
-            self._changed()
+            self._roll_back(undo, tree, certified)
             raise
         finally:
             self._undo = None
+
+    @contextmanager
+    def discarded(self) -> Iterator[None]:
+        """Undo the changes of the block in any case, as the IC does for a query."""
+        tree, certified = self._tree.copy(), self._certified
+        undo: list[Callable[[], object]] = []
+        self._undo = undo
+        try:
+            yield
+        finally:
+            self._undo = None
+            if undo:
+                self._roll_back(undo, tree, certified)
+
+    def _roll_back(self, undo: list[Callable[[], object]], tree: CertifiedMap, certified: bool) -> None:
+        for step in reversed(undo):
+            step()
+        self._tree, self._certified = tree, certified
+        self._changed()
 
     def _undone_by(self, step: Callable[[], object]) -> None:
         if self._undo is not None:

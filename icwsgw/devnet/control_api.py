@@ -31,7 +31,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from icwsgw.devnet.cdk_types import WsError
+from icwsgw.devnet.cdk_types import Trap, WsError
 from icwsgw.devnet.consensus import MAX_LAG, BlockTiming
 from icwsgw.devnet.faults import Answer, InjectedFault
 from icwsgw.devnet.hosting import CanisterHost, Host
@@ -73,7 +73,7 @@ def answer(replica: NetworkState, method: str, parts: list[str], body: bytes) ->
         return _answer(200, _DO[name](replica, value))
     except CanisterTrap as trap:
         return _answer(400, {"error": trap.text})
-    except (ValueError, FormatError, KeyError, WsError) as error:
+    except (ValueError, FormatError, KeyError, WsError, Trap) as error:
         return _answer(400, {"error": f"{type(error).__name__}: {error}"})
 
 
@@ -235,7 +235,9 @@ def _each(act: Callable[[CanisterHost], object]) -> Callable[[NetworkState, Any]
 def _close(replica: NetworkState, value: Any) -> Any:
     value = _object(value)
     host = _in_python(replica.canister(_id(replica, str(value.get("canister")))))
-    host.ws.close(Principal.from_text(str(value.get("client"))))
+    client = Principal.from_text(str(value.get("client")))
+    with host.ws.transaction():
+        host.ws.close(client)
     return {}
 
 

@@ -29,6 +29,8 @@ PageFilter = Callable[[Page, int], Page]
 #: The public metadata that describes a canister's interface.
 CANDID_SECTION: Final = b"candid:service"
 
+_CDK_METHODS: Final = frozenset(("ws_open", "ws_message", "ws_close", "ws_get_messages"))
+
 Certifier = Callable[[Principal], bytes]
 """Returns the certificate of a canister's certified data."""
 
@@ -253,6 +255,8 @@ class Host:
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
         """Run an update method and return its reply. If it does not reply, its changes are undone.
 
+        A :class:`WsError` is an answer of the CDK's methods; in a method of the application it is a trap.
+
         :raises Rejected: the canister is stopped, has no such method or trapped, or its reply is too large
         """
         self.check_running()
@@ -266,6 +270,8 @@ class Host:
             raise no_method(self.id, "update", method) from None
 
     def _update(self, method: str, caller: Principal, arg: bytes) -> bytes:
+        if method not in _CDK_METHODS:
+            return self._own(lambda: self.app.update(method, caller, arg))
         try:
             if method == "ws_open":
                 opening = _decoded(ws.decode_open_args, arg)
@@ -276,17 +282,23 @@ class Host:
                 self.ws.ws_message(caller, key, message.sequence_num, message.is_service_message, message.content)
             elif method == "ws_close":
                 self.ws.ws_close(caller, ClientKey(*_decoded(ws.decode_close_args, arg)))
-            elif method == "ws_get_messages":
+            else:
                 # The IC allows an update call of a query method, but the canister then has no data certificate.
                 page = self.ws.ws_get_messages(caller, _decoded(ws.decode_get_args, arg))
                 if page.messages:
                     raise Trap("Panicked at 'called `Option::unwrap()` on a `None` value'")
                 return _batch((), b"", b"", page.is_end_of_queue)
-            else:
-                return self.app.update(method, caller, arg)
         except WsError as error:
             return ws.encode_result_err(str(error))
         return ws.encode_result_ok()
+
+    @staticmethod
+    def _own(act: Callable[[], bytes]) -> bytes:
+        """Run a method of the application, in which an error of the CDK is a trap."""
+        try:
+            return act()
+        except WsError as error:
+            raise Trap(f"unhandled: {error}") from error
 
     def query(
         self,
@@ -307,7 +319,8 @@ class Host:
         self.check_running()
         try:
             if method != "ws_get_messages":
-                return self._checked(self.app.query(method, caller, arg))
+                with self.ws.discarded():
+                    return self._checked(self._own(lambda: self.app.query(method, caller, arg)))
             nonce = _decoded(ws.decode_get_args, arg)
             queues = self.ws if view is None else view
             page = queues.ws_get_messages(caller, nonce)

@@ -1,7 +1,8 @@
 """Loads a canister from a Python file: a class that extends :class:`icwsgw.devnet.canisters.Canister`.
 
-Such canisters are for prototypes and tests. Any exception in a handler or method is a trap: the CDK's state is
-restored, the caller gets the reject of a trap, and the traceback goes to the canister's log.
+Such canisters are for prototypes and tests. Any exception in a handler, method or timer is a trap: the CDK's state and
+the timers are restored, the caller gets the reject of a trap, and the traceback goes to the canister's log. The
+attributes of the class are not restored.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import TypeVar
 
 from icwsgw.devnet.canisters import Canister, MethodNotFound
 from icwsgw.devnet.cdk import WebSocketCdk
-from icwsgw.devnet.cdk_types import Trap, WsError
+from icwsgw.devnet.cdk_types import Trap
 from icwsgw.errors import FormatError
 from icwsgw.ic.principal import Principal
 
 _T = TypeVar("_T")
 
 #: Exceptions with a meaning of their own for the CDK and its host.
-_MEANT = (Trap, WsError, MethodNotFound)
+_MEANT = (Trap, MethodNotFound)
 
 
 class PythonCanister:
@@ -45,6 +46,8 @@ class PythonCanister:
             canister = self._class(ws)
         except Exception as error:
             raise FormatError(f"{self._class.__name__} cannot be created: {_described(error)}") from error
+        if not isinstance(canister.candid, str | None):
+            raise FormatError(f"{self._class.__name__}.candid is {type(canister.candid).__name__}, not a text")
         return _Trapping(canister)
 
 
@@ -97,6 +100,7 @@ class _Trapping(Canister):
 
     def __init__(self, canister: Canister) -> None:
         super().__init__(canister.ws)
+        self.candid = canister.candid
         self._canister = canister
 
     def on_open(self, client: Principal) -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID, EchoCanister
+from icwsgw.devnet.canisters import CHAT_ID, ECHO_ID, Canister, EchoCanister
+from icwsgw.devnet.cdk_types import Trap
 from icwsgw.devnet.consensus import MAX_LAG, BlockTiming
 from icwsgw.errors import CanisterRefused, Rejected
 from icwsgw.ic import ws
+from icwsgw.ic.principal import Principal
 from tests.devnet.wasm.support import module
 from tests.support.devnet import GATEWAY, START_NS, Net, identity, pending, result_of
 
@@ -182,6 +184,19 @@ def test_reset_stop_start_close() -> None:
     assert net.poll().messages == []
     with pytest.raises(CanisterRefused):
         net.leave(ALICE)
+
+
+def test_a_client_whose_removal_traps_stays() -> None:
+    class Clinging(Canister):
+        def on_close(self, client: Principal) -> None:
+            raise Trap("stay")
+
+    net = Net(canisters={"clinging": (ECHO_ID, Clinging)})
+    net.open(ALICE)
+    status, answer = post(net, "close", {"canister": ECHO_ID.text, "client": ALICE.principal.text})
+    assert (status, answer) == (400, {"error": "Trap: stay"})
+    assert len(net.received()) == 1
+    net.send_message(ALICE, 1, "still here")
 
 
 def test_what_it_does_not_understand() -> None:

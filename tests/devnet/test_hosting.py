@@ -97,6 +97,22 @@ def test_an_answer_larger_than_the_ic_allows_is_refused() -> None:
     assert len(net.poll(3).messages) == 2
 
 
+def test_an_error_of_the_cdk_in_a_method_of_the_application_is_a_trap() -> None:
+    class Sender(Canister):
+        def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
+            self.ws.send(ALICE.principal, b"kept only if the next one works")
+            self.ws.send(identity(7).principal, b"x")
+            return b""
+
+        query = update
+
+    net = Net(canisters={"sender": (ECHO_ID, Sender)})
+    net.open(ALICE)
+    assert rejected(net.call, ALICE, "any", b"") == (5, "IC0503")
+    assert rejected(net.query, ALICE, "any", b"") == (5, "IC0503")
+    assert len(net.received()) == 1
+
+
 def test_a_reset_forgets_clients_queues_and_nonces() -> None:
     net = Net()
     net.open(ALICE)

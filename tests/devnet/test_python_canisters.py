@@ -90,6 +90,98 @@ def test_an_exception_is_a_trap_whose_traceback_is_in_the_log() -> None:
     net.send_message(ALICE, 1, "again")
 
 
+#: Sends to its clients, and sets and clears timers, before it does what is not allowed.
+CARELESS = b"""
+from icwsgw.devnet.canisters import Canister, app_message
+from icwsgw.ic.principal import Principal
+
+class Careless(Canister):
+    candid = "service : {}"
+
+    def __init__(self, ws):
+        super().__init__(ws)
+        self.ticks = self.set_timer_interval(100, lambda: self.debug_print("tick"))
+
+    def send(self, text):
+        for client in self.ws.clients:
+            self.ws.send(Principal(client.principal), app_message(text))
+
+    def act(self, text):
+        self.clear_timer(self.ticks)
+        self.set_timer(1, lambda: self.debug_print("set by " + text))
+        self.send(text)
+
+    def to_nobody(self):
+        self.send("before the error")
+        self.ws.send(Principal(b"nobody"), app_message("x"))
+
+    def on_message(self, client, message):
+        self.act("a message")
+        self.to_nobody()
+
+    def update(self, method, caller, arg):
+        self.act("an update")
+        if method == "late":
+            self.set_timer(1, self.to_nobody)
+            return b""
+        self.to_nobody()
+
+    def query(self, method, caller, arg):
+        self.act("a query")
+        if method == "fine":
+            return b"reply"
+        self.to_nobody()
+"""
+NOBODY = "Client with principal .* doesn't have an open connection"
+
+
+def test_an_error_of_the_cdk_in_a_method_is_a_trap() -> None:
+    logged: list[str] = []
+    net = net_with(CARELESS, log=lambda canister, text: logged.append(text))
+    net.open(ALICE)
+    for attempt in (net.call, net.query):
+        with pytest.raises(Rejected, match=f"WsError: {NOBODY}") as caught:
+            attempt(ALICE, "method", b"")
+        assert (caught.value.code, caught.value.error_code) == (5, "IC0503")
+        assert "in to_nobody" in logged[-2]
+    with pytest.raises(Rejected, match=f"WsError: {NOBODY}"):
+        net.send_message(ALICE, 1, "x")
+    net.advance(99)
+    assert len(net.received()) == 1
+    # Timers that were set are gone, and the one that was cleared is there.
+    assert not any("set by" in line or line == "tick" for line in logged)
+    net.advance(1)
+    assert logged[-1] == "tick"
+
+
+def test_a_query_leaves_no_trace() -> None:
+    logged: list[str] = []
+    net = net_with(CARELESS, log=lambda canister, text: logged.append(text))
+    net.open(ALICE)
+    assert net.query(ALICE, "fine", b"") == b"reply"
+    assert len(net.received()) == 1
+    net.advance(100)
+    assert logged == ["tick"]
+
+
+def test_an_error_of_the_cdk_in_a_timer_is_a_trap() -> None:
+    logged: list[str] = []
+    net = net_with(CARELESS, log=lambda canister, text: logged.append(text))
+    net.open(ALICE)
+    net.call(ALICE, "late", b"")
+    net.advance(1)
+    assert [app_text(each) for each in net.received()[1:]] == ["an update"]
+    assert "in to_nobody" in logged[-2]
+    assert logged[-1].startswith("a timer trapped: WsError: Client with principal")
+
+
+def test_its_interface() -> None:
+    net = net_with(CARELESS)
+    assert net.replica.canister(ECHO_ID).candid == "service : {}"
+    with pytest.raises(FormatError, match=r"Careless\.candid is int, not a text"):
+        net_with(CARELESS.replace(b'"service : {}"', b"5"))
+
+
 def test_methods_that_are_not_there_and_replies_that_are_none() -> None:
     net = net_with(SHOUTING)
     with pytest.raises(Rejected, match="no query method 'none'"):
