@@ -79,11 +79,11 @@ class CanisterManagement:
             "stop_canister": (types.CANISTER, "canister_id", self._stop_canister),
             "delete_canister": (types.CANISTER, "canister_id", self._delete_canister),
             "canister_status": (types.CANISTER, "canister_id", self._canister_status),
-            "canister_metadata": (types.METADATA, "canister_id", self._canister_metadata),
         }
         #: as above, for methods that everybody may call
         self._open_methods: dict[str, tuple[candid.Type, str, Handler]] = {
             "canister_info": (types.CANISTER, "canister_id", self._canister_info),
+            "canister_metadata": (types.METADATA, "canister_id", self._canister_metadata),
             "deposit_cycles": (types.CANISTER, "canister_id", self._top_up),
             "provisional_top_up_canister": (types.TOP_UP, "canister_id", self._top_up),
         }
@@ -99,7 +99,7 @@ class CanisterManagement:
         :raises Rejected: the caller may not call the method so
         :raises ValueError: the canister id in the URL is not that of the argument
         """
-        if method in ("create_canister", "canister_info", "deposit_cycles"):
+        if method in _FOR_CANISTERS:
             raise Rejected(4, f"Only canisters can call ic00 method {method}", "IC0406")
         if method == "provisional_create_canister_with_cycles":
             _decoded(types.PROVISIONAL_CREATE, argument)
@@ -203,9 +203,9 @@ class CanisterManagement:
         host = self._host(canister_id)
         settings = self._settings[canister_id]
         public = method == "canister_status" and _may_view(settings["status_visibility"], caller)
-        if caller not in settings["controllers"] and caller != canister_id and not public:
-            text = f"Only controllers of canister {canister_id} can call ic00 method {method}"
-            raise Rejected(5, text, "IC0512")
+        own = caller == canister_id and method in _FOR_ITSELF
+        if caller not in settings["controllers"] and not own and not public:
+            raise _not_controller(canister_id, method)
         return host
 
     def _apply(self, host: WasmHost) -> None:
@@ -248,7 +248,8 @@ class CanisterManagement:
 
     def _install_chunked_code(self, caller: Principal, value: dict[str, Any]) -> bytes:
         store = value["store_canister"] or value["target_canister"]
-        if store != value["target_canister"]:
+        # A canister may also use its own chunks.
+        if store not in (value["target_canister"], caller):
             self._managed(store, caller, "install_chunked_code")
         chunks = self._chunks.get(store, {})
         try:
@@ -357,6 +358,8 @@ class CanisterManagement:
         if section is None:
             text = f"Error from Canister {host.id}: The canister has no metadata section with the name {name[:100]}."
             raise Rejected(5, text, "IC0543")
+        if not section.public and caller not in self._settings[host.id]["controllers"]:
+            raise _not_controller(host.id, "canister_metadata")
         return candid.encode([types.METADATA_VALUE], [{"value": section.content}])
 
     def _canister_info(self, caller: Principal, value: dict[str, Any]) -> bytes:
@@ -383,6 +386,9 @@ class CanisterManagement:
 
 
 _NOTHING: Final = candid.encode([], [])
+#: What canisters alone may call, and what a canister may do with itself without being its own controller.
+_FOR_CANISTERS: Final = frozenset(("create_canister", "canister_info", "canister_metadata", "deposit_cycles"))
+_FOR_ITSELF: Final = frozenset(("canister_status", "upload_chunk", "clear_chunk_store", "stored_chunks"))
 _CREATIONS: Final = frozenset(("create_canister", "provisional_create_canister_with_cycles"))
 
 
@@ -392,6 +398,10 @@ def _decoded(kind: candid.Type, argument: bytes) -> Any:
     except FormatError as error:
         raise Rejected(4, f"Error decoding candid: {error}", "IC0408") from None
     return value
+
+
+def _not_controller(canister_id: Principal, method: str) -> Rejected:
+    return Rejected(5, f"Only controllers of canister {canister_id} can call ic00 method {method}", "IC0512")
 
 
 def _check_settings(given: dict[str, Any]) -> None:

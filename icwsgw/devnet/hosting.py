@@ -1,7 +1,8 @@
 """Runs a canister on the devnet: its methods, its status (running, stopped, reset) and its part of the state tree.
 
 Reject codes and error codes are those of the IC's replica: 5 ``IC0503`` for a trap, 5 ``IC0536`` for a missing method,
-5 ``IC0508`` for a stopped canister, 5 ``IC0504`` for a reply longer than 3 MiB.
+5 ``IC0508`` for a stopped canister, 5 ``IC0504`` for a reply to a query longer than 3 MiB or to a call longer than
+2 MiB.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from icwsgw.devnet.pausable_clock import PausableClock
 from icwsgw.errors import FormatError, Rejected
 from icwsgw.ic import cbor, hashtree, ws
 from icwsgw.ic.hashtree import Tree
-from icwsgw.ic.network_limits import MAX_REPLY_BYTES
+from icwsgw.ic.network_limits import MAX_CALL_REPLY_BYTES, MAX_REPLY_BYTES
 from icwsgw.ic.principal import Principal
 from icwsgw.reactor.clock import Clock
 
@@ -262,7 +263,7 @@ class Host:
         self.check_running()
         try:
             with self.ws.transaction():
-                return self._checked(self._update(method, caller, arg))
+                return self._checked(self._update(method, caller, arg), MAX_CALL_REPLY_BYTES)
         except Trap as trap:
             self._log(f"trapped: {trap}")
             raise trapped(self.id, str(trap)) from trap
@@ -338,12 +339,12 @@ class Host:
         except MethodNotFound:
             raise no_method(self.id, "query", method) from None
 
-    def _checked(self, reply: bytes) -> bytes:
-        if len(reply) > MAX_REPLY_BYTES:
+    def _checked(self, reply: bytes, most: int = MAX_REPLY_BYTES) -> bytes:
+        if len(reply) > most:
             raise Rejected(
                 5,
                 f"Error from Canister {self.id}: Canister violated contract: ic0.msg_reply_data_append: application "
-                f"payload size ({len(reply)}) cannot be larger than {MAX_REPLY_BYTES}.",
+                f"payload size ({len(reply)}) cannot be larger than {most}.",
                 "IC0504",
             )
         return reply

@@ -26,7 +26,10 @@ MAX_INGRESS_BYTES: Final = 2 << 20
 """Maximum size of the content of a call (dfinity/ic, rs/limits: ``MAX_INGRESS_BYTES_PER_MESSAGE_APP_SUBNET``)."""
 
 MAX_REPLY_BYTES: Final = 3 << 20
-"""Maximum size of a canister's reply (IC interface specification: at most 3 MiB from a query)."""
+"""Maximum size of a canister's reply to a query (IC interface specification: at most 3 MiB)."""
+
+MAX_CALL_REPLY_BYTES: Final = 2 << 20
+"""Maximum size of a canister's reply to a call (dfinity/ic, rs/types: ``MAX_INTER_CANISTER_PAYLOAD_IN_BYTES``)."""
 
 AROUND_BYTES: Final = 64 << 10
 """Bytes allowed around a content or a reply, for signatures, delegations, a certificate and CBOR."""

@@ -18,7 +18,7 @@ from icwsgw.ic import candid, cbor
 from icwsgw.ic.hashtree import Found, Missing
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
-from tests.devnet.wasm.support import PRINTING, module, section
+from tests.devnet.wasm.support import GREETING, PRINTING, module, section
 from tests.support.devnet import Net, identity, result_of
 
 ALICE, BOB = identity(1), identity(2)
@@ -288,17 +288,24 @@ def test_settings_and_who_may_do_what(net: Net, alice: Manager) -> None:
 
 def test_metadata_is_public_or_for_controllers(net: Net, alice: Manager) -> None:
     canister = alice.create()
-    file = module(PRINTING) + section("icp:public candid:service", b"service : {}")
+    file = module(PRINTING) + section("icp:public candid:service", b"service : {}") + section("icp:public open", b"o")
     alice.install(canister, file + section("icp:private secret", b"s"))
     assert value_at(net, canister, b"metadata", b"candid:service") == b"service : {}"
     assert value_at(net, canister, b"metadata", b"secret", who=ALICE) == b"s"
     with pytest.raises(AssertionError, match="Custom section secret can only be requested by the controllers"):
         value_at(net, canister, b"metadata", b"secret", who=BOB)
     value = {"canister_id": canister, "name": "secret"}
-    reply = alice.call("canister_metadata", types.METADATA, value, canister)
-    assert candid.decode_as(reply, [types.METADATA_VALUE]) == [{"value": b"s"}]
-    value["name"] = "other"
-    rejected("IC0543", alice.call, "canister_metadata", types.METADATA, value, canister)
+    rejected("IC0406", alice.call, "canister_metadata", types.METADATA, value, canister)
+    manage = net.replica.canisters.call_management
+
+    def metadata(name: str, caller: Principal) -> Any:
+        argument = candid.encode([types.METADATA], [{"canister_id": canister, "name": name}])
+        return candid.decode_as(manage("canister_metadata", caller, argument), [types.METADATA_VALUE])[0]["value"]
+
+    assert metadata("secret", ALICE.principal) == b"s"
+    assert metadata("open", SECOND_SUBNET) == b"o"
+    assert rejected("IC0512", metadata, "secret", SECOND_SUBNET).code == 5
+    rejected("IC0543", metadata, "other", ALICE.principal)
 
 
 def test_logs_are_for_those_whom_the_settings_name(net: Net, alice: Manager) -> None:
@@ -320,6 +327,35 @@ def test_logs_are_for_those_whom_the_settings_name(net: Net, alice: Manager) -> 
     rejected("IC0536", net.query_management, ALICE, "raw_rand", b"", canister)
     nobody = candid.encode([types.CANISTER], [{"canister_id": canister_id(1)}])
     rejected("IC0301", net.query_management, ALICE, "fetch_canister_logs", nobody, canister_id(1))
+
+
+def test_what_a_canister_may_do_with_itself(net: Net, alice: Manager) -> None:
+    canister = alice.create()
+    alice.install(canister, module(PRINTING))
+    manage = net.replica.canisters.call_management
+    argument = candid.encode([types.CANISTER], [{"canister_id": canister}])
+    for method in ("canister_status", "stored_chunks", "clear_chunk_store"):
+        manage(method, canister, argument)
+    manage("upload_chunk", canister, candid.encode([types.UPLOAD_CHUNK], [{"canister_id": canister, "chunk": b"x"}]))
+    for method in ("stop_canister", "start_canister", "uninstall_code", "delete_canister"):
+        rejected("IC0512", manage, method, canister, argument)
+    code = {"mode": REINSTALL, "canister_id": canister, "wasm_module": module(PRINTING), "arg": b""}
+    rejected("IC0512", manage, "install_code", canister, candid.encode([types.INSTALL_CODE], [code]))
+    settings = {"canister_id": canister, "settings": dict.fromkeys(types.SETTINGS)}
+    rejected("IC0512", manage, "update_settings", canister, candid.encode([types.UPDATE_SETTINGS], [settings]))
+    # It uses its own chunks for a canister that it controls.
+    target, file = alice.create(), module(GREETING)
+    alice.settings(target, controllers=[canister])
+    code = {"mode": INSTALL, "target_canister": target, "store_canister": canister, "arg": b""}
+    code |= {"chunk_hashes_list": [{"hash": hashlib.sha256(file).digest()}]}
+    code |= {"wasm_module_hash": hashlib.sha256(file).digest()}
+    chunk = {"canister_id": canister, "chunk": file}
+    manage("upload_chunk", canister, candid.encode([types.UPLOAD_CHUNK], [chunk]))
+    manage("install_chunked_code", canister, candid.encode([types.INSTALL_CHUNKED_CODE], [code]))
+    assert net.query(BOB, "greet", b"", target) == b"DIDL\0\1\x71\2hi"
+    alice.settings(canister, controllers=[ALICE.principal, canister])
+    manage("stop_canister", canister, argument)
+    assert alice.status(canister)["status"] == {"stopped": None}
 
 
 def test_what_a_user_may_not_call(net: Net, alice: Manager) -> None:

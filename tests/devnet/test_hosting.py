@@ -7,7 +7,6 @@ from icwsgw.devnet.cdk_types import Trap
 from icwsgw.devnet.hosting import CdkSettings
 from icwsgw.errors import CanisterRefused, Rejected
 from icwsgw.ic import ws
-from icwsgw.ic.network_limits import MAX_REPLY_BYTES
 from icwsgw.ic.principal import Principal
 from tests.support.devnet import GATEWAY, Net, identity
 
@@ -23,7 +22,7 @@ class Odd(Canister):
 
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes:
         if method == "large":
-            return bytes(MAX_REPLY_BYTES + 1)
+            return bytes(int(arg))
         if method == "twice":
             return arg * 2
         return super().update(method, caller, arg)
@@ -31,6 +30,8 @@ class Odd(Canister):
     def query(self, method: str, caller: Principal, arg: bytes) -> bytes:
         if method == "trap":
             raise Trap("in a query")
+        if method == "large":
+            return bytes(int(arg))
         return caller.raw
 
 
@@ -53,7 +54,9 @@ def test_methods_of_the_applications_own(net: Net) -> None:
 
 def test_what_is_rejected_and_how(net: Net) -> None:
     assert rejected(net.call, ALICE, "absent", b"") == (5, "IC0536")
-    assert rejected(net.call, ALICE, "large", b"") == (5, "IC0504")
+    for attempt, most in ((net.call, 2 << 20), (net.query, 3 << 20)):
+        assert len(attempt(ALICE, "large", b"%d" % most)) == most
+        assert rejected(attempt, ALICE, "large", b"%d" % (most + 1)) == (5, "IC0504")
     assert rejected(net.query, ALICE, "trap", b"") == (5, "IC0503")
     # An update method is no query method.
     assert rejected(Net().query, ALICE, "ws_open", b"") == (5, "IC0536")

@@ -77,7 +77,7 @@ class CallFunctions(SystemFunctions):
     def _ic0_call_cycles_add(self, amount: int) -> None:
         call = self._building("call_cycles_add")
         if amount > self._env.cycles:
-            raise CanisterTrap("IC0501", f"Canister out of cycles: {amount} to be sent, {self._env.cycles} are there")
+            raise CanisterTrap("IC0207", f"Canister out of cycles: {amount} to be sent, {self._env.cycles} are there")
         self._env.cycles -= amount
         call.cycles += amount
 

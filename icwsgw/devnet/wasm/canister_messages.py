@@ -131,14 +131,19 @@ class Messages:
             for call in execution.calls:
                 self._send(canister, context, call, answered)
             if execution.response is not None:
-                context.needs_answer = False
-                answered(execution.response, context.cycles)
+                self._answer(context, execution.response, answered)
         reject = canister.rejected(trap) if trap is not None else None
         if context.needs_answer and not context.outstanding:
-            context.needs_answer = False
             text = f"Error from Canister {canister.id}: Canister did not reply to the call"
-            answered(reject or Rejected(5, text, "IC0506"), context.cycles)
+            self._answer(context, reject or Rejected(5, text, "IC0506"), answered)
         return trap
+
+    @staticmethod
+    def _answer(context: CallContext, response: Response, answered: Answered) -> None:
+        """Answer a call; the cycles that were not accepted go back, and callbacks can no longer accept them."""
+        context.needs_answer = False
+        refunded, context.cycles = context.cycles, 0
+        answered(response, refunded)
 
     # -- answers --------------------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from enum import Enum
 from typing import Final
 
 from icwsgw.errors import Rejected
+from icwsgw.ic.network_limits import MAX_CALL_REPLY_BYTES, MAX_REPLY_BYTES
 from icwsgw.ic.principal import Principal
 
-#: Bytes of a reply, of an ingress message and of a message between canisters.
-MAX_REPLY: Final = 3 << 20
+#: Bytes of an ingress message and of a message between canisters.
 MAX_INGRESS: Final = 2 << 20
 MAX_CALL: Final = 2 << 20
 #: The management canister: caller of system tasks, and callee of what the system itself answers.
@@ -59,8 +59,10 @@ class CanisterTrap(Exception):
         self.text = text
 
     def rejected(self, canister: Principal) -> Rejected:
-        """Make the reject that the caller gets."""
-        return Rejected(5, f"Error from Canister {canister}: {self.text}", self.error_code)
+        """Make the reject that the caller gets; the first digit of an error code is the reject code."""
+        return Rejected(
+            int(self.error_code[2:]) // 100, f"Error from Canister {canister}: {self.text}", self.error_code
+        )
 
 
 def contract_violation(text: str) -> CanisterTrap:
@@ -154,3 +156,8 @@ class Execution:
     @property
     def replicated(self) -> bool:
         return self.entry not in (Entry.QUERY, Entry.COMPOSITE_QUERY, Entry.INSPECT)
+
+    @property
+    def max_reply(self) -> int:
+        """The most bytes of a reply, or of the message of a reject."""
+        return MAX_CALL_REPLY_BYTES if self.replicated else MAX_REPLY_BYTES

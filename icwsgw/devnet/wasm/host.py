@@ -259,7 +259,7 @@ class WasmHost:
             raise self.canister.rejected(trap) from None
         if not execution.accepted:
             text = f"Canister {self.id} rejected the message"
-            raise Rejected(5, text, "IC0406")
+            raise Rejected(4, text, "IC0406")
 
     def update(self, method: str, caller: Principal, arg: bytes) -> bytes | Deferred[bytes]:
         """Run an update method.

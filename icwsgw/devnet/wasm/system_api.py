@@ -14,7 +14,7 @@ from icwsgw.devnet.wasm.call_functions import CallFunctions
 from icwsgw.devnet.wasm.cycle_functions import CycleFunctions
 from icwsgw.devnet.wasm.entry_points import allowed_from
 from icwsgw.devnet.wasm.environment_variables import EnvironmentVariables
-from icwsgw.devnet.wasm.execution import MAX_REPLY, CanisterTrap, Execution, contract_violation
+from icwsgw.devnet.wasm.execution import CanisterTrap, Execution, contract_violation
 from icwsgw.errors import Rejected
 from icwsgw.ic.principal import Principal
 
@@ -110,9 +110,10 @@ class SystemApi(CallFunctions, CycleFunctions, EnvironmentVariables):
     def _ic0_msg_reply_data_append(self, source: int, size: int) -> None:
         execution = self._unanswered("msg_reply_data_append")
         total = len(execution.reply) + size
-        if total > MAX_REPLY:
+        if total > execution.max_reply:
             raise contract_violation(
-                f"ic0.msg_reply_data_append: application payload size ({total}) cannot be larger than {MAX_REPLY}."
+                f"ic0.msg_reply_data_append: application payload size ({total}) cannot be larger than "
+                f"{execution.max_reply}."
             )
         execution.reply += self._read(source, size)
 
@@ -122,9 +123,13 @@ class SystemApi(CallFunctions, CycleFunctions, EnvironmentVariables):
 
     def _ic0_msg_reject(self, source: int, size: int) -> None:
         execution = self._unanswered("msg_reject")
-        if size > MAX_REPLY:
-            raise contract_violation(f"ic0.msg_reject: {size} bytes are more than {MAX_REPLY}")
-        execution.response = Rejected(4, self._read(source, size).decode("utf-8", "replace"), "IC0406")
+        if size > execution.max_reply:
+            raise contract_violation(f"ic0.msg_reject: {size} bytes are more than {execution.max_reply}")
+        try:
+            message = self._read(source, size).decode()
+        except UnicodeDecodeError:
+            raise contract_violation("ic0.msg_reject: invalid UTF-8 string provided") from None
+        execution.response = Rejected(4, message, "IC0406")
 
     # -- the canister ---------------------------------------------------------------------------------------------
 

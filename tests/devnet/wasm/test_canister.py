@@ -41,7 +41,7 @@ COUNTER = module(
       (drop (memory.grow (i32.const 2))) (call $report))
     (func (export "canister_query report") (call $report))
     (func (export "canister_update big") (drop (memory.grow (i32.const 64)))
-      (call $msg_reply_data_append (i32.const 0) (i32.const 3145729)))
+      (call $msg_reply_data_append (i32.const 0) (i32.const 2097153)))
     """
 )
 
@@ -115,7 +115,7 @@ def test_a_query_that_is_not_replicated() -> None:
 def test_a_reply_that_is_too_large() -> None:
     reject = World(COUNTER).reject("big")
     assert reject.error_code == "IC0504"
-    assert "application payload size (3145729) cannot be larger than 3145728" in reject.message
+    assert "application payload size (2097153) cannot be larger than 2097152" in reject.message
 
 
 def test_no_such_method() -> None:

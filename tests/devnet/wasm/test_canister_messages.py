@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from icwsgw.devnet.wasm.canister import STOPPED, STOPPING
+from icwsgw.devnet.wasm.canister_messages import CanisterRequest
 from icwsgw.errors import Rejected
-from tests.devnet.wasm.support import FIRST, SECOND, World, module
+from tests.devnet.wasm.support import ALICE, FIRST, SECOND, World, module
 
 
 def caller_of(callee: bytes, method: str, more: str = "", *, reply: str = "", cycles: int = 0) -> bytes:
@@ -123,7 +124,27 @@ def test_cycles_go_with_a_call_and_come_back() -> None:
 
 def test_more_cycles_than_there_are() -> None:
     world = World(caller_of(SECOND.raw, "echo", cycles=10**18))
-    assert world.reject("go").error_code == "IC0501"
+    reject = world.reject("go")
+    assert (reject.code, reject.error_code) == (2, "IC0207")
+
+
+def test_cycles_that_went_back_with_an_answer_cannot_be_accepted() -> None:
+    file = module("""
+      (table 1 funcref) (elem (i32.const 0) $answered) (data (i32.const 50) "raw_rand")
+      (func $answered (param i32) (drop (call $msg_cycles_accept (i64.const 1000))))
+      (func (export "canister_update go") (drop (call $msg_cycles_accept (i64.const 1)))
+        (call $call_new (i32.const 0) (i32.const 0) (i32.const 50) (i32.const 8)
+          (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+        (drop (call $call_perform)) (call $msg_reply))""")
+    world = World(file)
+    refunds: list[int] = []
+    before = world.first.cycles
+    world.messages.call(CanisterRequest(FIRST, "go", ALICE, b"", 1000, lambda _, cycles: refunds.append(cycles)))
+    world.messages.run(10)
+    world.elsewhere[0].answered(b"x", 0)
+    world.messages.run(10)
+    assert refunds == [999]
+    assert world.first.cycles == before + 1
 
 
 @pytest.mark.parametrize(("status", "code"), [(STOPPED, "IC0508"), (STOPPING, "IC0509")])

@@ -20,6 +20,7 @@ from icwsgw.devnet.wasm.execution import Entry
         ("data_certificate_copy", "NRQ CQ"),
         ("accept_message", "F"),
         ("global_timer_set", "I G U Ry Rt C T"),
+        ("cost_call", "I G U RQ NRQ CQ Ry Rt C F T s"),
     ],
 )
 def test_the_letters_of_the_specification(function: str, letters: str) -> None:

@@ -116,7 +116,7 @@ def test_a_message_is_inspected_first() -> None:
     assert net.call(ALICE, "go", b"", host.id) == b""
     with pytest.raises(Rejected, match="rejected the message") as caught:
         net.call(ALICE, "stay", b"", host.id)
-    assert caught.value.error_code == "IC0406"
+    assert (caught.value.code, caught.value.error_code) == (4, "IC0406")
 
 
 def test_more_messages_than_one_turn_takes() -> None:

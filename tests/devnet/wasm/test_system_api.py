@@ -7,7 +7,7 @@ import re
 import pytest
 
 from icwsgw.devnet.wasm.entry_points import ALLOWED
-from icwsgw.devnet.wasm.execution import MAX_REPLY, CallContext, CanisterTrap, Entry, Execution
+from icwsgw.devnet.wasm.execution import CallContext, CanisterTrap, Entry, Execution
 from icwsgw.devnet.wasm.memory import LinearMemory
 from icwsgw.devnet.wasm.system_api import SystemApi, unsigned
 from tests.devnet.wasm.support import ALICE, FIRST, SUBNET, World, module, refusal, replies, u64
@@ -128,12 +128,33 @@ def test_stable_memory_in_both_widths() -> None:
         ("(drop (call $performance_counter (i32.const 2)))", "no counter 2"),
         ("(call $made_up)", "ic0.made_up is not available"),
         ("(drop (call $is_controller (i32.const 0) (i32.const 30)))", "not a principal"),
-        (f"(call $msg_reject (i32.const 0) (i32.const {MAX_REPLY + 1}))", f"{MAX_REPLY + 1} bytes are more than"),
-        (f"(call $msg_reply_data_append (i32.const 0) (i32.const {MAX_REPLY + 1}))", "cannot be larger than"),
+        ("(call $msg_reject (i32.const 0) (i32.const 2097153))", "2097153 bytes are more than 2097152"),
+        ("(call $msg_reply_data_append (i32.const 0) (i32.const 2097153))", "(2097153) cannot be larger than 2097152"),
+        (
+            "(i32.store8 (i32.const 0) (i32.const 255)) (call $msg_reject (i32.const 0) (i32.const 1))",
+            "ic0.msg_reject: invalid UTF-8 string provided",
+        ),
     ],
 )
 def test_misuse_traps_in_plain_words(body: str, complaint: str) -> None:
     assert complaint in refusal(body)
+
+
+@pytest.mark.parametrize(
+    ("entry", "most"),
+    [(Entry.REPLICATED_QUERY, 2 << 20), (Entry.QUERY, 3 << 20), (Entry.COMPOSITE_QUERY, 3 << 20)],
+)
+def test_a_reply_of_a_query_may_be_longer_than_one_of_a_call(entry: Entry, most: int) -> None:
+    for size in (most, most + 1):
+        body = f'(func (export "canister_query go") (call $reply_at (i32.const 0) (i32.const {size})))'
+        world = World(module(body, memory="(memory 64)"))
+        execution = Execution(entry, CallContext(ALICE, needs_answer=True))
+        if size > most:
+            with pytest.raises(CanisterTrap, match=f"cannot be larger than {most}"):
+                world.first.query(execution, "canister_query go")
+        else:
+            world.first.query(execution, "canister_query go")
+            assert execution.response == bytes(most)
 
 
 def test_a_query_has_a_certificate() -> None:
