@@ -16,6 +16,8 @@ from icwsgw.capacity import measured_costs as costs
 MOST_CORES = 1.0
 #: Idle CPU, times this: room for other machines and other moments.
 HEADROOM = 2.0
+#: Seconds: the largest ``--drain-timeout``.
+LONGEST_DRAIN_TIMEOUT = 7_200
 #: More gateways or workers are not planned: the load does not fit this protocol.
 MOST_GATEWAYS, MOST_WORKERS = 10_000, 32
 #: Bytes of an envelope besides the message, and of a frame besides it (certificate and tree of mainnet, about).
@@ -208,7 +210,7 @@ def _plan(load: CapacityLoad, gateways: int, workers: int) -> CapacityPlan:
         8 * load.messages_down / gateways * (load.message_bytes + FRAME_BYTES),
         drain,
         _options(load, workers, identities, most_clients, drain),
-        tuple(_warnings(load, gateways, workers, polls, busy)),
+        tuple(_warnings(load, gateways, workers, polls, busy, drain)),
     )
 
 
@@ -217,14 +219,18 @@ def _options(load: CapacityLoad, workers: int, identities: int, most_clients: in
         "polling-interval": f"{load.polling_interval * 1000:g}",
         "identities": str(identities),
         "max-connections": str(_rounded_up(most_clients)),
-        # twice the window and 20 s, in minutes
-        "drain-timeout": str(60 * ceil((2 * drain + 20) / 60)),
+        "drain-timeout": str(min(_drain_timeout(drain), LONGEST_DRAIN_TIMEOUT)),
     }
     if workers > 1:
         options = {"workers": str(workers), **options}
     if not load.limited:
         options["query-budget"] = "0"
     return options
+
+
+def _drain_timeout(drain: float) -> int:
+    """Twice the window and 20 s, in seconds of whole minutes."""
+    return 60 * ceil((2 * drain + 20) / 60)
 
 
 def _rounded_up(clients: int) -> int:
@@ -234,7 +240,7 @@ def _rounded_up(clients: int) -> int:
     return unit * ceil(wanted / unit)
 
 
-def _warnings(load: CapacityLoad, gateways: int, workers: int, polls: float, busy: float) -> list[str]:
+def _warnings(load: CapacityLoad, gateways: int, workers: int, polls: float, busy: float, drain: float) -> list[str]:
     warnings = []
     if gateways >= MOST_GATEWAYS:
         warnings.append("more gateways than can be planned: use a boundary node of your own (--own-boundary-node)")
@@ -250,5 +256,10 @@ def _warnings(load: CapacityLoad, gateways: int, workers: int, polls: float, bus
         warnings.append(
             f"a canister executes about {costs.CANISTER_CALLS} calls a second, too few for "
             f"{load.largest_canister:,} keep-alives within a minute: use more canisters"
+        )
+    if _drain_timeout(drain) > LONGEST_DRAIN_TIMEOUT:
+        warnings.append(
+            f"the clients of a gateway need {drain / 60:.0f} minutes to open their sessions anew, longer than a drain "
+            "may take: upgrade by handover, or let more gateways serve a canister (--group)"
         )
     return warnings

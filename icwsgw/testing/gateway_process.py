@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from icwsgw.testing.program_process import ProgramProcess, loopback_endpoint, started
+from icwsgw.testing.program_process import ProgramProcess, StartFailed, loopback_endpoint, started
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -69,8 +69,10 @@ class GatewayProcess:
     def start(self) -> None:
         """Start it again, at the same address and with the same principal.
 
-        :raises StartFailed: it does not start
+        :raises StartFailed: it runs already, or does not start
         """
+        if self.is_running:
+            raise StartFailed("the gateway runs already: end it with stop() or kill() first")
         arguments, url = self._command(self._ports)
         self._process = ProgramProcess(arguments)
         self._process.wait_until_ready(url)

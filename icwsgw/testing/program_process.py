@@ -116,14 +116,18 @@ class ProgramProcess:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + START_TIMEOUT
         while True:
-            running = self.is_running
+            running, ready = self.is_running, False
             try:
                 with opener.open(url, timeout=5.0):
-                    return
+                    ready = True
             except OSError:
-                if not running or time.monotonic() > deadline:
-                    self.end(kill=True)
-                    raise StartFailed("\n".join(["it did not start:", *self.lines[-20:]])) from None
+                pass
+            # Without this process, it is another one that answers.
+            if ready and self.is_running:
+                return
+            if not running or time.monotonic() > deadline:
+                self.end(kill=True)
+                raise StartFailed("\n".join(["it did not start:", *self.lines[-20:]]))
             time.sleep(_POLL_S)
 
     def end(self, *, kill: bool = False) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icwsgw.capacity import measured_costs as costs
 from icwsgw.capacity.capacity_plan import MOST_CORES, MOST_WORKERS, CapacityLoad, make_plan
+from icwsgw.config.option import options_of
+from icwsgw.config.schema import GatewayConfig
 
 LOADS = st.builds(
     CapacityLoad,
@@ -83,6 +86,14 @@ def test_a_core_that_is_not_enough_causes_a_warning() -> None:
     plan = make_plan(CapacityLoad(clients=1_000, group=1, messages_down=5e6, limited=False))
     assert plan.workers == MOST_WORKERS
     assert any("--group" in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize(("clients", "warned"), [(400_000, False), (1_000_000, True)])
+def test_a_drain_that_no_option_allows_causes_a_warning(clients: int, warned: bool) -> None:
+    plan = make_plan(CapacityLoad(clients=clients, canisters=50, limited=False))
+    (option,) = (each for each in options_of(GatewayConfig) if each.name == "drain-timeout")
+    assert 0 <= option.parse(plan.options["drain-timeout"], "the plan") - min(2 * plan.drain_seconds + 20, 7_200) < 60
+    assert any("upgrade by handover" in warning for warning in plan.warnings) is warned
 
 
 def test_tls_costs_memory() -> None:

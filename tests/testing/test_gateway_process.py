@@ -65,6 +65,14 @@ def test_it_keeps_its_address_and_its_key(programs: list[FakeProgram]) -> None:
     assert not Path(data.partition("=")[2]).exists()
 
 
+def test_a_running_gateway_is_not_started_again(programs: list[FakeProgram]) -> None:
+    with GatewayProcess("http://network") as gateway:
+        with pytest.raises(StartFailed, match="runs already"):
+            gateway.start()
+        assert len(programs) == 1
+    assert not programs[0].is_running
+
+
 def test_a_failed_start_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def start(count: int, command: Any) -> Any:
         raise StartFailed("no")

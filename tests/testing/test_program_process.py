@@ -72,6 +72,13 @@ def test_answers_are_json_and_refusals_have_a_reason(url: str, monkeypatch: pyte
         assert str(refused.value) == f"{url}/{path}: {words}"
 
 
+def test_an_answer_of_another_program_starts_nothing(url: str) -> None:
+    process = ProgramProcess(["icws", "--no-such-option"])
+    process._process.wait()
+    with pytest.raises(StartFailed, match="it did not start:"):
+        process.wait_until_ready(url)
+
+
 class Fake:
     """A program that finds its port in use as often as the test wants."""
 

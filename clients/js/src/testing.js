@@ -104,7 +104,8 @@ class Program {
     for (;;) {
       const running = this.isRunning;
       try {
-        if ((await fetch(url)).ok) return;
+        // without this process, it is another one that answers
+        if ((await fetch(url)).ok && this.isRunning) return;
       } catch {
         // nothing listens there yet
       }
@@ -294,8 +295,9 @@ export class Gateway {
     await this.#program.end("SIGKILL");
   }
 
-  /** Starts it again after kill(). */
+  /** Starts it again after kill(); throws StartFailed if it runs. */
   async start() {
+    if (this.#program.isRunning) throw new StartFailed("the gateway runs already: end it with kill() first");
     this.#program = new Program(this.#python, this.#again[0]);
     await this.#program.untilReady(this.#again[1]);
   }
