@@ -57,6 +57,34 @@ def test_the_sample_passes_under_node_test(tmp_path: Path) -> None:
 
 @pytest.mark.acceptance
 @pytest.mark.sdk
+def test_node_starts_no_gateway_twice() -> None:
+    node_modules(CLIENT)
+    program = (
+        f'import {{ startDevnet, startGateway }} from "{(CLIENT / "src" / "testing.js").as_uri()}";\n'
+        "const devnet = await startDevnet(), gateway = await startGateway(devnet);\n"
+        "await gateway.start().catch((error) => console.log(error.constructor.name, error.message));\n"
+        "await gateway.kill();\n"
+        "const ended = await fetch(gateway.statusUrl).catch(() => null);\n"
+        'console.log(ended ? "an orphan runs" : "nothing runs");\n'
+        "await gateway.stop();\n"
+        "await devnet.stop();\n"
+    )
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ICWS_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [
+        "StartFailed the gateway runs already: end it with kill() first",
+        "nothing runs",
+    ], done.stdout + done.stderr
+
+
+@pytest.mark.acceptance
+@pytest.mark.sdk
 def test_node_reports_which_python_lacks_the_package(tmp_path: Path) -> None:
     node_modules(CLIENT)
     program = (
