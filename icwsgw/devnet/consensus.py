@@ -77,7 +77,8 @@ class Consensus:
         self._nodes = state.subnet.nodes
         self._pool: list[_Pending] = []
         self._executed: Block | None = None
-        self._certified: deque[Block] = deque(maxlen=MAX_LAG + 1)
+        # from the oldest that a node still answers from; with a WebAssembly canister, a block has a copy of its memory
+        self._certified: deque[Block] = deque()
         self._behind = [0] * len(self._nodes)
         self._seen = [0] * len(self._nodes)
         self._awaited: dict[SubmittedCall, None] = {}
@@ -131,9 +132,7 @@ class Consensus:
 
     def block_at(self, node: Node) -> Block:
         """Return the newest certified block that a node has."""
-        height = max(self._seen[node.number], self.height - self._behind[node.number])
-        oldest = self._certified[0].height
-        return self._certified[max(height - oldest, 0)]
+        return self._certified[max(self._height_at(node.number) - self._certified[0].height, 0)]
 
     def is_known(self, call: SubmittedCall, node: Node) -> bool:
         """Return whether the node's certified state includes the call's execution."""
@@ -175,6 +174,14 @@ class Consensus:
             # The first node is never behind, so that each subnet has at least one such node.
             if number and self._random.random() * _STEADY_BLOCKS < 1:
                 self._behind[number] = self._random.randint(0, self._pace.lag)
+            self._behind[number] = min(self._behind[number], self._pace.lag)
+        oldest = min(map(self._height_at, range(len(self._nodes))))
+        while self._certified[0].height < oldest:
+            self._certified.popleft()
+
+    def _height_at(self, number: int) -> int:
+        """Return the height of the newest certified block that a node has."""
+        return max(self._seen[number], self.height - self._behind[number])
 
     def _answer(self) -> None:
         for call in self._awaited:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import wasmtime
 
 from icwsgw.devnet.consensus import BlockTiming
+from icwsgw.devnet.wasm.canister import Snapshot, WasmCanister
 from icwsgw.devnet.wasm.host import MESSAGES_AT_ONCE, WasmHost
 from icwsgw.errors import Rejected
 from icwsgw.ic import hashtree
@@ -146,6 +150,31 @@ def test_queries_on_older_blocks() -> None:
     net.advance(12, step=0.25)
     seen = {number(net.query(ALICE, "beats", b"", host.id)) for _ in range(40)}
     assert len(seen) > 1, "nodes that are behind answer with what was"
+
+
+def test_blocks_that_no_node_answers_from_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[weakref.ref[object]] = []
+    snapshot = WasmCanister.snapshot
+
+    def counted(canister: WasmCanister) -> Snapshot | None:
+        copy = snapshot(canister)
+        copies.append(weakref.ref(copy))
+        return copy
+
+    monkeypatch.setattr(WasmCanister, "snapshot", counted)
+    net, host = installed(pace=BlockTiming(1.0, 0.0, 5), nodes=4)
+
+    def kept() -> int:
+        net.advance(40, step=1)
+        gc.collect()
+        return sum(copy() is not None for copy in copies)
+
+    # One more is executed and not yet certified.
+    assert 2 < kept() <= 5 + 2
+    net.replica.set_pace(BlockTiming(1.0))
+    assert kept() == 2
+    assert len(copies) >= 80
+    assert number(net.query(ALICE, "beats", b"", host.id)) >= 78
 
 
 def test_a_trap_in_a_timer_is_logged() -> None:
