@@ -7,5 +7,5 @@ class Greeter(Canister):
         self.ws.send(client, app_message("What is your name?"))
 
     def on_message(self, client: Principal, message: bytes) -> None:
-        self.debug_print(f"{client} tells a name")
+        self.debug_print(f"{client} sends a name")
         self.ws.send(client, app_message(f"Hello, {app_text(message)}!"))

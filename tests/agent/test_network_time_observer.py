@@ -279,7 +279,7 @@ def test_a_stopped_observer_reads_nothing() -> None:
     assert len(reads) == 1
 
 
-def test_a_test_network_created_anew_with_another_time_and_key_is_believed_by_its_new_key() -> None:
+def test_a_recreated_test_network_with_another_time_counts_by_its_new_key() -> None:
     """Nothing else is verified while no canister has messages, so the certified time alone shows the new key."""
     rig = Rig(own_time=True)
     later = Replica(rig.clock, lambda: rig.net.now_ns() + 3600 * SECOND, b"created anew")

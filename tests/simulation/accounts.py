@@ -274,7 +274,7 @@ def _connections(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
     groups = Counter(admission._group for admission in counted if admission._group is not None)
     yield "connections", limits.total, len(counted)
     yield "connections that may be inside", limits.total, len(process.door.inside)
-    yield "strangers that may be inside", len(limits.waiting), len(process.door.strangers)
+    yield "unauthenticated connections that may be inside", len(limits.waiting), len(process.door.unauthenticated)
     yield "refused connections", limits.refused, len(connections) - len(counted)
     yield "connections by address", limits._by_group, dict(groups)
     waiting = [admission for admission in counted if admission.standing < OPENED]

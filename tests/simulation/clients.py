@@ -219,7 +219,7 @@ class SimClient(SdkClient):
         plan = self.world.plan
         quick = not plan.crowded and plan.longest_message > 80_000 and self.link.uplink is None
         if size and self.opened and quick and random.random() < 0.08:
-            # more than a stranger may send at a time
+            # more than an unauthenticated client may send at a time
             size = 70_000
         content = f"{order}{self.number}.{self.count} ".encode() + b"." * size
         self._ttl = ttl

@@ -39,7 +39,7 @@ SAME = 5.0
 class ReportedTimes:
     """The times that replicas report to one process as they refuse requests.
 
-    Nodes whose clocks are wrong, each by another amount, persuade nobody: a process takes over a wrong time
+    Nodes whose clocks are wrong, each by another amount, have no effect: a process takes over a wrong time
     only if it has received that one several times in a row, and nothing was accepted in between that contradicts.
     """
 
@@ -48,9 +48,9 @@ class ReportedTimes:
         self._process = process
         #: the wrong time that was received last, seconds ahead, and how often in a row
         self._last, self._count = 0.0, 0
-        #: all wrong times that were received, and those that may be believed
+        #: all wrong times that were received, and those that may be taken over
         self._wrong: set[float] = set()
-        self._believed: set[float] = set()
+        self._possible: set[float] = set()
         observer: Any = process.agent.time_observer
         refusal, note = observer.note_refusal, observer.note
 
@@ -72,7 +72,7 @@ class ReportedTimes:
     def continue_from(self, before: ReportedTimes) -> None:
         """It is another process, to which everything was handed over."""
         self._last, self._count = before._last, before._count
-        self._wrong, self._believed = before._wrong, before._believed
+        self._wrong, self._possible = before._wrong, before._possible
 
     def _refused(self, ahead: float) -> None:
         self._count = self._count + 1 if self._count and abs(ahead - self._last) <= SAME else 1
@@ -80,7 +80,7 @@ class ReportedTimes:
         if abs(ahead) > SAME:
             self._wrong.add(ahead)
             if self._count >= WITNESSES:
-                self._believed.add(ahead)
+                self._possible.add(ahead)
                 self._world.oracle.troubles["persuaded"] += 1
 
     def _accepted(self, expiry: float) -> None:
@@ -97,11 +97,11 @@ class ReportedTimes:
     def look(self) -> None:
         """Check what the process reckons with."""
         wrong = self._wrong_by()
-        if any(abs(wrong - other) <= SAME for other in self._believed):
+        if any(abs(wrong - other) <= SAME for other in self._possible):
             return
         if abs(wrong - self._process.wall_offset) > SAME and any(abs(wrong - other) <= SAME for other in self._wrong):
             self._world.oracle.fail(
-                f"a time that is {wrong:+.0f} s off is believed, which no node has reported in a row"
+                f"a time that is {wrong:+.0f} s off was taken over, which no node has reported in a row"
             )
 
 

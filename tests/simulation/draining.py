@@ -43,8 +43,8 @@ def drain(scenario: Scenario) -> None:
         for number in range(3):
             canister = CANISTERS[number % world.plan.canisters]
             process = random.choice(world.processes)
-            stranger = Ed25519Identity(random.randbytes(32))
-            there.append(SimClient(world, LATE_CLIENTS + number, canister, stranger, process=process))
+            identity = Ed25519Identity(random.randbytes(32))
+            there.append(SimClient(world, LATE_CLIENTS + number, canister, identity, process=process))
             world.clients.append(there[-1])
             world.run(random.choice((0.0, 0.1, 1.0)))
         world.network, world.may_fail = random.choice(("up", world.network, "lost")), True

@@ -516,7 +516,7 @@ class Group:
             new.door = old.door
         else:
             new.door.inside.update(old.door.inside)
-            new.door.strangers.update(old.door.strangers)
+            new.door.unauthenticated.update(old.door.unauthenticated)
             new.door.crowded_out |= old.door.crowded_out
         for link in left:
             # the new process does not count it

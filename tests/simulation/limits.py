@@ -14,7 +14,7 @@ from typing import Any
 from icwsgw.config.schema import GatewayConfig
 from tests.simulation.drawing import chance, drawn
 
-#: More than strangers may send at a time.
+#: More than unauthenticated clients may send at a time.
 MAX_MESSAGE_BYTES = 1 << 17
 _DEFAULTS = {each.name: each.default for each in fields(GatewayConfig)}
 
@@ -167,14 +167,14 @@ class AdmissionModel:
     """Who may come in, by the description of the options (docs/options.md, decision 0016): a model, not the code.
 
     :ivar inside: connections that count, with the groups of their addresses
-    :ivar strangers: those of them to which no canister has spoken, the oldest first
+    :ivar unauthenticated: those of them to which no canister has spoken, the oldest first
     :ivar crowded_out: those that had to make room
     """
 
     def __init__(self, bounds: Bounds, now: float) -> None:
         self._bounds = bounds
         self.inside: dict[Any, str] = {}
-        self.strangers: dict[Any, str] = {}
+        self.unauthenticated: dict[Any, str] = {}
         self.crowded_out: set[Any] = set()
         self._resized: dict[str, int] = {}
         self._changes = 0
@@ -198,17 +198,17 @@ class AdmissionModel:
         if most and sum(other == group for other in self.inside.values()) >= most:
             return 429
         self.inside[link] = group
-        self.strangers[link] = group
+        self.unauthenticated[link] = group
         self._resize(group)
-        if full or (bounds.max_pending and len(self.strangers) > bounds.max_pending):
-            oldest = next(each for each, of in self.strangers.items() if of == self._largest()[1])
+        if full or (bounds.max_pending and len(self.unauthenticated) > bounds.max_pending):
+            oldest = next(each for each, of in self.unauthenticated.items() if of == self._largest()[1])
             self.crowded_out.add(oldest)
             self.left(oldest)
         return 101
 
     def opened(self, link: Any) -> None:
         """Its canister has spoken."""
-        group = self.strangers.pop(link, None)
+        group = self.unauthenticated.pop(link, None)
         if group is not None:
             self._resize(group)
 
@@ -222,11 +222,11 @@ class AdmissionModel:
         self._resized[group] = self._changes
 
     def _count(self, group: str) -> int:
-        return sum(other == group for other in self.strangers.values())
+        return sum(other == group for other in self.unauthenticated.values())
 
     def _largest(self) -> tuple[int, str]:
-        """The group with most strangers; of those as large the one that has been so for longest."""
-        counts = {group: self._count(group) for group in set(self.strangers.values())}
+        """The group with most unauthenticated connections; of those as large the one that has been so for longest."""
+        counts = {group: self._count(group) for group in set(self.unauthenticated.values())}
         if not counts:
             return 0, ""
         most = max(counts.values())

@@ -631,7 +631,7 @@ class WireLink:
         """The connection has ended: a client that reads has received the reason, and its answer has been read."""
         owner, session = self.owner, self.owner.session
         if session is None and self._status is None and self._part == 1 and self._expected == 101:
-            # whoever sends what is right has an answer
+            # a valid request has an answer
             doomed = owner.provoked or owner.left or self._over or self._silent or owner.process.dead
             if not doomed and self not in owner.process.door.crowded_out and not owner.process.gateway.draining:
                 self._world.oracle.fail(f"client {owner.number} was cut, and its request not answered")

@@ -202,13 +202,13 @@ class SimSession(ClientSession):
         if self.state is State.OPEN and self.owner.link.taking:
             self.owner.process.door.opened(self.owner.link)
 
-    def _closed(self, before: State, text: str, tells: bool, left: bool) -> None:
-        if not tells and before is not State.INIT and self.client_key is not None:
+    def _closed(self, before: State, text: str, notice: bool, left: bool) -> None:
+        if not notice and before is not State.INIT and self.client_key is not None:
             self.oracle.silenced.add(self.client_key)
         up = 0 if self.relay is None else self.relay.queued + self.relay.under_way
         wait = 2 * self.oracle.world.plan.slowest_call * up
         self.spare = self.owner.earliest_expiry - self.context.clock.seconds() - wait
-        super()._closed(before, text, tells, left)
+        super()._closed(before, text, notice, left)
         self.ended_in = before
         self.ended_with = int(self.cause or CloseCode.INTERNAL)
         self.oracle.ended(self, text)
@@ -723,7 +723,7 @@ class Oracle:
         if session in self.cut_short:
             return "its worker has died"
         if self.troubles["persuaded"]:
-            return "a wrong time that several nodes reported was believed"
+            return "a wrong time that several nodes reported was taken over"
         if key in self.spoilt:
             return self.spoilt[key]
         if State.INIT < session.ended_in < State.OPEN and self.troubles:

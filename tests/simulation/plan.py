@@ -90,7 +90,7 @@ class Plan(Bounds):
     :ivar blocks: how the replica's blocks are made; nodes may lag behind them
     :ivar v2_gone: the replica answers queries and reads of the newest version only
     :ivar upstream: connections to the network there may be; 0: requests go there without any
-    :ivar strangers: some come who are no clients, :mod:`tests.simulation.unauthenticated`
+    :ivar strangers: there are unauthenticated connections, :mod:`tests.simulation.unauthenticated`
     :ivar neighbour: a client looks on that nothing is done to, :mod:`tests.simulation.bystander`
     :ivar answer_cost: seconds of the process that an answer with messages takes
     :ivar ending: how the scenario ends: all clients leave, or the gateway drains, perhaps in a hurry; busy: while

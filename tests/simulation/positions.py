@@ -187,7 +187,7 @@ class WatchedPoller(SimPoller):
             self._gap.add(taken.lost[0], poll.sent, now)
             why = self._gap.missing_evidence(taken.lost[0], GAP_ANSWERS, GAP_SECONDS)
             if why:
-                self.oracle.fail(f"{self.canister.text[:5]}: the gap {taken.lost} was believed, but {why}")
+                self.oracle.fail(f"{self.canister.text[:5]}: the gap {taken.lost} was accepted, but {why}")
         elif taken.missing is not None and not taken.deliver and not former:
             self._gap.add(taken.missing[0], poll.sent, now)
         if taken.deliver:

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from tests.simulation.process import SimProcess
 
 
-#: Seconds between two polls at most, while nobody has asked for a longer pause: the back-off and a slow answer.
+#: Seconds between two polls at most, unless the network has asked for a longer pause: the back-off and a slow answer.
 LONGEST_PAUSE = 8.0
-#: Seconds for what an answer may need before it is believed: two versions of read_state, twice.
+#: Seconds for what an answer may need before it counts: two versions of read_state, twice.
 ERRANDS = 22.0
-#: For how many attempts it is believed that a call is to be tried again.
+#: How often at most a call is tried again because of a transient reject.
 MOST_TRANSIENT = 4
 
 
@@ -454,7 +454,7 @@ class SimAgent(IcAgent):
 
 
 def _of_the_network(error: BaseException) -> bool:
-    """Whether a failed poll says nothing of the canister (docs/reliability.md): no answer, 5xx, 429, a policy's 403.
+    """Whether a failed poll shows nothing of the canister (docs/reliability.md): no answer, 5xx, 429, a policy's 403.
 
     An answer that does not decode is the canister's.
     """

@@ -12,5 +12,5 @@ class ErrorEvent extends Event {
 
 globalThis.crypto ??= webcrypto;
 globalThis.ErrorEvent ??= ErrorEvent;
-// Always the one of `ws`: it tells code, reason and wasClean of the closing handshake on every Node version.
+// Always the one of `ws`: it has code, reason and wasClean of the closing handshake on every Node version.
 globalThis.WebSocket = WebSocket;
