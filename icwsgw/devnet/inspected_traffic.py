@@ -79,7 +79,9 @@ class InspectedSession:
     def canister_message(self, key: str, canister: str, size: int, brought_by: object) -> InspectedMessage:
         """A message of the canister is delivered."""
         traffic, session, raw = self._traffic, self._session, key.encode()
-        return InspectedMessage(lambda outcome, failed: traffic.inspector.delivered(raw, session, traffic.now_ns()))
+        return InspectedMessage(
+            lambda outcome, failed: traffic.inspector.delivered(canister, raw, session, traffic.now_ns())
+        )
 
     def written(self) -> dict[str, str]:
         """Nothing: the record of a session stays in this process."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 from icwsgw.core.eviction import EvictionTable
@@ -72,6 +73,13 @@ class InspectedExchange:
     proof: tuple[bytes, bytes, bytes, bytes] | None = None
 
 
+_MessageId = tuple[str, bytes, bytes]
+"""Canister, the CDK's key (gateway and nonce, which canisters and resets repeat), and the SHA-256 of the content."""
+
+_Id = bytes | _MessageId
+"""The request id of a call, or the id of a message."""
+
+
 class Inspector:
     """The last exchanges of a network.
 
@@ -80,11 +88,13 @@ class Inspector:
 
     def __init__(self, most: int = KEEP_EXCHANGES) -> None:
         self._number = 0
-        # by request id or message key; the oldest first
-        self._kept: dict[bytes, InspectedExchange] = {}
-        # their keys by client: a full one drops the oldest of the client with most
-        self._table: EvictionTable[bytes] = EvictionTable(most)
-        self._verified: dict[bytes, str] = {}
+        # the oldest first
+        self._kept: dict[_Id, InspectedExchange] = {}
+        # their ids by client: a full one drops the oldest of the client with most
+        self._table: EvictionTable[_Id] = EvictionTable(most)
+        self._verified: dict[_Id, str] = {}
+        # by canister and message key: after a reset, the CDK uses keys again
+        self._newest: dict[tuple[str, bytes], _MessageId] = {}
 
     def __iter__(self) -> Iterator[InspectedExchange]:
         return iter(self._kept.values())
@@ -163,10 +173,17 @@ class Inspector:
         except IcwsError:
             return
         for principal, _, key, content in batch.messages:
-            if key in self._kept:
+            message = (canister.text, key, sha256(content).digest())
+            self._newest[message[:2]] = message
+            known = self._kept.get(message)
+            if known is not None:
+                # Polled again: what counts is the proof of the poll from which it is delivered.
+                if known.proof is not None and "delivered" not in known.stages:
+                    known.proof = key, content, batch.cert, batch.tree
+                    self._verified.pop(message, None)
                 continue
             exchange = self._keep(
-                key, InspectedExchange(0, False, Principal(principal), canister, "message", size=len(content))
+                message, InspectedExchange(0, False, Principal(principal), canister, "message", size=len(content))
             )
             exchange.stages["polled"] = now_ns
             if len(content) > MAX_KEPT_CONTENT:
@@ -184,14 +201,19 @@ class Inspector:
                 exchange.sequence, exchange.content = sequence, inner
                 exchange.stages["canister"] = timestamp
 
-    def delivered(self, key: bytes, session: str, now_ns: int) -> None:
-        """The gateway has passed a message to a client's connection."""
-        exchange = self._kept.get(key)
+    def delivered(self, canister: str, key: bytes, session: str, now_ns: int) -> None:
+        """The gateway has passed a message to a client's connection.
+
+        :param canister: text of the principal
+        :param key: as the CDK has it; of several messages of a canister with this key, it is the last that was polled
+        """
+        message = self._newest.get((canister, key))
+        exchange = None if message is None else self._kept.get(message)
         if exchange is not None:
             exchange.session = session
             exchange.stages.setdefault("delivered", now_ns)
 
-    def _keep(self, key: bytes, exchange: InspectedExchange) -> InspectedExchange:
+    def _keep(self, key: _Id, exchange: InspectedExchange) -> InspectedExchange:
         self._number += 1
         exchange.number = self._number
         self._kept[key] = exchange
@@ -199,6 +221,8 @@ class Inspector:
         if gone is not None:
             del self._kept[gone]
             self._verified.pop(gone, None)
+            if not isinstance(gone, bytes) and self._newest.get(gone[:2]) == gone:
+                del self._newest[gone[:2]]
         return exchange
 
     # -- looking ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from icwsgw.devnet.canisters import app_message
+from icwsgw.devnet.canisters import CHAT_ID, app_message
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.inspected_traffic import InspectedTraffic
 from icwsgw.devnet.inspector import KEEP_EXCHANGES, MAX_KEPT_CONTENT, MAX_SHOWN, Inspector
@@ -97,6 +97,25 @@ def test_what_is_refused_before_it_is_accepted() -> None:
     assert (row["what"], row["outcome"].partition(":")[0]) == ("ws_open", "reject 5 IC0508")
 
 
+def test_messages_after_a_reset_have_rows_of_their_own() -> None:
+    world = Inspected()
+    client = world.connected()
+    client.echoes(app_message("before"))
+    world.replica.reset(ECHO_ID)
+    world.run(400)
+    again = world.connected()
+    again.echoes(app_message("after"))
+    rows = [row for row in world.rows() if row["direction"] == "down"]
+    assert client.session is not None
+    assert again.session is not None
+    expected = [
+        (session.id, value, CHECKED)
+        for session, text in ((client.session, "before"), (again.session, "after"))
+        for value in ("OpenMessage", json.dumps({"text": text}))
+    ]
+    assert [(row["session"], row["value"], row["verified"]) for row in rows if "Ack" not in row["value"]] == expected
+
+
 def test_a_message_that_was_changed_on_its_way_is_wrong() -> None:
     world = Inspected()
     client = world.connected()
@@ -146,7 +165,7 @@ def test_what_is_no_answer_or_another_method_is_passed_over() -> None:
     inspector.polled(ECHO_ID, b"nonsense", 1)
     inspector.relayed(b"x", {"sender": b"", "canister_id": b"", "method_name": "greet", "arg": b""}, 1)
     inspector.ended(b"x", b"", 1)
-    inspector.delivered(b"x", "s", 1)
+    inspector.delivered(ECHO_ID.text, b"x", "s", 1)
     inspector.given_up(b"x", "no")
     assert inspector.arrived(b"\xa0", "s", 1) == b""
     assert list(inspector) == []
@@ -201,12 +220,46 @@ MESSAGE = {"sequence_num": 3, "content": b"hi", "timestamp": 10, "is_service_mes
 
 def test_a_message_that_is_polled_again_is_the_same() -> None:
     inspector = polled(cbor.dumps(MESSAGE))
-    again = ws.encode_batch([(b"\x04", 7, b"key 0", b"another")], b"cert", b"tree", True)
+    again = ws.encode_batch([(b"\x04", 7, b"key 0", cbor.dumps(MESSAGE))], b"cert", b"tree", True)
     inspector.polled(ECHO_ID, again, 30)
     (row,) = inspector.rows(lambda canister: None, b"")
     assert (row["number"], row["sequence"], row["value"], row["verified"][:6]) == (1, 3, "6869", "WRONG:")
     assert stages(row) == ["canister", "polled"]
     assert row["stages"][-1] == ["polled", 0.0], "10 ns later, not 20"
+
+
+def test_the_proof_is_that_of_the_poll_before_the_delivery() -> None:
+    inspector = polled(cbor.dumps(MESSAGE))
+    assert inspector.rows(lambda canister: None, b"")[0]["verified"].startswith("WRONG:")
+    for cert in (b"delivered", b"later"):
+        batch = ws.encode_batch([(b"\x04", 7, b"key 0", cbor.dumps(MESSAGE))], cert, b"tree", True)
+        inspector.polled(ECHO_ID, batch, 30)
+        inspector.delivered(ECHO_ID.text, b"key 0", "s", 31)
+    (exchange,) = inspector
+    assert exchange.proof is not None
+    assert exchange.proof[2] == b"delivered"
+
+
+def test_messages_of_two_canisters_and_of_two_lives_with_one_key_are_all_kept() -> None:
+    inspector = Inspector(most=3)
+    steps = [(ECHO_ID, b"first"), (CHAT_ID, b"first"), (ECHO_ID, b"after a reset"), (CHAT_ID, b"after a reset")]
+    for number, (canister, content) in enumerate(steps):
+        message = cbor.dumps(MESSAGE | {"content": content})
+        inspector.polled(canister, ws.encode_batch([(b"\x04", 7, b"key", message)], b"cert", b"tree", True), number)
+        inspector.delivered(canister.text, b"key", f"session {number}", number)
+    assert [(each.canister, each.content, each.session) for each in inspector] == [
+        (CHAT_ID, b"first", "session 1"),
+        (ECHO_ID, b"after a reset", "session 2"),
+        (CHAT_ID, b"after a reset", "session 3"),
+    ]
+    # What was dropped is not found any more.
+    assert len(inspector._newest) == 2
+    for number in range(3):
+        inspector.relayed(
+            b"%d" % number, {"sender": b"\x04", "canister_id": b"", "method_name": "ws_open", "arg": b""}, 9
+        )
+    assert inspector._newest == {}
+    inspector.delivered(ECHO_ID.text, b"key", "session 9", 9)
 
 
 def test_of_a_long_message_only_its_size_is_kept() -> None:
