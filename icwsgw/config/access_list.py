@@ -129,6 +129,11 @@ class AccessRules(NamedTuple):
     allowed: AccessList = NOTHING
     unknown: bool = False
 
+    @property
+    def known(self) -> AccessRules:
+        """The rules for clients that are connected: they stay until it is known who is allowed."""
+        return AccessRules(self.denied) if self.unknown else self
+
     def admits_address(self, host: str) -> bool:
         """Whether clients from an address may connect; text that is none, as of a unix socket, is admitted."""
         if self.unknown:

@@ -136,7 +136,17 @@ class Gateway:
     def restrict(self, rules: AccessRules) -> None:
         """Apply other rules on who may open sessions, and close the clients that may not."""
         self.rules = rules
+        self.close_denied()
+
+    def close_denied(self) -> None:
+        """Close the clients that may not open sessions now, by canister or principal.
+
+        After a handover, these are clients that the other process has admitted.
+        """
         self._close_unserved()
+        if self._takes_over:
+            return
+        rules = self.rules.known
         denied = [
             session
             for session in self.registry.sessions
@@ -144,7 +154,14 @@ class Gateway:
         ]
         in_batches(self.context.clock, denied, lambda session: session.end(*_NOT_WELCOME))
 
+    @property
+    def _takes_over(self) -> bool:
+        """Whether the sessions here may not have continued yet: a close frame would come before what is unsent."""
+        return self.served_elsewhere and not self.draining
+
     def _close_unserved(self) -> int:
+        if self._takes_over:
+            return 0
         sessions: list[ClientSession] = []
         for poller in self.registry.pollers.values():
             if not self.serves(poller.canister):

@@ -16,6 +16,7 @@ from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.service_state import EARLY, LAST_EARLY, Taken, uncollected
 from icwsgw.handover.transfer import SILENCE_SECONDS
 from icwsgw.observe.logs import get_logger
+from icwsgw.observe.tolerant import tolerate
 
 if TYPE_CHECKING:
     from icwsgw.service import GatewayService
@@ -149,6 +150,8 @@ class Receiving:
                 _log.failure("taking over failed")
         service.gateway.registry.taken_over()
         service.gateway.served_elsewhere = False
+        for close in (service.gateway.close_denied, service.factory.close_denied):
+            tolerate(_log, "closing denied clients failed", close)
         seconds = round(service.reactor.seconds() - began, 3)
         _log.info("taken over", connections=len(self), sessions=len(service.gateway.registry.sessions), seconds=seconds)
 

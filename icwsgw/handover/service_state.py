@@ -361,11 +361,12 @@ class Taken:
         self._part(lambda limits, value: limits.read(value), service.factory.limits, state.get("limits"))
         rows = [row for row in self._rows if row is not None]
         taken = [row.connection for row in rows if row.connection is not None]
+        # before any session continues: it may end at once, and then a close frame follows
+        for_each_session(taken, lambda each: self._continue(each, each.send_unsent))
         left = [session for row in rows if row.left and (session := self._left(row.document)) is not None]
         sessions: list[ClientSession] = [each.session for each in taken if each.session is not None]
         complete(gateway, state.get("gateway", {}), [*sessions, *left])
         for_each_session(left, lambda session: session.left(ABNORMAL_CLOSURE))
-        for_each_session(taken, lambda each: self._continue(each, each.send_unsent))
         # All at once: the event loop has their sockets, and would read those that have not continued yet.
         for_each_session(taken, lambda each: self._continue(each, each.read_unread))
         self._part(lambda status, value: status.continue_from(value), service.status, state.get("status"))

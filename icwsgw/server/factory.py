@@ -6,7 +6,7 @@ connections, and the options that Autobahn enforces.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from autobahn.twisted.websocket import WebSocketServerFactory
@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from icwsgw._version import __version__
 from icwsgw.close_hints import REFUSAL_HINTS
 from icwsgw.config import quantities
-from icwsgw.config.access_list import AccessRules
+from icwsgw.config.access_list import EVERYBODY, AccessRules
 from icwsgw.config.addresses import tcp_port
 from icwsgw.config.origins import Origins
 from icwsgw.config.schema import GatewayConfig
@@ -150,7 +150,26 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.limits.rules = rules
         self._take(self._config)
         now = self.origins
-        by_origin = (rules.denied.origins, rules.allowed.origins) != (before.denied.origins, before.allowed.origins)
+        same = (rules.denied.origins, rules.allowed.origins) == (before.denied.origins, before.allowed.origins)
+        self._close_each(rules, None if same else lambda origin: was.admits(origin) and not now.admits(origin))
+
+    def close_denied(self) -> None:
+        """Close present connections that the rules do not admit, which another process has admitted.
+
+        The options on origins close no present connection, so an origin is judged by the lists that name any.
+        """
+        rules = self.limits.rules.known
+        if rules is EVERYBODY:
+            return
+        allowed = (*self._config.allowed_origins, *rules.allowed.origins) if rules.allowed.origins else ()
+        listed = Origins(allowed, rules.denied.origins)
+        self._close_each(rules, lambda origin: not listed.admits(origin))
+
+    def _close_each(self, rules: AccessRules, denies: Callable[[str], bool] | None) -> None:
+        """Close connections by address and origin, in batches.
+
+        :param denies: whether an origin is denied; None: none is
+        """
         # many clients share few origins
         denied: dict[str, bool] = {}
 
@@ -160,11 +179,11 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
             if not connection.admitted_by(rules):
                 self._close_denied(connection, "address")
                 return
-            origin = connection.shown_origin if by_origin else None
-            if origin is None:
+            origin = connection.shown_origin
+            if origin is None or denies is None:
                 return
             if origin not in denied:
-                denied[origin] = was.admits(origin) and not now.admits(origin)
+                denied[origin] = denies(origin)
             if denied[origin]:
                 self._close_denied(connection, "origin")
 

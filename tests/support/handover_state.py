@@ -95,16 +95,16 @@ class WireClient(SdkClient):
         self.protocol: Any = service.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 40000))
         self.protocol.makeConnection(self.transport)
 
-    def do_handshake(self) -> WireClient:
-        self.protocol.dataReceived(handshake())
+    def do_handshake(self, *headers: str) -> WireClient:
+        self.protocol.dataReceived(handshake(*headers))
         answer, _, frames = self.transport.value().partition(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         self.transport.clear()
         self.transport.write(frames)
         return self
 
-    def open(self) -> WireClient:
-        self.do_handshake()
+    def open(self, *headers: str) -> WireClient:
+        self.do_handshake(*headers)
         self._world.until(lambda: self.read() and self.opened)
         return self
 
@@ -148,7 +148,7 @@ def service_around(world: World, gateway: Gateway) -> Any:
             now=lambda: world.now_ns() / 1e9,
         ),
         listening_services=[],
-        reactor=SimpleNamespace(adoptStreamConnection=adopt),
+        reactor=SimpleNamespace(adoptStreamConnection=adopt, seconds=world.clock.seconds),
     )
 
 
