@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from icwsgw.service import GatewayService
 
 _log = get_logger("handover")
+_NOT_CLOSED = "closing denied clients failed"
 
 
 class Source(NamedTuple):
@@ -150,8 +151,8 @@ class Receiving:
                 _log.failure("taking over failed")
         service.gateway.registry.taken_over()
         service.gateway.served_elsewhere = False
-        for close in (service.gateway.close_denied, service.factory.close_denied):
-            tolerate(_log, "closing denied clients failed", close)
+        tolerate(_log, _NOT_CLOSED, service.gateway.close_denied)
+        tolerate(_log, _NOT_CLOSED, service.factory.close_denied)
         seconds = round(service.reactor.seconds() - began, 3)
         _log.info("taken over", connections=len(self), sessions=len(service.gateway.registry.sessions), seconds=seconds)
 

@@ -50,7 +50,8 @@ class Service:
         self.overridden: list[Overrides] = []
         self.override: Any = self.overridden.append
         registry = SimpleNamespace(sessions=set(), pollers={}, taken_over=lambda: None)
-        self.gateway: Any = SimpleNamespace(registry=registry, served_elsewhere=False)
+        self.gateway: Any = SimpleNamespace(registry=registry, served_elsewhere=False, close_denied=bool)
+        self.factory = SimpleNamespace(close_denied=bool)
 
     def detach(self) -> None:
         self.detached += 1

@@ -122,7 +122,8 @@ class Giver:
 
 def taker(*givers: Giver) -> Receiving:
     registry = SimpleNamespace(sessions=set(), taken_over=lambda: Taken.all.append([each.begun for each in Taken.made]))
-    service: Any = SimpleNamespace(reactor=Clock(), gateway=SimpleNamespace(registry=registry))
+    gateway, factory = SimpleNamespace(registry=registry, close_denied=bool), SimpleNamespace(close_denied=bool)
+    service: Any = SimpleNamespace(reactor=Clock(), gateway=gateway, factory=factory)
     return Receiving(service, [Source(giver.other) for giver in givers])
 
 

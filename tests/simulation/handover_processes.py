@@ -189,6 +189,9 @@ class SimService:
 
         return OrderedSet(connections_of(self.process, self._direct))
 
+    def close_denied(self) -> None:
+        self.process.factory.close_denied()
+
     def seconds(self) -> float:
         return self.process.world.clock.seconds()
 
@@ -308,6 +311,8 @@ class Taker:
         of: Any = service
         self._receiving = _Receiving(of, made)
         self._receiving.begins = lambda: begins(self)
+        # as Successor and Passage do
+        self.process.gateway.served_elsewhere = True
         self.process.clock.block()
 
     def _run(self) -> None:
