@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks whether all workers are ready, and between two messages to the other process.
 LOOK_SECONDS, REPORT_SECONDS = 0.1, 1.0
+#: Health checks since the last answer of a worker that takes over, from which on it hangs: three minutes. It does
+#: nothing else while the processes send connections early, 20 s and more, and one may wait two minutes for another.
+HANGS_TAKING_OVER = 120
 
 _log = get_logger("handover")
 _NOT_TAKEN = "a part of the former process's state is not taken over"
@@ -50,6 +53,8 @@ class Succession:
     :param began: called when this process serves, with the last message of the other; no ``go``: it crashed
     :param reload: reads the configuration again: SIGHUP
     """
+
+    hangs = HANGS_TAKING_OVER
 
     def __init__(
         self,
@@ -166,7 +171,8 @@ class Succession:
         pool, supervisor = self._pool, self._supervisor
         pool.handover = None
         for worker in pool.workers.values():
-            worker.busy = False
+            # one that is busy still has to serve what it has taken, and could not answer for as long as it waited
+            worker.unanswered = 0
         # The workers have the clients: this process serves, whatever fails.
         for failed, act in (
             ("closing the conversation failed", self._conversation.close),

@@ -5,8 +5,8 @@ When a worker dies, only its clients lose their connections. The pool restarts i
 
 Every :data:`LOOK_PERIOD` seconds, the pool sends each worker a health check. A worker that has not answered by the next
 check is silent: requests do not wait for it, and it does not count as ready. A worker that has left three checks
-unanswered hangs, and the pool kills it. The pool counts checks and not seconds: after the machine was suspended, or the
-supervisor was stopped, it must not treat all workers as hung.
+unanswered hangs, and the pool kills it. During a handover it may leave more of them unanswered. The pool counts checks
+and not seconds: after the machine was suspended, or the supervisor was stopped, it must not treat all workers as hung.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ REPORT_EVERY: Final = 4
 #: if all workers have this count (:meth:`WorkerPool.stuck`); a worker hangs and is killed, 4.5 to 6 seconds after it
 #: stopped answering, so that another process serves within ten.
 STUCK, HANGS = 3, 4
+#: The same for a worker that hands over, which does nothing else meanwhile: each wait of it has a time limit of 10 s.
+HANGS_IN_HANDOVER: Final = 20
 #: Time limit from the start of a process until it is ready, in seconds.
 START: Final = 120.0
 #: Back-off before a restart, in seconds: none if the process ran for at least STEADY; otherwise from FIRST_PAUSE,
@@ -59,7 +61,12 @@ class Spawn(Protocol):
 
 
 class PoolHandover(Protocol):
-    """A handover of which the pool is a part: :mod:`icwsgw.workers.workers_transfer` or ``succession``."""
+    """A handover of which the pool is a part: :mod:`icwsgw.workers.workers_transfer` or ``succession``.
+
+    :ivar hangs: health checks since a worker's last answer, from which on a worker that is busy with it hangs
+    """
+
+    hangs: int
 
     def reported(self, worker: WorkerProcess, answer: Mapping[str, Any]) -> None:
         """A worker reports on its handover."""
@@ -161,7 +168,7 @@ class WorkerPool:
         stay = [w.number for w in workers if w.killed is not None and now - w.killed > KILL_AFTER]
         if stay:
             return f"worker {stay[0]} hangs, and does not end though it was killed"
-        if workers and all(worker.ready and worker.unanswered >= STUCK for worker in workers):
+        if workers and all(w.ready and w.unanswered >= STUCK and not w.busy for w in workers):
             return "no worker answers"
         return None
 
@@ -275,8 +282,9 @@ class WorkerPool:
         """Pass on what a worker reports on its handover."""
         if self.handover is not None:
             self.handover.reported(worker, answer)
-        elif answer["type"] == "handover_failed":
-            worker.busy = False  # the supervisor had given up before; the worker answers health checks again
+        elif answer["type"] != "handed_over":
+            # the supervisor has given up or serves; the worker answers health checks again
+            worker.busy = False
 
     def ended(self, worker: WorkerProcess, reason: Failure) -> None:
         """Handle the end of a worker's process: restart it, unless the pool drains."""
@@ -342,10 +350,7 @@ class WorkerPool:
         self._looks += 1
         for worker in list(self.workers.values()):
             worker.unanswered += 1
-            # a hurried drain does not wait for a worker that does not answer
-            most = SILENT if self._hurried else HANGS
-            hangs = worker.unanswered >= most if worker.ready else now - worker.started > START
-            if hangs and worker.killed is None and not worker.busy:
+            if worker.killed is None and self._hangs(worker, now):
                 _log.error("worker hangs, killing it", number=worker.number, pid=worker.pid)
                 worker.killed = now
                 worker.kill()
@@ -357,6 +362,16 @@ class WorkerPool:
             self.send({"do": "report_health"})
         else:
             self._request_reports(status=True)
+
+    def _hangs(self, worker: WorkerProcess, now: float) -> bool:
+        if not worker.ready:
+            return now - worker.started > START
+        if worker.busy:
+            most = HANGS_IN_HANDOVER if self.handover is None else self.handover.hangs
+        else:
+            # a hurried drain does not wait for a worker that does not answer
+            most = SILENT if self._hurried else HANGS
+        return worker.unanswered >= most
 
     def _request_reports(self, status: bool) -> int:
         self._number += 1

@@ -10,9 +10,10 @@
     {"go": true, "metrics", ...}      ──> serves
 
 The workers of a group hand over to the same process, one group after the other. While one does, the others serve. If
-none of the first group can hand over, nothing has changed. Afterwards, a worker that cannot hand over continues until
-the end and is drained with the supervisor, as at a stop. If the successor itself ends, its workers end with their
-clients; this supervisor continues with the workers that it still has, and starts the others again.
+none of the first group can hand over, nothing has changed. The pool kills a worker that hangs meanwhile. Afterwards, a
+worker that cannot hand over continues until the end and is drained with the supervisor, as at a stop. If the successor
+itself ends, its workers end with their clients; this supervisor continues with the workers that it still has, and
+starts the others again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from icwsgw.handover.early_messages import send_early_overrides, send_early_requ
 from icwsgw.handover.transfer import SILENCE_SECONDS, send_go
 from icwsgw.observe.logs import get_logger
 from icwsgw.observe.tolerant import tolerate
+from icwsgw.workers.worker_pool import HANGS_IN_HANDOVER
 
 if TYPE_CHECKING:
     import socket as sockets
@@ -44,6 +46,8 @@ class WorkersTransfer:
     :param ready: the successor's message
     :param go, done, failed: as in :class:`icwsgw.handover.transfer.Transfer`
     """
+
+    hangs = HANGS_IN_HANDOVER
 
     def __init__(
         self,

@@ -18,6 +18,8 @@ from icwsgw.handover.early_messages import send_early_overrides, send_early_requ
 from icwsgw.handover.inheritance import share
 from icwsgw.workers import succession
 from icwsgw.workers.succession import Succession
+from icwsgw.workers.worker_pool import HANGS, HANGS_IN_HANDOVER, LOOK_PERIOD
+from tests.workers.test_worker_pool import Pool
 
 
 class Worker:
@@ -26,6 +28,7 @@ class Worker:
     def __init__(self, number: int) -> None:
         self.number = number
         self.ready, self.busy, self.killed = True, False, False
+        self.unanswered = 0
         self.waits_for: str | None = "the network"
         ours, theirs = socket.socketpair()
         self.passage, self.process = Channel(ours), Channel(theirs)
@@ -275,7 +278,59 @@ def test_it_serves_although_the_counts_are_invalid(world: World) -> None:
     world.other.send({"go": True, "metrics": ["of another version"]})
     world.receive()
     assert (world.served, world.began, world.pool.handover) == (1, [""], None)
-    assert not any(worker.busy for worker in world.workers.values())
+
+
+def test_a_worker_that_still_begins_to_serve_has_time_for_it() -> None:
+    """The other process is done before this one's worker: its ``go`` may come before the worker's report."""
+    world, pool = World(sources=1), Pool().ready()
+    for number, worker in world.workers.items():
+        pool.pool.workers[number].passage, pool.pool.workers[number].waits_for = worker.passage, None
+    world.succession._pool = pool.pool
+    pool.pool.handover = world.succession
+    try:
+        world.reactor.advance(0.1)
+        taking, other = pool.processes
+        assert taking.worker.busy
+
+        def checks(count: int) -> None:
+            for _ in range(count):
+                pool.clock.advance(LOOK_PERIOD)
+                other.report()
+
+        # the early rounds
+        checks(2 * HANGS_IN_HANDOVER)
+        assert taking.signals == []
+        world.succession._connections = 2
+        world.succession._received({"go": True}, [])
+        assert (world.served, pool.pool.handover) == (1, None)
+        checks(HANGS_IN_HANDOVER - 1)
+        assert taking.signals == []
+        taking.answer(type="taken_over", connections=5)
+        assert not taking.worker.busy
+        checks(HANGS)
+        assert (taking.signals, other.signals) == (["KILL"], []), "it is watched as usual from then on"
+    finally:
+        world.close()
+
+
+def test_a_worker_that_never_takes_over_is_killed() -> None:
+    world, pool = World(sources=1), Pool().ready()
+    for number, worker in world.workers.items():
+        pool.pool.workers[number].passage, pool.pool.workers[number].waits_for = worker.passage, None
+    world.succession._pool = pool.pool
+    pool.pool.handover = world.succession
+    try:
+        world.reactor.advance(0.1)
+        hanging, other = pool.processes
+        for _ in range(succession.HANGS_TAKING_OVER):
+            assert hanging.signals == []
+            pool.clock.advance(LOOK_PERIOD)
+            other.report()
+        assert hanging.signals == ["KILL"]
+        hanging.end(signal=9)
+        assert world.reactor.stopped, "nothing is taken over"
+    finally:
+        world.close()
 
 
 def test_it_begins_to_serve_only_once(world: World) -> None:

@@ -21,6 +21,7 @@ from icwsgw.workers.requests import ANSWER_TIMEOUT
 from icwsgw.workers.worker_pool import (
     FIRST_PAUSE,
     HANGS,
+    HANGS_IN_HANDOVER,
     KILL_AFTER,
     LAST_PAUSE,
     LOOK_PERIOD,
@@ -588,6 +589,8 @@ def test_a_drain_sends_no_orders_about_room() -> None:
 class Handover:
     """A handover that records what the pool reports to it."""
 
+    hangs = 7
+
     def __init__(self, keeps: bool = True) -> None:
         self.received: list[Any] = []
         self.keeps = keeps
@@ -660,6 +663,36 @@ def test_a_worker_is_watched_again_after_its_handover_has_failed() -> None:
         assert process.signals == []
         world.clock.advance(LOOK_PERIOD)
     assert process.signals == ["KILL"]
+
+
+@pytest.mark.parametrize("under_way", [True, False], ids=["under way", "given up"])
+def test_a_worker_that_hangs_in_its_handover_is_killed(under_way: bool) -> None:
+    """Otherwise neither its clients nor the upgrade would go on."""
+    world = Pool().ready()
+    hanging, healthy = world.processes
+    hanging.worker.busy = healthy.worker.busy = True
+    world.pool.handover = Handover() if under_way else None
+    for _ in range(Handover.hangs if under_way else HANGS_IN_HANDOVER):
+        assert hanging.signals == []
+        world.clock.advance(LOOK_PERIOD)
+        healthy.report()
+    world.clock.advance(LOOK_PERIOD)
+    assert (hanging.signals, healthy.signals) == (["KILL"], [])
+
+
+def test_a_gateway_is_not_stuck_while_its_workers_hand_over() -> None:
+    """They answer nobody for a moment, which may be long on a slow machine."""
+    world = Pool().ready()
+    for process in world.processes:
+        process.worker.busy = True
+    for _ in range(HANGS_IN_HANDOVER - 1):
+        world.clock.advance(LOOK_PERIOD)
+        assert world.pool.stuck() is None
+    for process in world.processes:
+        process.answer(type="handover_failed", reason="silent")
+    for _ in range(HANGS - 1):
+        world.clock.advance(LOOK_PERIOD)
+    assert world.pool.stuck() == "no worker answers"
 
 
 def test_a_gateway_that_drains_is_not_stuck() -> None:

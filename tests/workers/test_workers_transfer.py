@@ -12,7 +12,9 @@ import pytest
 from icwsgw.admin.control import Overrides
 from icwsgw.handover.channel import Channel, ChannelClosed
 from icwsgw.handover.early_messages import read_early
+from icwsgw.workers.worker_pool import FIRST_PAUSE, LOOK_PERIOD
 from icwsgw.workers.workers_transfer import WorkersTransfer
+from tests.workers.test_worker_pool import Pool
 
 
 class Worker:
@@ -193,6 +195,37 @@ def test_a_worker_that_is_killed_is_not_started_again_while_there_is_a_successor
     assert world.restarted == []
     world.reports(2, type="handover_failed", reason="the other one has ended")
     assert (world.failed, world.restarted) == (["worker 0 has died"], [0])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_worker_that_hangs_ends_its_part_of_the_handover(first: bool) -> None:
+    """It is killed: the handover fails if it is the first one, and continues with the others if not."""
+    world, pool = World([[0], [1]] if first else [[1], [0]]), Pool().ready()
+    transfer: Any = world.transfer
+    try:
+        hanging, other = pool.processes
+        # the pool that watches the processes, in place of the one that the transfer has begun with
+        pool.pool.handover = transfer
+        for process in pool.processes:
+            process.worker.passage, process.worker.busy = world.workers[process.worker.number].passage, True
+        transfer._pool = world.supervisor.pool = pool.pool
+        if not first:
+            other.answer(type="handed_over", result={"connections": 2, "left": 0, "seconds": 0.1})
+            other.end()
+        while not hanging.signals:
+            pool.clock.advance(LOOK_PERIOD)
+            if first:
+                other.report()
+        assert pool.clock.seconds() <= 30.0
+        assert (world.failed, world.done) == ([], [])
+        hanging.end(signal=9)
+        assert (world.failed, [done["workers"] for done in world.done]) == (
+            (["worker 0 has died"], []) if first else ([], [1])
+        )
+        pool.clock.advance(FIRST_PAUSE)
+        assert len(pool.processes) == (3 if first else 2), "it is started again if this gateway continues"
+    finally:
+        world.close()
 
 
 def test_a_worker_that_dies_before_its_turn_has_no_clients(world: World) -> None:
