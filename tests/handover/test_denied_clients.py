@@ -178,7 +178,11 @@ def test_a_client_whom_the_lists_of_the_new_process_do_not_admit_is_closed(
     upgrade = Upgrade()
     client = upgrade.open(origin=PAGE)
     if allow:
-        others = {principal_of: "2vxsx-fae", address_of: "198.51.100.1", origin_of: "https://other.example"}
+        others: dict[Any, str] = {
+            principal_of: "2vxsx-fae",
+            address_of: "198.51.100.1",
+            origin_of: "https://other.example",
+        }
         rules = AccessRules(allowed=parse_access_list(others[kind]))
     else:
         rules = AccessRules(denied=parse_access_list(kind(client)))
