@@ -1,18 +1,17 @@
 """The Internet Computer's HTTP interface, as far as the gateway needs it (interface spec, "HTTPS interface").
 
 - :meth:`IcAgent.query` polls canisters, through treq. On mainnet it verifies the node signature of each answer.
-- :meth:`IcAgent.call` relays a client's envelope, through the transport alone.
-- :meth:`IcAgent.update` makes a call of the gateway's own. Its result counts only with a verified certificate.
+- :meth:`IcAgent.call` sends a call's envelope, a client's or the gateway's own, through the transport alone. It
+  verifies the outcome if the caller wants that.
 - :meth:`IcAgent.read_state` reads certified state, :meth:`IcAgent.status` the replica's status.
 
 Errors are those of :mod:`icwsgw.errors`: ``Rejected`` (the IC or the canister rejects the request), ``HttpError``,
 ``TransportError`` and its subclasses, ``SignatureInvalid``, ``CertificateInvalid``, ``NotReady``. The agent retries
-only its own updates; pollers and relays decide when to retry the rest.
+nothing; pollers, relays and close notices decide when to retry.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,17 +25,24 @@ from icwsgw.agent.http.protocols import NetworkTransport
 from icwsgw.agent.http.treq_client import MinimalTreqClient, WholeResponse
 from icwsgw.agent.http.url import Url
 from icwsgw.agent.network_time_observer import NetworkTimeObserver
-from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome, call_outcome, decoded, http_error, query_reply
+from icwsgw.agent.outcome import (
+    ACCEPTED,
+    UNDER_WAY,
+    CallOutcome,
+    call_outcome,
+    certified_outcome,
+    decoded,
+    http_error,
+    query_reply,
+)
 from icwsgw.agent.root_subnet import RootSubnet
 from icwsgw.agent.routes import Endpoint, Route, Routes, report_change
 from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
-from icwsgw.agent.update import run_update
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady, SignatureInvalid
 from icwsgw.ic import bls
 from icwsgw.ic.certificate import Certificate, verify_certificate
-from icwsgw.ic.envelope import SignedRequest, anonymous_request, expiry_after, read_state_content, sign_request
-from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.envelope import SignedRequest, anonymous_request, expiry_after, read_state_content
 from icwsgw.ic.network_limits import REQUEST_TTL_SECONDS, SECOND_NS
 from icwsgw.ic.principal import ANONYMOUS, Principal
 from icwsgw.ic.query_signature import UnknownNode, verify_query_response
@@ -59,7 +65,6 @@ class IcAgent:
     :param network_url: for example "https://icp-api.io"
     :param now_ns: the wall clock, ns since 1970
     :param rng: random numbers in [0, 1), for jitter
-    :param random_bytes: for the nonces of updates
     :param root_key: the network's root key in DER; None: the agent fetches it from the network
     :param verify_query_signatures: verify node signatures on queries; None: if the root key is mainnet's
     :param own_time: the network runs on this machine, and its time may be set; see
@@ -81,7 +86,6 @@ class IcAgent:
         *,
         now_ns: Callable[[], int],
         rng: Callable[[], float] = random.random,
-        random_bytes: Callable[[int], bytes] = os.urandom,
         root_key: bytes | None = None,
         verify_query_signatures: bool | None = None,
         own_time: bool = False,
@@ -89,8 +93,6 @@ class IcAgent:
     ) -> None:
         self.reactor = reactor
         self.now_ns = now_ns
-        self.rng = rng
-        self.random_bytes = random_bytes
         base = Url.parse(network_url)
         self._verify_queries = verify_query_signatures
         self._charge = charge
@@ -210,82 +212,47 @@ class IcAgent:
         endpoints = self._routes.endpoints(Route.QUERY, canister, self.reactor.seconds())
         return self._query_at(endpoints, canister, request, timeout)
 
-    def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
-        """Relay a call envelope.
+    def call(
+        self, canister: Principal, body: bytes, *, wait: bool, timeout: float, request_id: bytes | None = None
+    ) -> Deferred[CallOutcome]:
+        """Send a call envelope.
 
         :param body: the envelope in CBOR, with its tag
         :param wait: use the synchronous endpoint, which waits up to 10 s for the call to be executed
         :param timeout: seconds for the whole request
-        :returns: the outcome as far as the answer shows it; fails with HttpError or TransportError
+        :param request_id: if it is given and the root key is known, the outcome is verified: the call has ended only if
+            a valid certificate shows the outcome of this request
+        :returns: the outcome as far as the answer shows it; fails with HttpError or TransportError, or if it is
+            verified, with CertificateInvalid or as reading the state does
         """
         if self._routes.versions.complete:
             endpoints = self._routes.endpoints(_SYNC_CALL if wait else _CALL, canister, 0.0)
         else:
             endpoints = self._call_endpoints(canister, wait)
         answer = self._transport.fetch(b"POST", endpoints[0].url, body, timeout=timeout)
-        return answer.addCallback(self._called, endpoints, body, timeout)
-
-    def update(
-        self, identity: Ed25519Identity, canister: Principal, method: str, arg: bytes, *, timeout: float
-    ) -> Deferred[bytes]:
-        """Make a call of the gateway's own and wait for its certified outcome.
-
-        The agent retries transient failures with the same envelope within ``timeout``.
-
-        :param timeout: seconds, at most 240 (until the ingress expiry)
-        :returns: the reply in Candid; fails with Rejected, HttpError, TransportError, CertificateInvalid or NotReady
-        """
-        return Deferred.fromCoroutine(run_update(self, identity, canister, method, arg, timeout))
+        return answer.addCallback(self._called, endpoints, body, timeout, request_id)
 
     def read_state(
-        self,
-        canister: Principal,
-        paths: Sequence[Sequence[bytes]],
-        *,
-        timeout: float,
-        identity: Ed25519Identity | None = None,
+        self, canister: Principal, paths: Sequence[Sequence[bytes]], *, timeout: float
     ) -> Deferred[Certificate]:
-        """Read certified paths of the state tree, and verify the certificate.
+        """Read certified paths of the state tree anonymously, and verify the certificate.
 
         :param paths: what to read, for example ``[[b"time"]]``
-        :param identity: signs the request; None: it is anonymous
         :returns: the verified certificate; fails with HttpError, TransportError, CertificateInvalid or NotReady
         """
-        return self._read(Route.READ_STATE, canister, paths, timeout, identity)
+        return self._read(Route.READ_STATE, canister, paths, timeout)
 
     def _read(
-        self,
-        route: Route,
-        canister: Principal,
-        paths: Sequence[Sequence[bytes]],
-        timeout: float,
-        identity: Ed25519Identity | None = None,
+        self, route: Route, canister: Principal, paths: Sequence[Sequence[bytes]], timeout: float
     ) -> Deferred[Certificate]:
         if not self.ready:
             try:
                 self._trust.require()
             except NotReady:
                 return fail()
-        sender = ANONYMOUS if identity is None else identity.principal
-        content = read_state_content(sender, paths, expiry_after(self.network_ns(), REQUEST_TTL_SECONDS))
-        request = anonymous_request(content) if identity is None else sign_request(identity, content)
-        return self._state(canister, request, timeout, route).addCallback(self.verified, canister)
+        return self._state(canister, paths, timeout, route).addCallback(self._verified, canister)
 
-    # For icwsgw.agent.update
-
-    def submit(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[ParsedResponse]:
-        """Send a call envelope of the gateway's own. Its outcome can be read if the answer does not show it.
-
-        :param body: the envelope in CBOR
-        :param wait: use the endpoint that waits for the outcome, if the network has it
-        :param timeout: seconds
-        :returns: the answer, of any status; fails with TransportError
-        """
-        now = self.reactor.seconds()
-        endpoints = self._routes.endpoints(Route.SYNC_CALL, canister, now) if wait else ()
-        return self._post(endpoints + self._routes.endpoints(Route.CALL, canister, now), body, timeout)
-
-    def http_error(self, answer: ParsedResponse) -> Exception:
+    def _http_error(self, answer: ParsedResponse) -> Exception:
         """The error for an answer to one of the gateway's own requests that is not 2xx.
 
         An answer that refuses an expiry also shows the replica's time.
@@ -295,12 +262,7 @@ class IcAgent:
             self.time_observer.note_refusal(error.detail)
         return error
 
-    def verified(self, certificate: bytes, canister: Principal) -> Certificate:
-        """Verify a certificate for a canister.
-
-        :raises CertificateInvalid: the certificate is invalid
-        :raises NotReady: the root key is not known yet
-        """
+    def _verified(self, certificate: bytes, canister: Principal) -> Certificate:
         return self._verify(certificate, canister, self.network_ns())
 
     def _verify(self, certificate: bytes, canister: Principal, now_ns: int | None) -> Certificate:
@@ -348,7 +310,12 @@ class IcAgent:
             self._learn(endpoint, answer.status, answer.body)
 
     def _called(
-        self, answer: ParsedResponse, endpoints: tuple[Endpoint, ...], body: bytes, timeout: float
+        self,
+        answer: ParsedResponse,
+        endpoints: tuple[Endpoint, ...],
+        body: bytes,
+        timeout: float,
+        request_id: bytes | None,
     ) -> CallOutcome | Deferred[CallOutcome]:
         endpoint, status = endpoints[0], answer.status
         if self.reactor.seconds() >= self.time_observer.due:
@@ -358,16 +325,24 @@ class IcAgent:
         if status == 404 and len(endpoints) > 1:
             self._charge()
             older = self._transport.fetch(b"POST", endpoints[1].url, body, timeout=timeout)
-            return older.addCallback(self._called, endpoints[1:], body, timeout)
+            return older.addCallback(self._called, endpoints[1:], body, timeout, request_id)
         if status == 200:
             if not self._routes.versions.complete or not self.readable.flat.kept:
                 self.readable.offer(answer.body)
-            return call_outcome(answer.body, answer.resent)
+            outcome = call_outcome(answer.body, answer.resent)
+            if request_id is not None and outcome.answer.end and self.root_key is not None:
+                return self._verified_outcome(answer.body, endpoint.canister, request_id)
+            return outcome
         if status == 202:
             # to a synchronous call: not executed within 10 s, or resubmitted while it is in progress
             return UNDER_WAY if endpoint.route is _SYNC_CALL else ACCEPTED
         # not self.http_error: a client can make a replica quote its text, so this text shows no time
         raise http_error(answer, self.network_ns() / SECOND_NS)
+
+    def _verified_outcome(self, body: bytes, canister: Principal, request_id: bytes) -> Deferred[CallOutcome]:
+        """Read the outcome of a request from an answer with a certificate, and verify it."""
+        certificate = self._verified(decoded(body)["certificate"], canister)
+        return self.root_subnet.check(certificate, canister).addCallback(certified_outcome, request_id)
 
     def _learn(self, endpoint: Endpoint, status: int, body: bytes) -> None:
         """Learn from an answer which versions of the endpoints the network has."""
@@ -376,15 +351,16 @@ class IcAgent:
             report_change(change)
 
     def _state(
-        self, canister: Principal, request: SignedRequest, timeout: float, route: Route = Route.READ_STATE
+        self, canister: Principal, paths: Sequence[Sequence[bytes]], timeout: float, route: Route = Route.READ_STATE
     ) -> Deferred[bytes]:
+        content = read_state_content(ANONYMOUS, paths, expiry_after(self.network_ns(), REQUEST_TTL_SECONDS))
         endpoints = self._routes.endpoints(route, canister, self.reactor.seconds())
-        answer = self._post(endpoints, request.body, timeout)
+        answer = self._post(endpoints, anonymous_request(content).body, timeout)
         return answer.addCallback(self._got_state)
 
     def _got_state(self, answer: ParsedResponse) -> bytes:
         if answer.status != 200:
-            raise self.http_error(answer)
+            raise self._http_error(answer)
         certificate = decoded(answer.body).get("certificate")
         if not isinstance(certificate, bytes):
             raise AnswerMalformed("read_state answered without a certificate")
@@ -417,7 +393,7 @@ class IcAgent:
         if self.reactor.seconds() >= self.time_observer.due:
             self.time_observer.note_status(response.code)
         if response.code != 200:
-            raise self.http_error(_answer(response, body))
+            raise self._http_error(_answer(response, body))
         if len(body) > MAX_STATUS:
             raise AnswerMalformed("the status is too long")
         status = decoded(body)
@@ -450,7 +426,7 @@ class IcAgent:
             if code == 404 and len(endpoints) > 1:
                 self._charge()
                 return self._query_at(endpoints[1:], canister, request, timeout)
-            raise self.http_error(_answer(response, body))
+            raise self._http_error(_answer(response, body))
         answer = decoded(body)
         verifies = self._verify_queries
         if not (self.mainnet if verifies is None else verifies):
@@ -476,8 +452,7 @@ class IcAgent:
         return query_reply(answer)
 
     def _read_time(self, canister: Principal) -> Deferred[int]:
-        content = read_state_content(ANONYMOUS, [[b"time"]], expiry_after(self.network_ns(), REQUEST_TTL_SECONDS))
-        return self._state(canister, anonymous_request(content), TIME_TIMEOUT).addCallback(self._time_in, canister)
+        return self._state(canister, [[b"time"]], TIME_TIMEOUT).addCallback(self._time_in, canister)
 
     def _time_in(self, certificate: bytes, canister: Principal) -> int:
         """The time of a valid certificate of any age, because its age is what is wanted."""

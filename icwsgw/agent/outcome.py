@@ -1,4 +1,4 @@
-"""The outcome of a relayed call: accepted, executed with a reply, or rejected, and by whom.
+"""The outcome of a call: accepted, executed with a reply, or rejected, and by whom.
 
 A call's answer comes in one of these shapes (interface spec, "Request: Call" and "Synchronous call"):
 
@@ -16,8 +16,8 @@ answer                                                outcome
 ====================================================  =====================================================
 
 The gateway reads the certificate but does not verify it. It decides when the client's next call leaves and whether the
-session continues; who could forge it could as well drop the call (decision 0030). Its own calls are verified, in
-:mod:`icwsgw.agent.ic_agent`.
+session continues; who could forge it could as well drop the call (decision 0030). An outcome on which other sessions
+depend is read from a verified certificate, by :func:`certified_outcome`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from typing import Any
 from icwsgw.agent.http.connection import ParsedResponse
 from icwsgw.core.call_answers import ENDED, IN_PROGRESS, NOT_WAITED_FOR, SYS_TRANSIENT, Answer
 from icwsgw.core.failure_source import cause_of
-from icwsgw.errors import AnswerMalformed, FormatError, HttpError, Rejected
+from icwsgw.errors import AnswerMalformed, CertificateInvalid, FormatError, HttpError, Rejected
 from icwsgw.http_dates import http_date
 from icwsgw.ic import cbor
+from icwsgw.ic.certificate import Certificate, request_status
 from icwsgw.ic.fields import ANSWER, CERTIFICATE, known_alone
 from icwsgw.ic.ws import UNIT_OK
 
@@ -56,7 +57,7 @@ class OutcomeKind(Enum):
 
 
 class CallOutcome:
-    """The outcome of a relayed call, as far as its answer shows it.
+    """The outcome of a call, as far as its answer shows it.
 
     :ivar label: ``kind`` as metrics count it
     :ivar kind: accepted (nobody waits for the outcome), under way, replied, rejected, or done (executed, and the reply
@@ -125,6 +126,23 @@ def call_outcome(body: bytes, resent: bool = False) -> CallOutcome:
     if "reject_code" in answer:
         return CallOutcome(OutcomeKind.REJECTED, reject=reject_of(answer), resent=resent)
     raise AnswerMalformed("a call's answer has neither a certificate nor a reject")
+
+
+def certified_outcome(certificate: Certificate, request_id: bytes) -> CallOutcome:
+    """The outcome of a call in a verified certificate.
+
+    :param request_id: 32 bytes
+    :raises CertificateInvalid: the certificate does not show what has become of this request
+    """
+    found = request_status(certificate, request_id)
+    if found.status == "replied":
+        return CallOutcome(OutcomeKind.REPLIED, found.reply)
+    if found.status == "rejected":
+        reject = _rejected(found.reject_code or 0, found.reject_message or "", found.error_code)
+        return CallOutcome(OutcomeKind.REJECTED, reject=reject, certified=True)
+    if found.status == "unknown":
+        raise CertificateInvalid("the certificate shows that the subnet does not know the request")
+    return DONE if found.status == "done" else UNDER_WAY
 
 
 def decoded(body: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.identity_assignment import IdentityAssignment
 from icwsgw.core.replacement import Others
 from icwsgw.core.replay_cache import ReplayCache
-from icwsgw.core.session_machine import State
+from icwsgw.core.session_machine import Opened, State
 from icwsgw.gateway.batches import in_batches
 from icwsgw.gateway.calls.close_notices import CloseNotices
 from icwsgw.gateway.drain import DRAINING, Drain
@@ -310,6 +310,9 @@ class Gateway:
         assert session.client_key is not None
         self.registry.unanswered.pop(session, None)
         self._others[session] = others
+        verified = False
+        if session.opened < Opened.SPOKE or self.replacements.machine.undecided:
+            verified = self.replacements.depend_on(session, others, self.announce is not announce_to_none)
         self.close_notices.enqueue(
             session.poller.canister,
             session.identity_index,
@@ -318,6 +321,7 @@ class Gateway:
             session.id,
             partial(self.replacements.answered, session, others=others),
             before,
+            verified,
         )
 
     def _notice_ended(self, session: ClientSession) -> None:

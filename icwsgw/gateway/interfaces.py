@@ -117,7 +117,9 @@ class NetworkInterface(Protocol):
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:
         """The reply to a query; see :meth:`icwsgw.agent.ic_agent.IcAgent.query`."""
 
-    def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
+    def call(
+        self, canister: Principal, body: bytes, *, wait: bool, timeout: float, request_id: bytes | None = None
+    ) -> Deferred[CallOutcome]:
         """The outcome of a call; see :meth:`icwsgw.agent.ic_agent.IcAgent.call`."""
 
 

@@ -121,6 +121,16 @@ class Replacements:
                 (opened if other.opened else opening).append(other)
         return Others(opened, opening, network_ns)
 
+    def depend_on(self, session: ClientSession, others: Others[ClientSession], announced: bool) -> bool:
+        """Whether the answer to a session's ``ws_close`` may end other connections, or keep them open.
+
+        :param others: the principal's other connections (:meth:`others`)
+        :param announced: other processes are notified of the answer
+        """
+        if session in self.machine.undecided.get(_key(session), ()):
+            return True
+        return session.opened < Opened.SPOKE and bool(announced or others.opened or others.opening)
+
     def answered(self, session: ClientSession, known: bool | None, others: Others[ClientSession]) -> None:
         """A ``ws_close`` has ended; see :meth:`Replacement.answered`."""
         if known is not False and session.opened >= Opened.SPOKE:

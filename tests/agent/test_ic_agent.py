@@ -19,6 +19,8 @@ from twisted.web.server import Request
 from icwsgw.agent.http.transport import Transport
 from icwsgw.agent.ic_agent import IcAgent
 from icwsgw.agent.outcome import OutcomeKind
+from icwsgw.agent.root_subnet import RootSubnet
+from icwsgw.agent.trust import DOUBT_INTERVAL
 from icwsgw.agent.versions import LOOK_AGAIN, SPAN
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.replica import Replica
@@ -35,8 +37,11 @@ from icwsgw.errors import (
     SignatureInvalid,
 )
 from icwsgw.ic import bls, cbor, ws
+from icwsgw.ic.certificate import build_certificate
 from icwsgw.ic.envelope import SignedRequest, call_content, query_content, sign_request
-from icwsgw.ic.hashtree import Found
+from icwsgw.ic.hashtree import Found, from_mapping
+from icwsgw.ic.request_id import leb128
+from tests.support.certificates import sign_as_subnet
 from tests.support.devnet import GATEWAY, Net, identity, pending, result_of
 from tests.support.memory_transport import MemoryTransport, Reply
 
@@ -241,7 +246,7 @@ def test_a_certificate_that_does_not_verify_has_a_test_networks_root_key_asked_f
     rig.clock.advance(60)
     rig.transport.requests.clear()
     with pytest.raises(CertificateInvalid):
-        rig.agent.verified(b"none", ECHO_ID)
+        rig.agent._verified(b"none", ECHO_ID)
     assert [path for _, path, _ in rig.transport.requests] == ["/api/v2/status"]
 
 
@@ -485,12 +490,78 @@ def test_call_can_be_cancelled() -> None:
     d.addErrback(lambda _: None)
 
 
+class TestVerifiedOutcomes:
+    """Outcomes of calls that count only if a certificate shows them."""
+
+    def call(self, rig: Rig, method: str = "ws_close", request: SignedRequest | None = None) -> Any:
+        request = request or rig.net.call_request(GATEWAY, method, CLOSE)
+        d = rig.agent.call(ECHO_ID, request.body, wait=True, timeout=15.0, request_id=request.request_id)
+        rig.clock.pump([0.1] * 20)
+        return d
+
+    def signed_anew(self, rig: Rig, request: SignedRequest, sign: Callable[[bytes], bytes]) -> None:
+        """Let the network report the call as executed in a certificate that somebody else has signed."""
+        fields = {b"status": b"replied", b"reply": ws.UNIT_OK}
+        tree = from_mapping({b"request_status": {request.request_id: fields}, b"time": leb128(rig.net.now_ns())})
+        rig.answer(200, cbor.dumps({"status": "replied", "certificate": build_certificate(tree, sign)}))
+
+    def test_a_valid_certificate_decides(self) -> None:
+        rig = Rig()
+        outcome = result_of(self.call(rig))
+        assert outcome.kind is OutcomeKind.REPLIED
+        assert outcome.reply.startswith(b"DIDL")
+        outcome = result_of(self.call(rig, "no_such_method"))
+        assert (outcome.kind, outcome.certified, outcome.reject.code) == (OutcomeKind.REJECTED, True, 5)
+        assert rig.paths == ["/api/v3/canister/C/call"] * 2
+
+    def test_without_a_certificate_nothing_has_ended(self) -> None:
+        rig = Rig()
+        rig.answer(200, cbor.dumps({"status": "non_replicated_rejection", "reject_code": 3, "reject_message": "no"}))
+        outcome = result_of(self.call(rig))
+        assert (outcome.reject.code, outcome.certified, outcome.answer.end) == (3, False, False)
+        rig.answer(202)
+        assert result_of(self.call(rig)).kind is OutcomeKind.UNDER_WAY
+
+    def test_only_the_subnet_s_signature_is_accepted(self) -> None:
+        rig = Rig()
+        request = rig.net.call_request(GATEWAY, "ws_close", CLOSE)
+        rig.clock.advance(DOUBT_INTERVAL)
+        for sign in (lambda _: b"\x80" * 48, sign_as_subnet):
+            self.signed_anew(rig, request, sign)
+            assert result_of(rig.agent.call(ECHO_ID, request.body, wait=True, timeout=15.0)).reply == ws.UNIT_OK
+            with pytest.raises(CertificateInvalid):
+                result_of(self.call(rig, request=request))
+        assert "/api/v2/status" in rig.paths, "a test network may have another key by now"
+
+    def test_the_certificate_of_another_call_is_refused(self) -> None:
+        rig = Rig()
+        other: list[Any] = []
+        rig.net.submit(rig.net.call_request(GATEWAY, "ws_close", CLOSE)).addCallback(other.append)
+        rig.clock.pump([0.1] * 20)
+        rig.handler = lambda *_: other[0]
+        with pytest.raises(CertificateInvalid):
+            result_of(self.call(rig))
+
+    def test_an_answer_of_the_root_subnet_needs_its_canister_ranges(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rig = Rig(net={"delegation": "none"})
+        for _ in range(2):
+            assert result_of(self.call(rig)).kind is OutcomeKind.REPLIED
+        assert [path.split("/")[-1] for path in rig.paths] == ["call", "read_state", "call"], "read once"
+        monkeypatch.setattr(RootSubnet, "holds", lambda *_: False)
+        with pytest.raises(CertificateInvalid, match="not one of its canisters"):
+            result_of(self.call(rig))
+
+    def test_without_a_root_key_there_is_nothing_to_verify_by(self) -> None:
+        rig = Rig(ready=False)
+        assert result_of(self.call(rig)).kind is OutcomeKind.REPLIED
+
+
 def test_read_state() -> None:
     rig = Rig()
     certificate = result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
     assert certificate.time_ns == rig.net.now_ns()
     path = (b"canister", ECHO_ID.raw, b"module_hash")
-    certificate = result_of(rig.agent.read_state(ECHO_ID, [path], timeout=5, identity=GATEWAY))
+    certificate = result_of(rig.agent.read_state(ECHO_ID, [path], timeout=5))
     assert isinstance(certificate.lookup(path), Found)
     rig.only("v2/read_state")
     result_of(rig.agent.read_state(ECHO_ID, [[b"time"]], timeout=5))
@@ -560,8 +631,9 @@ class OverLoopback(TestCase):
             call = call_content(GATEWAY.principal, ECHO_ID, "ws_close", CLOSE, expiry, b"c")
             outcome = yield agent.call(ECHO_ID, sign_request(GATEWAY, call).body, wait=True, timeout=15.0)
             self.assertIs(outcome.kind, OutcomeKind.REPLIED)
-            reply = yield agent.update(GATEWAY, ECHO_ID, "ws_close", CLOSE, timeout=10.0)
-            self.assertRaises(CanisterRefused, ws.decode_unit_result, reply)
+            close = sign_request(GATEWAY, {**call, "nonce": b"d"})
+            outcome = yield agent.call(ECHO_ID, close.body, wait=True, timeout=15.0, request_id=close.request_id)
+            self.assertRaises(CanisterRefused, ws.decode_unit_result, outcome.reply)
             self.assertLess(abs(agent.clock_skew_ns), 5e9)  # type: ignore[arg-type]
         finally:
             yield agent.stop()

@@ -15,15 +15,16 @@ from icwsgw.agent.outcome import (
     CallOutcome,
     OutcomeKind,
     call_outcome,
+    certified_outcome,
     decoded,
     http_error,
     query_reply,
     reject_of,
     retry_after,
 )
-from icwsgw.errors import AnswerMalformed, IcwsError, Rejected
+from icwsgw.errors import AnswerMalformed, CertificateInvalid, IcwsError, Rejected
 from icwsgw.ic import cbor, hashtree
-from icwsgw.ic.certificate import build_certificate
+from icwsgw.ic.certificate import Certificate, build_certificate
 
 ID = b"\x01" * 32
 NOW = 1_790_000_000.0
@@ -232,6 +233,33 @@ def test_an_http_error_is_found_again_by_the_edge_s_id() -> None:
 )
 def test_retry_after(value, seconds) -> None:
     assert retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({b"status": b"replied", b"reply": b"DIDL"}, (OutcomeKind.REPLIED, b"DIDL", None)),
+        ({b"status": b"done"}, (OutcomeKind.DONE, None, None)),
+        ({b"status": b"processing"}, (OutcomeKind.UNDER_WAY, None, None)),
+        (
+            {b"status": b"rejected", b"reject_code": b"\x05", b"reject_message": b"m" * 9000, b"error_code": b"IC0503"},
+            (OutcomeKind.REJECTED, None, Rejected(5, "m" * 8192, "IC0503")),
+        ),
+    ],
+)
+def test_the_outcome_in_a_verified_certificate(fields, expected) -> None:
+    tree = hashtree.from_mapping({b"request_status": {ID: fields}})
+    outcome = certified_outcome(Certificate(tree, b"s" * 48, None), ID)
+    assert (outcome.kind, outcome.reply) == expected[:2]
+    assert str(outcome.reject) == str(expected[2])
+    assert outcome.certified is (expected[2] is not None)
+
+
+@pytest.mark.parametrize("requests", [{b"\x02" * 32: {b"status": b"done"}}, {ID: {b"status": b"replied"}}])
+def test_a_certificate_that_shows_no_outcome_of_the_request(requests) -> None:
+    tree = hashtree.from_mapping({b"request_status": requests})
+    with pytest.raises(CertificateInvalid):
+        certified_outcome(Certificate(tree, b"s" * 48, None), ID)
 
 
 def test_a_web_page_is_called_so() -> None:

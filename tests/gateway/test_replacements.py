@@ -135,6 +135,39 @@ def test_the_answer_to_ws_close_shows_whether_one_that_left_early_was_the_newer(
     assert [code for code, _ in other.closed] == ([CloseCode.REPLACED] if known else [])
 
 
+def leaves_early(world: World, identity: Ed25519Identity | None = None) -> bool:
+    """Let a client leave before its canister has spoken; returns whether its ws_close has to be certified."""
+    session = world.connect(identity=identity)[1]
+    world.network.calls[-1].answer(REPLIED_OK)
+    session.left(1000)
+    return verified(world)
+
+
+def verified(world: World) -> bool:
+    """Whether the answer to the last call, a ``ws_close``, has to be certified."""
+    call = world.network.calls[-1]
+    assert call.content["method_name"] == "ws_close"
+    return call.request_id is not None
+
+
+def test_the_answer_to_ws_close_must_be_certified_where_another_connection_depends_on_it() -> None:
+    world = World(identities=2)
+    assert not leaves_early(world, SAME), "there is no other"
+    _, other = world.open(identity=SAME, at_ns=80)
+    assert leaves_early(world, SAME)
+    assert not leaves_early(world)
+    other.left(1000)
+    assert not verified(world), "its canister has spoken to it"
+    world.gateway.announce = lambda *_: None
+    assert leaves_early(world), "another process may have a connection of the principal"
+
+
+def test_the_answer_to_the_ws_close_of_an_undecided_connection_must_be_certified() -> None:
+    world = Rivals(70, 70)
+    world.pairs[0][1].left(1000)
+    assert verified(world)
+
+
 def test_many_that_come_and_go_leave_nothing_behind() -> None:
     world = Rivals(70, 70)
     for connection, session in world.pairs:

@@ -12,7 +12,11 @@ from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.consensus import BlockTiming
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.devnet.hosting import CdkSettings
+from icwsgw.ic import cbor, ws
+from icwsgw.ic.certificate import build_certificate
+from icwsgw.ic.hashtree import from_mapping
 from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.request_id import leb128, request_id
 from tests.memory.world import MemoryClient, World
 
 BLOCKS = BlockTiming(1.0, 0.0)
@@ -316,3 +320,35 @@ def test_a_new_client_stays_while_an_older_one_of_its_principal_leaves(when: flo
     world.run(5)
     assert newer.close_code is None
     newer.echoes(b"still here")
+
+
+def test_a_forged_answer_to_ws_close_ends_no_other_connection() -> None:
+    """The network withholds the ws_open of a second connection, and claims that its canister has accepted it."""
+    world = World(identities=2, clients_per_identity=1)
+    answer = world.transport.handler
+    older = world.client(ECHO_ID, SAME)
+    world.until(lambda: older.opened)
+    forged: list[str] = []
+
+    def handle(method: str, path: str, body: bytes) -> Any:
+        content = cbor.loads(body)["content"] if path.endswith("/call") else {}
+        name = content.get("method_name")
+        if name == "ws_open":
+            return 202, {}, b""
+        if name == "ws_close":
+            forged.append(name)
+            status = {request_id(content): {b"status": b"replied", b"reply": ws.UNIT_OK}}
+            tree = from_mapping({b"request_status": status, b"time": leb128(world.now_ns())})
+            certificate = build_certificate(tree, lambda _: b"\x80" * 48)
+            return 200, {}, cbor.dumps({"status": "replied", "certificate": certificate})
+        return answer(method, path, body)
+
+    world.transport.handler = handle
+    newer = world.client(ECHO_ID, SAME)
+    world.run(1)
+    newer.leave()
+    # until the ws_open has expired and ws_close has been given up
+    world.until(lambda: not world.gateway.registry.ending, 600.0, step=0.1)
+    assert len(forged) > 1
+    assert older.close_code is None
+    older.echoes(b"still here")

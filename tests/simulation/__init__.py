@@ -26,7 +26,6 @@ scenario can be repeated: ``python -m tests.simulation --seed N`` runs it and pr
 - :mod:`~tests.simulation.requests`: checks each request through that transport: deadline, order, connection
 - :mod:`~tests.simulation.faults`: faults of the network and of canisters
 - :mod:`~tests.simulation.keys`: checks how often keys are fetched, and how old kept delegations become
-- :mod:`~tests.simulation.gateway_calls`: calls that the gateway makes itself
 - :mod:`~tests.simulation.slow_readers`: clients that read slowly while their canisters send much
 - :mod:`~tests.simulation.contention`: many calls that wait for slots, tokens, answers or for one another
 - :mod:`~tests.simulation.malicious_nodes`: nodes that return false answers

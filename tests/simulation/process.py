@@ -200,7 +200,6 @@ class SimProcess:
             "http://127.0.0.1:4943",
             now_ns=self.now_ns,
             rng=random.random,
-            random_bytes=random.randbytes,
             verify_query_signatures=plan.signed_queries and not plan.trusting,
             charge=charge,
         )

@@ -20,7 +20,6 @@ from tests.simulation.draining import drain
 from tests.simulation.estimates import Estimates
 from tests.simulation.faults import NetworkFaults, OtherFaults
 from tests.simulation.fleet import Fleet
-from tests.simulation.gateway_calls import GatewayCalls
 from tests.simulation.handover_links import handed_in_memory
 from tests.simulation.handovers import LASTS, Handovers
 from tests.simulation.keys import Keys
@@ -70,7 +69,6 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Handovers,
     SlowReaders,
     Keys,
-    GatewayCalls,
     Progress,
     Turns,
 )

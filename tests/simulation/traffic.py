@@ -325,7 +325,9 @@ class SimAgent(IcAgent):
         """The client keys whose ws_open is at the network."""
         return {call.key for call in self._calls.values() if call.method == "ws_open" and call.in_flight}
 
-    def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
+    def call(
+        self, canister: Principal, body: bytes, *, wait: bool, timeout: float, request_id: bytes | None = None
+    ) -> Deferred[CallOutcome]:
         world, now = self._world, self.reactor.seconds()
         call = self._calls.get(body)
         if call is None:
@@ -373,7 +375,8 @@ class SimAgent(IcAgent):
             self._again(call, result)
             return result
 
-        return super().call(canister, body, wait=wait, timeout=timeout).addBoth(ended)
+        calling = super().call(canister, body, wait=wait, timeout=timeout, request_id=request_id)
+        return calling.addBoth(ended)
 
     def _again(self, call: _Call, result: Any) -> None:
         """When it may come again at the earliest, and whether it may at all."""

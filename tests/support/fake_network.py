@@ -42,9 +42,13 @@ class Request:
     """One request in flight.
 
     :ivar cancelled: the sender has cancelled it
+    :ivar request_id: by which its answer is to be verified, or None
     """
 
-    def __init__(self, canister: Principal, body: bytes, wait: bool, timeout: float) -> None:
+    def __init__(
+        self, canister: Principal, body: bytes, wait: bool, timeout: float, request_id: bytes | None = None
+    ) -> None:
+        self.request_id = request_id
         self.canister = canister
         self.body = body
         self.wait = wait
@@ -86,8 +90,10 @@ class FakeNetwork:
     def doubt_root_key(self) -> None:
         self.doubts += 1
 
-    def call(self, canister: Principal, body: bytes, *, wait: bool, timeout: float) -> Deferred[CallOutcome]:
-        self.calls.append(Request(canister, body, wait, timeout))
+    def call(
+        self, canister: Principal, body: bytes, *, wait: bool, timeout: float, request_id: bytes | None = None
+    ) -> Deferred[CallOutcome]:
+        self.calls.append(Request(canister, body, wait, timeout, request_id))
         return self.calls[-1].deferred
 
     def query(self, canister: Principal, request: SignedRequest, *, timeout: float) -> Deferred[bytes]:

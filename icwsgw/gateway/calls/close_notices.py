@@ -11,6 +11,10 @@ so late that the canister has removed the client by itself is dropped. At most `
 so that all clients can leave at once; beyond that the oldest is dropped, which most likely is for a canister that
 hangs.
 
+An answer on which other connections of the principal depend counts only if it is certified (decision 0015); one that
+does not verify is like none. All other answers change nothing but a metric, and a pairing for each client that leaves
+would be too much.
+
 The state machine :mod:`icwsgw.core.close_notice` decides about each notice; this module performs its effects.
 """
 
@@ -27,7 +31,15 @@ from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.close_notice import SEND, CloseNotice, NoticeEffect, NoticeEffects, NoticeEvent, NoticeState
 from icwsgw.core.network_time import refuses_expiry
 from icwsgw.core.written_state import Document
-from icwsgw.errors import CanisterRefused, FormatError, HttpError, IcwsError, NotReady, TransportError
+from icwsgw.errors import (
+    CanisterRefused,
+    CertificateInvalid,
+    FormatError,
+    HttpError,
+    IcwsError,
+    NotReady,
+    TransportError,
+)
 from icwsgw.gateway.calls.scheduler import CallQueue
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
@@ -74,6 +86,7 @@ class _CloseNotice(CloseNotice):
         "session",
         "slot_queue",
         "under_way",
+        "verified",
     )
 
     def __init__(
@@ -87,6 +100,7 @@ class _CloseNotice(CloseNotice):
         done: Callable[[], None],
         session: str,
         answered: Callable[[bool | None], None] | None,
+        verified: bool,
     ) -> None:
         super().__init__(since)
         self.owner = owner
@@ -98,6 +112,7 @@ class _CloseNotice(CloseNotice):
         self.sent = 0.0
         self.done = done
         self.answered = answered
+        self.verified = verified
         self.under_way: Cancellable | None = None
 
     def granted(self) -> None:
@@ -129,6 +144,7 @@ class CloseNotices:
         session: str = "",
         answered: Callable[[bool | None], None] | None = None,
         before: Mapping[str, Any] | None = None,
+        verified: bool = False,
     ) -> None:
         """Report to ``canister`` that the client ``key`` has left.
 
@@ -140,6 +156,7 @@ class CloseNotices:
         :param answered: called once, before ``done``, with whether the canister still knew the client; None if that
             is unknown
         :param before: the notice's state in the process that has begun it (:meth:`written`), if that is another one
+        :param verified: the canister's answer counts only if its certificate is valid
         :raises FormatError: that state is invalid
         """
         context = self._context
@@ -149,7 +166,9 @@ class CloseNotices:
             self._report(oldest, NoticeEffect.REPORT_GIVEN_UP, None)
             self._give_up(oldest)
         slot_queue = context.call_scheduler.closing(canister.raw, self.call_slots)
-        close_notice = _CloseNotice(self, slot_queue, canister, identity_index, key, now, done, session, answered)
+        close_notice = _CloseNotice(
+            self, slot_queue, canister, identity_index, key, now, done, session, answered, verified
+        )
         if before is not None:
             close_notice.read(before)
         self._all[close_notice] = None
@@ -258,7 +277,13 @@ class CloseNotices:
                 method="ws_close",
                 attempt=close_notice.attempts,
             )
-        call = context.network.call(close_notice.canister, request.body, wait=True, timeout=context.config.call_timeout)
+        call = context.network.call(
+            close_notice.canister,
+            request.body,
+            wait=True,
+            timeout=context.config.call_timeout,
+            request_id=request.request_id if close_notice.verified else None,
+        )
         # Store the call first: its callbacks may run at once.
         close_notice.under_way = call
         call.addCallbacks(self._answered, self._failed, callbackArgs=(close_notice,), errbackArgs=(close_notice,))
@@ -332,4 +357,5 @@ def _passing(error: BaseException | None) -> bool:
     if isinstance(error, HttpError):
         # A refused expiry contains the replica's time, so the next attempt is signed with a better one.
         return error.retryable or refuses_expiry(error.detail)
-    return isinstance(error, NotReady) or (isinstance(error, TransportError) and error.retryable)
+    # Another node, or the same one after a network's key has changed, may answer with a certificate that is valid.
+    return isinstance(error, (NotReady, CertificateInvalid)) or (isinstance(error, TransportError) and error.retryable)

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 from icwsgw.agent.outcome import CallOutcome, OutcomeKind
 from icwsgw.core.close_notice import MAX_RETRY_SECONDS, OBSOLETE_SECONDS
-from icwsgw.errors import ConnectionLost, HttpError
+from icwsgw.errors import CertificateInvalid, ConnectionLost, HttpError
 from icwsgw.gateway.calls.close_notices import MAX_IN_FLIGHT, CloseNotices
 from icwsgw.ic.envelope import verify_envelope
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.request_id import request_id
 from icwsgw.ic.ws import decode_close_args
 from tests.support.fake_network import (
     CANISTER,
@@ -66,6 +67,27 @@ def test_a_failing_network_is_tried_again_with_a_fresh_envelope_and_given_up_lat
     assert len({call.body for call in network.calls}) > 1
     assert context.metrics.ws_close_retries.value == len(network.calls) - 1
     verify_envelope(network.calls[-1].body, NOW_NS + int(clock.seconds() * 1e9))
+
+
+def test_an_answer_that_must_be_certified_and_is_not_is_like_none() -> None:
+    context, network, clock = make_context()
+    known: list[bool | None] = []
+    close_notices = CloseNotices(context)
+    close_notices.enqueue(CANISTER, 0, KEY, lambda: None, answered=known.append, verified=True)
+    for _ in range(2):
+        assert network.calls[-1].request_id == request_id(network.calls[-1].content)
+        network.calls[-1].answer(CertificateInvalid("signed by nobody"))
+        assert known == []
+        clock.advance(5)
+    assert len({call.request_id for call in network.calls}) == 3, "each attempt is a request of its own"
+    network.calls[-1].answer(REPLIED_OK)
+    assert (known, len(close_notices)) == ([True], 0)
+    close_notices.enqueue(CANISTER, 0, KEY, lambda: None, answered=known.append, verified=True)
+    while len(known) == 1:
+        network.calls[-1].answer(CertificateInvalid("signed by nobody"))
+        clock.advance(5)
+    assert known == [True, None]
+    assert context.metrics.ws_closes.values["certificate"] == 1
 
 
 def test_a_refusal_of_the_http_layer_is_final() -> None:
