@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -149,6 +150,36 @@ def _is_log(call: cst.Call) -> bool:
     of = call.func.value
     name = of.attr.value if isinstance(of, cst.Attribute) else of.value if isinstance(of, cst.Name) else ""
     return "log" in name
+
+
+def only_functions(source: str, functions: Collection[str]) -> str:
+    """Return a source with blank lines in place of all but some functions, which takes less time to mutate.
+
+    :param source: the text of a module
+    :param functions: the qualified names of the functions that stay, with the heads of their classes
+    """
+    lines = source.splitlines(keepends=True)
+    kept: set[int] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            inner = [each for each in node.body if _is_one_of(each, functions, f"{node.name}.")]
+            if inner:
+                kept.update(range(_first_line(node), _first_line(node.body[0])), *map(_all_lines, inner))
+        elif _is_one_of(node, functions, ""):
+            kept.update(_all_lines(node))
+    return "".join(line if number in kept else "\n" for number, line in enumerate(lines, 1))
+
+
+def _is_one_of(node: ast.stmt, functions: Collection[str], owner: str) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and owner + node.name in functions
+
+
+def _first_line(node: ast.stmt) -> int:
+    return min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+
+
+def _all_lines(node: ast.stmt) -> range:
+    return range(_first_line(node), (node.end_lineno or node.lineno) + 1)
 
 
 def mutants_of(module: str, source: str) -> list[Mutant]:

@@ -15,8 +15,11 @@ pytest.importorskip("mutmut", reason="needs the extra: mutation")
 from tests.mutation.__main__ import dotted, sources
 from tests.mutation.checked import refused
 from tests.mutation.exchange import exchange
-from tests.mutation.mutants import Mutant, mutants_of, selected
+from tests.mutation.mutants import Mutant, mutants_of, only_functions, selected
 from tests.mutation.records import Figures, Result, Results, equivalents, figures
+
+#: Coverage is that of icwsgw, none of which runs here, and would double the time.
+pytestmark = pytest.mark.no_cover
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = '''\
@@ -233,9 +236,21 @@ def test_each_equivalent_mutant_has_a_reason_and_still_exists() -> None:
     gone = []
     for module in sorted({key[0] for key in judged}):
         file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
-        there = {each.key for each in mutants_of(module, file.read_text())} if file.exists() else set()
+        named = {key[1] for key in judged if key[0] == module}
+        source = only_functions(file.read_text(), named) if file.exists() else ""
+        there = {each.key for each in mutants_of(module, source)}
         gone += [key for key in judged if key[0] == module and key not in there]
     assert gone == []
+
+
+@pytest.mark.parametrize(
+    "functions", [{"twice"}, {"Counter.full", "Counter.name"}, {"Base.name", "refuse"}, {"Counter.absent"}]
+)
+def test_a_source_with_some_of_its_functions_has_the_same_mutants_of_them(functions: set[str]) -> None:
+    made = [each for each in mutants_of("planted", SOURCE) if each.function in functions]
+    alone = mutants_of("planted", only_functions(SOURCE, functions))
+    assert [(each.key, each.lines) for each in alone] == [(each.key, each.lines) for each in made]
+    assert len(only_functions(SOURCE, functions).splitlines()) == len(SOURCE.splitlines())
 
 
 def test_an_equivalent_mutant_without_a_reason_is_refused(tmp_path: Path) -> None:
