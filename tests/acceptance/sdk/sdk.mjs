@@ -25,10 +25,12 @@ const scenarios = {
     return { answers, close, errors: client.errors };
   },
 
-  /** The same with an identity of each of `keys`, one client after the other. */
-  async identities({ keys, ...options }) {
+  /** The same with an identity of each kind in `counts`, one client after the other, and as many messages as it says. */
+  async identities({ counts, ...options }) {
     const results = {};
-    for (const key of keys) results[key] = await scenarios.bursts({ ...options, key });
+    for (const [key, count] of Object.entries(counts)) {
+      results[key] = await scenarios.bursts({ ...options, key, count });
+    }
     return { results };
   },
 
