@@ -262,7 +262,7 @@ def test_who_is_kicked_for_a_time_stays_away_for_it(world: World, log: Log) -> N
     assert 590 < row["seconds_left"] <= 600
     elsewhere.leave()
     other.leave()
-    world.run(601)
+    world.run(601, step=0.5)
     assert get(service, "/v1/bans") == {"bans": []}
     back = world.client(identity=identity)
     world.until(lambda: back.opened)

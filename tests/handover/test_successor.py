@@ -336,7 +336,7 @@ def test_it_takes_over_from_several_workers_and_their_supervisor_last(monkeypatc
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["has ended", "says nonsense"])
-@pytest.mark.parametrize("many", [1, 300_000])
+@pytest.mark.parametrize("many", [1, 60_000])
 def test_it_continues_when_the_supervisor_has_ended_or_is_silent(
     monkeypatch: pytest.MonkeyPatch, ended: bool, many: int
 ) -> None:

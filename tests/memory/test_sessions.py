@@ -176,9 +176,9 @@ def test_a_later_client_resumes_where_polling_ended() -> None:
 
 
 def test_acknowledgement_rounds_of_an_hour_end_no_session() -> None:
-    world = World(polling_interval=1.0)
+    world = World(polling_interval=4.0)
     clients = world.open(3)
-    world.run(3700, step=0.05)
+    world.run(3700, step=0.25)
     assert [client.acks for client in clients] == [12, 12, 12]
     assert all(client.close_code is None and client.closed_by_canister is None for client in clients)
     clients[0].send(b"after an hour")

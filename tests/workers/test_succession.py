@@ -189,7 +189,7 @@ def test_the_other_process_is_killed(world: World, moved: bool) -> None:
 
 def test_the_other_process_is_killed_after_sending_overrides_that_do_not_fit_into_the_socket(world: World) -> None:
     world.prepared()
-    many = Overrides(denied=("aaaaa-aa",) * 300_000)
+    many = Overrides(denied=("aaaaa-aa",) * 60_000)
     send_early_overrides(world.other, many.to_json())
     world.receive()
     world.reports(0, type="taken_over", connections=2)

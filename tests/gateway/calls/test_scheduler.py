@@ -103,8 +103,11 @@ def test_of_one_canister_who_has_not_sent_lately_goes_first(per_second: float | 
     at_once = [world.call(sent=100.0) for _ in range(900 if per_second else 60)]
     late = [world.call(sent=100.0), world.call(sent=90.0), world.call(sent=95.0), world.call(sent=100.0)]
     order: list[Call] = []
+    waiting = [*at_once, *late]
     for _ in range(2000):
-        for call in [call for call in [*at_once, *late] if call.left and call not in order]:
+        gone = [call for call in waiting if call.left]
+        waiting = [call for call in waiting if call not in gone]
+        for call in gone:
             order.append(call)
             call.ends()
         world.run(0.01)
