@@ -8,7 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.test_layering import PACKAGE, ROOT
+
+#: It reads sources and documents: nothing of the package runs.
+pytestmark = [pytest.mark.no_cover, pytest.mark.once]
 
 GLOSSARY = ROOT / "docs" / "glossary.md"
 TERMS = GLOSSARY.read_text()

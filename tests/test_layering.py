@@ -20,6 +20,9 @@ from pathlib import Path
 
 import pytest
 
+#: It reads sources: what runs of the package runs in processes of its own.
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "icwsgw"
 

@@ -9,6 +9,9 @@ import pytest
 
 from tests.test_layering import PACKAGE, ROOT
 
+#: It reads sources and documents: nothing of the package runs.
+pytestmark = [pytest.mark.no_cover, pytest.mark.once]
+
 LIBRARIES = ("twisted", "treq", "autobahn")
 ROWS = re.findall(
     r"^\| `([\w/]+\.py)` \| (.*?) \| `(tests/\S+\.py)` \|", (ROOT / "docs" / "private-apis.md").read_text(), re.M

@@ -115,6 +115,7 @@ def failures(found: dict[str, dict[str, str]]) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_the_protocol(wstest: Path, tmp_path: Path) -> None:
     found = run_cases(wstest, tmp_path, PLAIN)
     assert failures(found) == {}

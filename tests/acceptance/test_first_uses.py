@@ -120,6 +120,7 @@ def test_node(use: FirstUse) -> None:
     use.report("Node")
 
 
+@pytest.mark.long
 def test_python(use: FirstUse) -> None:
     for step in steps("Python"):
         use.run(*step)

@@ -139,6 +139,7 @@ def gateways(stacks: Callable[..., Stack], tmp_path: Path) -> Iterator[Callable[
         gateway.kill()
 
 
+@pytest.mark.long
 def test_each_process_is_killed_at_each_message(
     devnets: Callable[..., Devnet], gateways: Callable[..., Gateway]
 ) -> None:
@@ -178,6 +179,7 @@ def test_the_process_that_has_the_clients_is_killed(
     gateway.check_lost()
 
 
+@pytest.mark.long
 def test_workers_are_killed_between_their_handovers(
     devnets: Callable[..., Devnet], gateways: Callable[..., Gateway]
 ) -> None:

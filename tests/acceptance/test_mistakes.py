@@ -21,7 +21,8 @@ from tests.acceptance.conftest import Devnet, Stack, start_devnet, start_stack
 from tests.acceptance.processes import ROOT, free_port, http_get, http_post_json, run_node
 from tests.support import pem
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.sdk]
+#: The fixture takes a minute: one process of tests makes all mistakes, not each.
+pytestmark = [pytest.mark.acceptance, pytest.mark.sdk, pytest.mark.xdist_group("mistakes")]
 
 DOCUMENT = ROOT / "docs" / "mistakes.md"
 

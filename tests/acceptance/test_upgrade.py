@@ -217,6 +217,7 @@ def test_unix_sockets_and_addresses_behind_proxies_hand_over(
 
 
 @pytest.mark.sdk
+@pytest.mark.long
 def test_the_sdks_sessions_live_through_five_upgrades_and_acknowledgements(
     devnets: Callable[..., Devnet], started: Callable[..., Stack]
 ) -> None:
@@ -321,6 +322,7 @@ def test_systemd_follows_the_process_and_its_sockets_stay(devnets: Callable[...,
         manager.close()
 
 
+@pytest.mark.long
 def test_workers_are_replaced_also_by_another_number(
     devnets: Callable[..., Devnet], started: Callable[..., Stack], tmp_path: Path
 ) -> None:

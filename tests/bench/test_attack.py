@@ -52,6 +52,7 @@ def attack(*words: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.acceptance
+@pytest.mark.long
 def test_attacks_do_not_stop_delivery_in_the_gateways_own_time() -> None:
     """Time is the gateway's CPU time, so that a busy machine changes little but how much is done in it.
 
@@ -64,6 +65,7 @@ def test_attacks_do_not_stop_delivery_in_the_gateways_own_time() -> None:
 
 
 @pytest.mark.acceptance
+@pytest.mark.long
 def test_each_attack_runs_and_harms_no_client() -> None:
     *lines, _ = attack("--seconds", "4", "--honest", "5", "--together")
     assert [line["attack"] for line in lines] == ["none", "+".join(ATTACKS), "after"]

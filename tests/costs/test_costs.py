@@ -29,6 +29,9 @@ from tests.costs.table import (
 )
 from tests.test_layering import ROOT
 
+#: The fixture counts for a minute: one process of tests does it, not each.
+pytestmark = pytest.mark.xdist_group("costs")
+
 BOUND_OF = [(name, kind) for name, row in Bounds().column(running())[0].items() for kind in row]
 
 

@@ -233,6 +233,7 @@ def figures(fleet: Fleet, crowd: FleetCrowd, had: int) -> str:
     )
 
 
+@pytest.mark.long
 def test_a_fleet_loses_no_message_and_no_session_without_a_close_code(tmp_path: Path) -> None:
     devnet: Devnet = start_devnet(tmp_path, "--echo-any")
     certificate = Certificate(tmp_path)

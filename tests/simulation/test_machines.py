@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -34,6 +35,9 @@ from tests.support.fake_network import (
 )
 from tests.support.pausing import Pausing
 from tests.support.sdk_client import SdkClient
+
+#: Random events are not measured, as in test_simulation.py.
+pytestmark = pytest.mark.no_cover
 
 MACHINE = settings(max_examples=60, stateful_step_count=40, deadline=None)
 FAILURES = (ConnectionLost("lost"), HttpError(503, "busy"), HttpError(429, "slow", 0.5))

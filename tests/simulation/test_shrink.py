@@ -16,6 +16,9 @@ from tests.simulation.scenario import draw, run_script
 from tests.simulation.script import Script
 from tests.simulation.shrink import Failure, Shrinker, as_python, failure_of, kind_of
 
+#: Simulations are not measured (test_simulation.py); the tool is no part of the package.
+pytestmark = [pytest.mark.no_cover, pytest.mark.once]
+
 ROOT = Path(__file__).parents[2]
 
 

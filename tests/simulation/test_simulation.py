@@ -20,6 +20,8 @@ from tests.simulation.scenario import draw, run_scenario, run_script
 from tests.simulation.script import Script, Step
 from tests.simulation.shrink import Shrinker, failure_of
 
+pytestmark = pytest.mark.no_cover
+
 RUNS = int(os.environ.get("ICWS_SIM_RUNS", "150"))
 FIRST = int(os.environ.get("ICWS_SIM_SEED", str(sys.version_info.minor * 10_000)))
 STEPS = int(os.environ.get("ICWS_SIM_STEPS", "25"))
@@ -30,7 +32,7 @@ BLOCK = 25
 _shrunk: list[int] = []
 
 
-@pytest.mark.no_cover
+@pytest.mark.long
 @pytest.mark.parametrize("first", range(FIRST, FIRST + RUNS, BLOCK))
 def test_scenarios(first: int) -> None:
     for seed in range(first, min(first + BLOCK, FIRST + RUNS)):
@@ -92,6 +94,7 @@ def test_a_seed_gives_the_same_run_each_time() -> None:
         assert trace(seed) == trace(seed)
 
 
+@pytest.mark.once
 def test_the_layout_of_memory_changes_no_run() -> None:
     """A set of objects is ordered by their addresses, so the simulation replaces each such set of the gateway."""
 
