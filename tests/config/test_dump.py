@@ -77,7 +77,10 @@ CONFIGURATIONS = st.sets(st.sampled_from(sorted(VALUES)), max_size=10).flatmap(
 
 
 @given(given_=CONFIGURATIONS, lines=st.sampled_from([as_file, describe]))
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=2 * settings.default.max_examples,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_printed_and_read_again_is_the_same(given_: dict[str, Any], lines: Any, tmp_path: Path) -> None:
     try:
         sourced = load(given_, {})

@@ -21,6 +21,8 @@ NAMES = [name for names in MODULES.values() for name in names]
 EXAMPLES = int(os.environ.get("ICWS_FUZZ_EXAMPLES", "150"))
 
 
+# Not measured, as all that is random: the parsers have tests that aim at their lines.
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", NAMES)
 def test_mutated_samples(name: str) -> None:
     target = every()[name]

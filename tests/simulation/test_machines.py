@@ -39,7 +39,7 @@ from tests.support.sdk_client import SdkClient
 #: Random events are not measured, as in test_simulation.py.
 pytestmark = pytest.mark.no_cover
 
-MACHINE = settings(max_examples=60, stateful_step_count=40, deadline=None)
+MACHINE = settings(max_examples=min(60, settings.default.max_examples), stateful_step_count=40, deadline=None)
 FAILURES = (ConnectionLost("lost"), HttpError(503, "busy"), HttpError(429, "slow", 0.5))
 
 
