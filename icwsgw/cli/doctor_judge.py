@@ -20,7 +20,7 @@ from icwsgw.ic.certificate import TrustedDelegation
 from icwsgw.ic.networks import is_loopback
 from icwsgw.ic.principal import Principal
 
-#: Seconds by which clocks may differ before it is said, and before calls fail.
+#: Seconds by which clocks may differ before a remark, and before calls fail.
 CLOCK_NOTICE: Final = 10.0
 CLOCK_LIMIT: Final = 60.0
 _MAX_PAIRS: Final = 10_000

@@ -1,4 +1,4 @@
-"""Finds out what a gateway's port speaks: one WebSocket handshake by hand, to tell each way to fail apart."""
+"""Finds out which protocol a gateway's port has: one WebSocket handshake by hand, to distinguish each way to fail."""
 
 from __future__ import annotations
 

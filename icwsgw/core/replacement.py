@@ -18,7 +18,7 @@ that another process has announced:
 
 In the first table, the sign belongs to the other connection; a CONFIRMED one wins as soon as both are undecided. In
 the second, it belongs to the connection of this process. Connections with the same time stay undecided until the
-canister shows which one it knows: it sends a message to one of them in a later block, it accepts or refuses a message
+canister shows which one it has: it sends a message to one of them in a later block, it accepts or refuses a message
 from one of them, or it answers a ``ws_close``.
 
 A connection that leaves before its first message has no time. If the canister's answer to its ``ws_close`` shows that

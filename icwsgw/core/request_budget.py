@@ -15,9 +15,9 @@ quarters of the budget at most, and a quarter while calls wait. *Newcomers*, can
 client yet, have a small schedule of their own, since unauthenticated clients may have made them up.
 
 Calls, ws_close and ws_open without a token wait in a queue each, in which canisters (for ws_open: addresses) are served
-round-robin, and of one canister its clients: who has not sent lately goes first. Callers limit what may wait. The queue
-of ws_open is limited here, since only as many need to wait as can be sent in time. One address may have half of it, the
-next one half of the rest, and so on.
+round-robin, and of one canister its clients: one that has not sent lately is first. Callers limit what may wait. The
+queue of ws_open is limited here, since only as many need to wait as can be sent in time. One address may have half of
+it, the next one half of the rest, and so on.
 
 Times are in seconds of one clock.
 """

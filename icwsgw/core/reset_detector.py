@@ -4,8 +4,8 @@ A canister that is upgraded or reinstalled loses the CDK's state: its queue begi
 polls from n. Its answers are then empty for ever or, once the new queue has grown beyond n, continue as if nothing had
 happened. The certificate, which is always fresh, does not show it, and an empty answer proves nothing, since a replica
 may lag behind the one that gave the last message. So a *probe* polls from the *anchor*, a delivered message. When it
-finds the anchor in place, the newest delivered message of the same answer becomes the anchor. Not simply the last
-delivered one, which may be from another replica: from a new queue, of which the probed replica does not know yet.
+finds the anchor in place, the newest delivered message of the same answer becomes the anchor. The last delivered one
+would be wrong: another replica may have sent it, from a new queue that the probed replica does not have yet.
 
     the same message there            no reset; the newest message becomes the anchor
     another message there             a reset

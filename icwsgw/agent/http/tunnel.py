@@ -2,7 +2,7 @@
 
 The environment names the proxy, as for most programs and the Rust gateway: ``https_proxy`` or ``all_proxy``, except for
 the hosts of ``no_proxy``. TLS runs through the tunnel, between the gateway and the network, so a proxy sees where data
-goes and how much, but not what. A network at ``http://`` is a local replica and is asked directly.
+goes and how much, but not what. A network at ``http://`` is a local replica and gets its requests directly.
 """
 
 from __future__ import annotations
