@@ -137,10 +137,10 @@ def test_an_upgrade_that_cannot_start_costs_nothing(
     icwsctl(endpoint, "kick", "--principal", banned, "--for", "1h")
     eventually(lambda: "1006" in icwsctl(endpoint, "ended")[1], "the end of a session is listed")
 
-    def settings() -> list[str]:
+    def overrides() -> list[str]:
         return [icwsctl(endpoint, words)[1] for words in ("deny", "options", "maintenance", "log-level")]
 
-    before = settings()
+    before = overrides()
     code, text = icwsctl(endpoint, "upgrade")
     assert (code, text.startswith("upgraded from ")) == (0, True), text
     assert stack.server.process.wait(60) == 0
@@ -148,7 +148,7 @@ def test_an_upgrade_that_cannot_start_costs_nothing(
     for event in ("gateway draining", "gateway stopped"):
         assert event not in stack.server.output, "clients were not dropped"
     echoes(client)
-    assert settings() == before
+    assert overrides() == before
     shown = (re.escape(stack.chat), r"ping-interval .*\b17", "not ready", r"poller .*debug")
     for pattern, text in zip(shown, before, strict=True):
         assert re.search(pattern, text), text
