@@ -61,6 +61,8 @@ class Messages:
         self._find = find
         self._elsewhere = elsewhere
         self._queue: deque[Callable[[], None]] = deque()
+        # of each canister the calls that wait for others, by the identity of their context
+        self._waiting: dict[Principal, dict[int, tuple[CallContext, Answered]]] = {}
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -80,6 +82,13 @@ class Messages:
         """Execute ``canister_heartbeat`` or ``canister_global_timer``, now."""
         context = CallContext(Principal(b""), needs_answer=False)
         self._run(canister, context, Execution(Entry.SYSTEM_TASK, context), function, _ignore)
+
+    def uninstalled(self, canister: WasmCanister) -> None:
+        """Reject the calls that a canister has not answered; answers for which it waits only bring cycles back."""
+        for context, answered in self._waiting.pop(canister.id, {}).values():
+            context.deleted = True
+            if context.needs_answer:
+                self._answer(context, Rejected(4, "Canister has been uninstalled.", "IC0406"), answered)
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -149,6 +158,7 @@ class Messages:
 
     def _send(self, canister: WasmCanister, context: CallContext, call: OutgoingCall, answered: Answered) -> None:
         context.outstanding += 1
+        self._waiting.setdefault(canister.id, {})[id(context)] = context, answered
 
         def come(response: Response, refunded: int) -> None:
             self._queue.append(lambda: self._respond(canister, context, call, response, refunded, answered))
@@ -169,6 +179,13 @@ class Messages:
     ) -> None:
         context.outstanding -= 1
         canister.cycles += refunded
+        if context.deleted:
+            return
+        if not context.outstanding:
+            waiting = self._waiting[canister.id]
+            del waiting[id(context)]
+            if not waiting:
+                del self._waiting[canister.id]
         if isinstance(response, Rejected):
             execution = Execution(Entry.REJECT_CALLBACK, context, reject=response, refunded=refunded)
             callback = call.on_reject

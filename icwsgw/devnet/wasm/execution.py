@@ -111,6 +111,7 @@ class CallContext:
     :ivar cycles: attached and not accepted
     :ivar instructions: executed so far
     :ivar deadline_ns: when the caller stops waiting; 0: never
+    :ivar deleted: the canister was uninstalled: no callback is executed any more
     """
 
     caller: Principal
@@ -119,6 +120,7 @@ class CallContext:
     cycles: int = 0
     instructions: int = 0
     deadline_ns: int = 0
+    deleted: bool = False
 
 
 @dataclass

@@ -153,8 +153,9 @@ class WasmHost:
         self._after_code()
 
     def uninstall(self) -> None:
-        """Take the code out, and all memory."""
+        """Take the code out, and all memory; calls that it has not answered are rejected."""
         self.canister.uninstall()
+        self._runner.messages.uninstalled(self.canister)
         self._file = b""
         self._after_code()
 

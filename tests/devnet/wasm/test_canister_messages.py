@@ -164,6 +164,36 @@ def test_an_answer_reaches_a_canister_that_is_stopping() -> None:
     assert answers == [b"later" + (2).to_bytes(4, "little")]
 
 
+def test_an_uninstalled_canister_has_no_callbacks_left() -> None:
+    file = caller_of(b"", "raw_rand", cycles=500)
+    world = World(file)
+    before = world.first.cycles
+    early, late = world.send("go"), world.send("go")
+    world.messages.run(100)
+    assert len(world.elsewhere) == 2
+    world.elsewhere[0].answered(b"random", 0)
+    world.messages.run(100)
+    assert len(early) == 1
+    world.first.uninstall()
+    world.messages.uninstalled(world.first)
+    (reject,) = late
+    assert isinstance(reject, Rejected)
+    assert (reject.code, reject.error_code, reject.message) == (4, "IC0406", "Canister has been uninstalled.")
+    world.first.install(file)
+    world.elsewhere[1].answered(b"random", 500)
+    world.messages.run(100)
+    assert (len(early), len(late)) == (1, 1)
+    assert world.first.cycles == before - 500
+    assert world.messages._waiting == {}
+    # a call after that is a new one
+    again = world.send("go")
+    world.messages.run(100)
+    world.elsewhere[2].answered(b"random", 500)
+    world.messages.run(100)
+    assert again == early
+    assert world.messages._waiting == {}
+
+
 def test_a_callback_outside_the_table() -> None:
     world = World(
         module(

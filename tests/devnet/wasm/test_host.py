@@ -110,6 +110,22 @@ def test_a_reset_is_an_upgrade_with_the_same_code() -> None:
     assert number(net.query(ALICE, "beats", b"", host.id)) == 0
 
 
+def test_a_call_of_an_uninstalled_canister_is_rejected() -> None:
+    """It is rejected when the code is taken out, not when the answer comes for which the canister waits."""
+    net, host = installed()
+    # The management canister does not answer.
+    asked: list[object] = []
+    host._runner.messages._elsewhere = asked.append
+    request = net.call_request(ALICE, "ask", b"", host.id)
+    answer = net.submit(request, host.id)
+    assert pending(answer)
+    host.uninstall()
+    with pytest.raises(Rejected, match="Canister has been uninstalled") as caught:
+        net.outcome(result_of(answer), request, host.id)
+    assert (caught.value.code, caught.value.error_code) == (4, "IC0406")
+    assert len(asked) == 1
+
+
 def test_a_message_is_inspected_first() -> None:
     net, host = installed(
         """(func (export "canister_inspect_message")
