@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "process.ownership": set(),
     "process.program_files": set(),
     "process.reload": LEAVES | CONFIG | {"observe"},
-    "process.local_choices": LEAVES | CONFIG | {"ic", "process.machine_checks"},
+    "process.local_choices": LEAVES | CONFIG | {"ic", "blocking_http", "process.machine_checks"},
     "process.systemd": LEAVES | CONFIG | {"observe"},
     "process.machine_checks": LEAVES | CONFIG | {"agent.http", "observe"},
     "process.check_config": LEAVES | CONFIG | GATEWAY | {"admin", "server", "observe", "process.machine_checks"},
@@ -90,7 +90,7 @@ ALLOWED: dict[str, set[str]] = {
     # its HTTP client is the gateway's, without what knows the Internet Computer
     "acme": LEAVES | CONFIG | {"admin", "agent", "agent.http", "core", "observe"},
     # for tests of other programs: it starts the programs of this package as processes
-    "testing": LEAVES | {"client", "ic"},
+    "testing": LEAVES | {"client", "ic", "blocking_http"},
     "devnet": LEAVES | CONFIG | AGENT | {"ic", "core", "observe"},
 }
 # the agent with the values of the configuration, for the service

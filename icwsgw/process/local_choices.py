@@ -11,25 +11,22 @@ A choice holds until the process ends: a reload does not look again.
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
+from icwsgw.blocking_http import request
 from icwsgw.config.addresses import bound_port, parse_description, tcp_port
 from icwsgw.config.devnet_options import DEVNET_ADDRESS
 from icwsgw.config.project_networks import LocalNetwork, local_networks
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.config.sources import Sourced
+from icwsgw.errors import FormatError, TransportError
 from icwsgw.ic import cbor
 from icwsgw.ic.networks import AUTO
 from icwsgw.process.machine_checks import address_fault
-from icwsgw.url_parts import split_url
 
 #: Seconds for the answer of a network on this machine, and the bytes of its status that are read.
 TIMEOUT = 1.0
@@ -118,35 +115,10 @@ def answers_status(url: str, seconds: Callable[[], float] = time.monotonic) -> b
 
     :param seconds: the time, in seconds of a monotonic clock
     """
-    parts = split_url(url)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.host, parts.port, timeout=TIMEOUT)
-    end = seconds() + TIMEOUT
     try:
-        path = f"{parts.path.decode().rstrip('/')}/api/v2/status"
-        connection.request("GET", path, headers={"Connection": "close"})
-        received = _read_all(connection.sock, end, seconds)
-        with HTTPResponse(cast(Any, SimpleNamespace(makefile=lambda mode: received))) as answer:
-            answer.begin()
-            status = cbor.loads(answer.read(_MOST)) if answer.status == 200 else None
-    except (OSError, ValueError, HTTPException):
+        status_url = f"{url.rstrip('/')}/api/v2/status"
+        answer = request(status_url, timeout=TIMEOUT, max_bytes=_MOST, direct=True, seconds=seconds)
+        status = cbor.loads(answer.body) if answer.status == 200 else None
+    except (TransportError, FormatError):
         return False
-    finally:
-        connection.close()
     return isinstance(status, dict) and isinstance(status.get("root_key"), bytes)
-
-
-def _read_all(sock: socket.socket, end: float, seconds: Callable[[], float]) -> BytesIO:
-    """Read an answer up to its end; TimeoutError after a time. The timeout of a socket is that of one read only."""
-    received = BytesIO()
-    while received.tell() <= _MOST:
-        left = end - seconds()
-        if left <= 0:
-            raise TimeoutError
-        sock.settimeout(left)
-        data = sock.recv(_MOST)
-        if not data:
-            break
-        received.write(data)
-    received.seek(0)
-    return received

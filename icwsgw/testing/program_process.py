@@ -9,13 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from icwsgw.errors import IcwsError
+from icwsgw.blocking_http import request
+from icwsgw.errors import IcwsError, TransportError
 
 #: Seconds until a program has to be ready, and until it has to end.
 START_TIMEOUT: Final = 120.0
@@ -23,6 +22,7 @@ STOP_TIMEOUT: Final = 30.0
 #: Another program may take a port between its choice and its use.
 _ATTEMPTS: Final = 5
 _POLL_S: Final = 0.05
+_MAX_ANSWER: Final = 64 << 20
 _MAX_LINES: Final = 10_000
 _TAKEN: Final = "already in use"
 
@@ -54,21 +54,26 @@ def request_json(url: str, value: object = None, timeout: float = 30.0) -> Any:
     """Return the JSON that a URL of this machine answers, without proxies.
 
     :param value: is sent as JSON; None: a GET
-    :raises ControlRefused: it answers with an error
-    :raises OSError: nothing answers
+    :raises ControlRefused: it answers with an error, or with no JSON
+    :raises OSError: nothing answers, or the answer is not complete
     """
     body = None if value is None else json.dumps(value).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout) as answer:
-            return json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        text = error.read().decode(errors="replace").strip()
-        try:
-            text = json.loads(text)["error"]
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise ControlRefused(f"{url}: {text}") from None
+        answer = request(
+            url, body, timeout=timeout, max_bytes=_MAX_ANSWER, content_type="application/json", direct=True
+        )
+    except TransportError as error:
+        raise OSError(f"{url}: {error}") from error
+    text = answer.body.decode(errors="replace").strip()
+    try:
+        document = json.loads(text)
+        if answer.status < 300:
+            return document
+        text = document["error"]
+    except (ValueError, KeyError, TypeError):
+        if answer.status < 300:
+            raise ControlRefused(f"{url} answers with no JSON: {text[:300]}") from None
+    raise ControlRefused(f"{url}: {text}")
 
 
 class ProgramProcess:
@@ -113,14 +118,12 @@ class ProgramProcess:
 
         :raises StartFailed: it ended, or is not ready in time
         """
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             running, ready = self.is_running, False
             try:
-                with opener.open(url, timeout=5.0):
-                    ready = True
-            except OSError:
+                ready = request(url, timeout=5.0, max_bytes=_MAX_ANSWER, direct=True).status == 200
+            except TransportError:
                 pass
             # Without this process, it is another one that answers.
             if ready and self.is_running:

@@ -18,6 +18,7 @@ from icwsgw.config.sources import load
 from icwsgw.errors import ConfigError
 from icwsgw.process import local_choices
 from icwsgw.process.local_choices import LocalChoices, answers_status, choose_network
+from tests.support.scripted_http import HttpExchange, scripted_http
 
 A, B = LocalNetwork("http://a", "the first"), LocalNetwork("http://b", "the second")
 
@@ -118,6 +119,17 @@ def test_a_server_that_drips_is_no_network(monkeypatch: pytest.MonkeyPatch) -> N
         finally:
             asked_no_more.set()
             thread.join()
+
+
+def test_a_network_that_keeps_the_connection_is_one() -> None:
+    """Its answer is whole, though the connection has not ended: proxies may ignore ``Connection: close``."""
+
+    def answer(exchange: HttpExchange) -> None:
+        exchange.answer(cbor2.dumps({"root_key": b"key"}))
+        exchange.over.wait(10)
+
+    with scripted_http(answer) as url:
+        assert answers_status(url)
 
 
 def test_nothing_is_read_after_the_time() -> None:

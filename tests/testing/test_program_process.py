@@ -19,6 +19,7 @@ from icwsgw.testing.program_process import (
     request_json,
     started,
 )
+from tests.support.scripted_http import scripted_http
 
 
 def test_ports_are_free_and_different() -> None:
@@ -77,6 +78,28 @@ def test_an_answer_of_another_program_starts_nothing(url: str) -> None:
     process._process.wait()
     with pytest.raises(StartFailed, match="it did not start:"):
         process.wait_until_ready(url)
+
+
+def test_another_program_that_speaks_no_http_is_not_this_one() -> None:
+    process = ProgramProcess(["icws", "--no-such-option"])
+    process._process.wait()
+    with (
+        scripted_http(lambda exchange: exchange.link.sendall(b"SSH-2.0-x\r\n")) as url,
+        pytest.raises(StartFailed, match="it did not start:"),
+    ):
+        process.wait_until_ready(url)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_program_that_ends_while_it_answers(status: int) -> None:
+    head = b"HTTP/1.1 %d Reason\r\nContent-Length: 100\r\n\r\n{" % status
+    with scripted_http(lambda exchange: exchange.link.sendall(head)) as url, pytest.raises(OSError, match=url):
+        request_json(url)
+
+
+def test_an_answer_that_is_no_json() -> None:
+    with scripted_http(lambda exchange: exchange.answer(b"<html>")) as url, pytest.raises(ControlRefused, match="JSON"):
+        request_json(url)
 
 
 class Fake:
