@@ -13,7 +13,7 @@ from typing import Any
 from twisted.web.resource import Resource
 
 from icwsgw.acme.storage import AcmeStorage
-from icwsgw.admin.prometheus_endpoint import AdminSite
+from icwsgw.admin.prometheus_endpoint import AdminRequest, AdminSite
 
 PATH = b"/.well-known/acme-challenge/"
 
@@ -67,6 +67,13 @@ class ChallengeSite(AdminSite):
         nobody: Any = None
         super().__init__(nobody, reactor)
         self.resource = ChallengeResource(storage, names)
+
+    def prepare(self, request: AdminRequest) -> None:
+        """Return None: an answer waits for nothing."""
+
+    def comes_first(self, request: AdminRequest) -> bool:
+        """Return whether a certificate authority may have sent the request."""
+        return request.path.startswith(PATH)
 
 
 def _host(request: Any) -> str:

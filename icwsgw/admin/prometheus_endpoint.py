@@ -14,13 +14,16 @@ other path returns the metrics too, unless the client asks for HTML.
 from __future__ import annotations
 
 import json
-from collections import deque
+import socket
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
@@ -30,10 +33,16 @@ from icwsgw.admin.bodies import BoundedBody
 from icwsgw.admin.page import POLICY, page
 from icwsgw.config.addresses import is_loopback, is_page_of, is_this_machine
 from icwsgw.observe.health import Health
+from icwsgw.observe.logs import get_logger
 
 #: Largest number of connections, and bytes of a request body that are read and discarded.
 MAX_CONNECTIONS = 256
 MAX_IGNORED = 64 << 10
+#: Health probes that are answered in one turn of the event loop, besides one other request. More than there are new
+#: connections in a turn, so that no number of connections keeps probes waiting.
+PROBES_PER_TURN = 8
+
+_log = get_logger("admin")
 
 _LIVE = ("/health", "/health/live")
 _TEXT = b"text/plain; charset=utf-8"
@@ -131,6 +140,10 @@ class AdminResource:
         """Return whether a request is a health probe."""
         return self._admin.is_probe(_asked(request)[0])
 
+    def prepare(self, request: Any) -> Deferred[None] | None:
+        """Return what the answer to a request has to wait for; None: nothing. The Deferred may be cancelled."""
+        return None
+
     def refuses(self, request: Any) -> bool:
         """Refuse a request that may come from a web page (DNS rebinding); return whether it was refused.
 
@@ -176,14 +189,39 @@ class AdminRequest(BoundedBody, Request):
 
     most_read = MAX_IGNORED
 
+    _prepared: Deferred[None] | None = None
+
     def process(self) -> None:
-        """Schedule the answer: the event loop answers one request per turn."""
-        self.channel.site.take_turn(self)
+        """Schedule the answer, when what it needs has come."""
+        prepared = self._prepared = self.channel.site.prepare(self)
+        if prepared is None:
+            self.channel.site.take_turn(self)
+        else:
+            prepared.addCallbacks(self._is_prepared, self._failed)
 
     def answer(self) -> None:
         """Answer now, if the connection is still open."""
         if self.channel is not None:
             super().process()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+        """Wait for nothing any more."""
+        self.channel.site.forget(self)
+        if self._prepared is not None:
+            self._prepared.cancel()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def _is_prepared(self, result: None) -> None:
+        self._prepared = None
+        self.channel.site.take_turn(self)
+
+    def _failed(self, failure: Failure) -> None:
+        self._prepared = None
+        if failure.check(CancelledError):
+            return
+        _log.failure("a request for metrics or health failed", failure=failure)
+        self.site = self.channel.site
+        self.processingFailed(failure)  # type: ignore[no-untyped-call]
 
 
 class AdminChannel(HTTPChannel):
@@ -209,8 +247,11 @@ class AdminSite(Site):
     """An HTTP server for :class:`AdminResource` without an access log.
 
     An answer takes milliseconds to compute, and a connection may send a thousand requests at once. The server therefore
-    answers one request per turn of the event loop, and the gateway serves clients in between. If too many connections
-    are open, the least recently used one is dropped, so that slow connections do not block probes.
+    answers one request per turn of the event loop, and the gateway serves clients in between. Health probes do not wait
+    for other requests: :data:`PROBES_PER_TURN` of them are answered in the same turn. If too many connections are open,
+    the least recently used one is dropped, so that slow connections do not block probes. A connection has one request
+    that waits, and takes it along when it ends. Of requests that had to wait, those of clients that have left are
+    dropped.
 
     :ivar connections: the open connections, the least recently used one first
     """
@@ -223,7 +264,9 @@ class AdminSite(Site):
         self.displayTracebacks = False
         self.connections: dict[AdminChannel, None] = {}
         self._turn_taken = False
-        self._waiting: deque[AdminRequest] = deque()
+        # in the order in which they came
+        self._probes: dict[AdminRequest, None] = {}
+        self._waiting: dict[AdminRequest, None] = {}
 
     def log(self, request: Any) -> None:
         """Log nothing: probes come every few seconds."""
@@ -241,16 +284,51 @@ class AdminSite(Site):
             del self.connections[channel]
             self.connections[channel] = None
 
+    def prepare(self, request: AdminRequest) -> Deferred[None] | None:
+        """Return what the answer to a request has to wait for; None: nothing."""
+        prepared: Deferred[None] | None = self.resource.prepare(request)
+        return prepared
+
+    def comes_first(self, request: AdminRequest) -> bool:
+        """Return whether a request is answered before others, because its answer is cheap and urgent."""
+        return bool(self.resource.is_probe(request))
+
     def take_turn(self, request: AdminRequest) -> None:
         """Queue a request; answer it at once if no other was answered in this turn of the event loop."""
-        self._waiting.append(request)
+        (self._probes if self.comes_first(request) else self._waiting)[request] = None
         if not self._turn_taken:
-            self._answer_one()
+            self._answer_some(drop=False)
 
-    def _answer_one(self) -> None:
-        self._turn_taken = bool(self._waiting)
-        if self._waiting:
-            request = self._waiting.popleft()
-            clock: Any = self.reactor
-            clock.callLater(0, self._answer_one)
+    def forget(self, request: AdminRequest) -> None:
+        """Remove a request whose connection has ended."""
+        self._probes.pop(request, None)
+        self._waiting.pop(request, None)
+
+    def _answer_some(self, drop: bool = True) -> None:
+        self._turn_taken = bool(self._probes or self._waiting)
+        if not self._turn_taken:
+            return
+        clock: Any = self.reactor
+        clock.callLater(0, self._answer_some)
+        for request in list(islice(self._probes, PROBES_PER_TURN)):
+            self.forget(request)
             request.answer()
+        while drop and self._waiting and _has_left(request := next(iter(self._waiting))):
+            self.forget(request)
+            request.channel.transport.abortConnection()
+        for request in list(islice(self._waiting, 1)):
+            self.forget(request)
+            request.answer()
+
+
+def _has_left(request: AdminRequest) -> bool:
+    """Return whether a client has closed its connection, which the event loop may not have read yet."""
+    handle = getattr(request.channel.transport, "getHandle", lambda: None)()
+    if handle is None:
+        return False
+    try:
+        return not handle.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -11,17 +11,17 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.python.failure import Failure
-from twisted.web.server import NOT_DONE_YET
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from icwsgw._version import __version__
 from icwsgw.admin.access import Access, admin_access
@@ -49,7 +49,7 @@ from icwsgw.process.startup import stop
 from icwsgw.server.access_files import read_access_list
 from icwsgw.server.access_urls import AccessUrls
 from icwsgw.server.endpoints import ListeningService, listening_service
-from icwsgw.workers.aggregate import snapshot
+from icwsgw.workers.aggregate import Aggregate, snapshot
 from icwsgw.workers.gateway_status import GatewayStatus
 from icwsgw.workers.orders import (
     ANSWERS_FD,
@@ -112,10 +112,10 @@ class SupervisorService(MultiService):
         self.status = GatewayStatus(self.pool, self.health, self._principal.text, lambda: self._config, recent=recent)
         if config.prometheus_endpoint:
             registry = CollectorRegistry(auto_describe=False)
-            registry.register(self.pool.metrics)
+            registry.register(GatewayMetrics(self.pool.metrics, self._own))
             admin = Admin(registry, self.health, self.status.document, self.pool.stuck)
             site = AdminSite(admin, reactor)
-            site.resource = FreshAdminResource(admin, self._refresh)
+            site.resource = FreshAdminResource(admin, self.pool.refresh)
             self._listen(config.prometheus_endpoint, "--prometheus-endpoint", site)
         self.overrides = NO_OVERRIDES
         self._access: Access | None = None
@@ -296,7 +296,7 @@ class SupervisorService(MultiService):
 
     def status_document(self) -> Deferred[dict[str, Any]]:
         """Return the status document after the workers have reported, or after the time limit for reports."""
-        return self._refresh(True).addCallback(lambda _: self.status.document())
+        return self.pool.refresh(True).addCallback(lambda _: self.status.document())
 
     def drain(self, window: float | None) -> None:
         """Begin shutdown, as SIGTERM does, with a drain window in seconds; None: each worker chooses its own."""
@@ -360,11 +360,21 @@ class SupervisorService(MultiService):
             stop(self._reactor)
         raise OSError(errno.ESTALE, "the installed program has changed since the start")
 
-    # status and probes
 
-    def _refresh(self, status: bool) -> Deferred[None]:
-        self.pool.metrics.report("supervisor", snapshot(self._own))
-        return self.pool.refresh(status)
+class GatewayMetrics(Collector):
+    """The metrics of the whole gateway, as a collector for a prometheus_client registry.
+
+    :param reported: those that workers have reported
+    :param own: the supervisor's
+    """
+
+    def __init__(self, reported: Aggregate, own: CollectorRegistry) -> None:
+        self._reported = reported
+        self._own = own
+
+    def collect(self) -> Iterator[Metric]:
+        self._reported.report("supervisor", snapshot(self._own))
+        return self._reported.collect()
 
 
 class FreshAdminResource(AdminResource):
@@ -378,24 +388,10 @@ class FreshAdminResource(AdminResource):
         super().__init__(admin)
         self._refresh = refresh
 
-    def render(self, request: Any) -> Any:
-        if self.is_probe(request) or self.refuses(request):
-            return super().render(request)
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-
-        def answer(_: None) -> None:
-            if not gone:
-                request.write(AdminResource.render(self, request))
-                request.finish()
-
-        def failed(failure: Failure) -> None:
-            _log.failure("a request for metrics or health failed", failure=failure)
-            if not gone:
-                request.processingFailed(failure)
-
-        self._refresh(self.shows_status(request)).addCallback(answer).addErrback(failed)
-        return NOT_DONE_YET
+    def prepare(self, request: Any) -> Deferred[None] | None:
+        if request.method not in (b"GET", b"HEAD") or self.is_probe(request) or self.refuses(request):
+            return None
+        return maybeDeferred(self._refresh, self.shows_status(request))
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -5,8 +5,9 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from icwsgw.acme.http_challenge import ChallengeSite
+from icwsgw.acme.http_challenge import PATH, ChallengeSite
 from icwsgw.acme.storage import AcmeStorage
+from tests.admin.test_prometheus_endpoint import Turns
 
 TOKEN = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"
 
@@ -73,3 +74,17 @@ def test_nobody_is_sent_elsewhere(tmp_path: Path, host: bytes) -> None:
 def test_other_methods(tmp_path: Path) -> None:
     status, headers, _ = ask(tmp_path, b"POST / HTTP/1.1", b"Host: a.example", b"Content-Length: 0")
     assert (status, headers[b"allow"]) == (405, b"GET, HEAD")
+
+
+def test_a_certificate_authority_does_not_wait_for_other_requests(tmp_path: Path) -> None:
+    site: Any = ChallengeSite(AcmeStorage(tmp_path), ("a.example",), Clock())
+    transports = [StringTransport() for _ in range(5)]
+    channels = [site.buildProtocol(None) for _ in transports]
+    for channel, transport in zip(channels, transports, strict=True):
+        channel.makeConnection(transport)
+    turns = site.reactor = Turns()
+    for channel in channels[:4]:
+        channel.dataReceived(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    channels[4].dataReceived(b"GET " + PATH + b"token HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    turns.turn()
+    assert [bool(transport.value()) for transport in transports] == [True, True, False, False, True]

@@ -1,4 +1,5 @@
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface.verify import verifyObject
 
-from icwsgw.admin.prometheus_endpoint import MAX_CONNECTIONS, Admin, AdminResource, AdminSite
+from icwsgw.admin.prometheus_endpoint import MAX_CONNECTIONS, PROBES_PER_TURN, Admin, AdminResource, AdminSite
 from icwsgw.observe.health import Health
 from icwsgw.observe.metrics import Metrics
 from tests.admin.documents import document
@@ -215,6 +216,83 @@ def test_who_has_gone_needs_no_answer(site: Site) -> None:
     site.clock.advance(0)
     assert (answers(peer), answers(other)) == (1, 1)
     assert list(site.site.connections) == [first, third]
+
+
+def test_requests_of_connections_that_have_gone_keep_no_request_waiting(site: Site) -> None:
+    reactor: Any = Turns()
+    protocols = [connect(site)[0] for _ in range(51)]
+    last, peer = connect(site)
+    site.site.reactor = reactor
+    for protocol in protocols:
+        protocol.dataReceived(GET)
+    for protocol in protocols[1:]:
+        protocol.connectionLost(Failure(ConnectionDone()))
+    last.dataReceived(GET)
+    assert answers(peer) == 0
+    reactor.turn()
+    assert answers(peer) == 1
+    reactor.turn()
+    assert reactor.calls == [], "nothing is left to answer"
+
+
+def test_clients_that_have_left_without_notice_get_no_answer_if_they_have_to_wait(site: Site) -> None:
+    reactor: Any = Turns()
+    protocols = [connect(site) for _ in range(4)]
+    site.site.reactor = reactor
+    pairs = [socket.socketpair() for _ in protocols]
+    for (protocol, peer), (handle, _) in zip(protocols, pairs, strict=True):
+        handle.setblocking(False)
+        peer.getHandle = lambda handle=handle: handle  # type: ignore[attr-defined]
+        protocol.dataReceived(GET)
+    pairs[1][1].close()
+    pairs[2][1].close()
+    reactor.turn()
+    assert [answers(peer) for _, peer in protocols] == [1, 0, 0, 1]
+    assert [peer.aborted for _, peer in protocols] == [False, True, True, False]
+    reactor.turn()
+    # a client may close its half of the connection behind its request
+    alone, peer = protocols[0]
+    pairs[0][1].shutdown(socket.SHUT_WR)
+    alone.dataReceived(GET)
+    assert answers(peer) == 2
+    for pair in pairs:
+        for end in pair:
+            end.close()
+
+
+def test_a_reset_connection_gets_no_answer(site: Site) -> None:
+    class Reset:
+        def recv(self, size: int, flags: int) -> bytes:
+            raise ConnectionResetError
+
+    reactor: Any = Turns()
+    first, reset, last = (connect(site) for _ in range(3))
+    site.site.reactor = reactor
+    reset[1].getHandle = Reset  # type: ignore[attr-defined]
+    for protocol, _ in (first, reset, last):
+        protocol.dataReceived(GET)
+    reactor.turn()
+    assert [answers(peer) for _, peer in (first, reset, last)] == [1, 0, 1]
+    assert reset[1].aborted
+
+
+@pytest.mark.parametrize("path", [b"/health/live", b"/health/ready/"])
+def test_probes_do_not_wait_for_scrapes_nor_scrapes_for_probes(site: Site, path: bytes) -> None:
+    reactor: Any = Turns()
+    scrapes = [connect(site) for _ in range(20)]
+    probes = [connect(site) for _ in range(PROBES_PER_TURN + 1)]
+    site.site.reactor = reactor
+    for protocol, _ in scrapes:
+        protocol.dataReceived(GET)
+    for protocol, _ in probes:
+        protocol.dataReceived(GET.replace(b"/metrics", path))
+    assert sum(answers(peer) for _, peer in [*scrapes, *probes]) == 1
+    reactor.turn()
+    assert [answers(peer) for _, peer in probes] == [1] * PROBES_PER_TURN + [0]
+    assert sum(answers(peer) for _, peer in scrapes) == 2
+    reactor.turn()
+    assert answers(probes[-1][1]) == 1
+    assert sum(answers(peer) for _, peer in scrapes) == 3
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 100000000000", b"Transfer-Encoding: chunked"])
