@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 _log = get_logger("server")
 
-_OPEN = WebSocketServerProtocol.STATE_OPEN
+_OPEN, _CLOSED = WebSocketServerProtocol.STATE_OPEN, WebSocketServerProtocol.STATE_CLOSED
 _PING = b"\x89\x00"
 
 
@@ -169,6 +169,10 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
                 data = data[at:]
                 if not data:
                     return
+        if self.state == _CLOSED:
+            # Autobahn would keep it. With TLS it comes until the client has closed, too.
+            self.data = b""
+            return
         self._dataReceived(data)
         if self._held or self.inside_message or self.current_frame is not None or self.data:
             self._count_held()

@@ -145,6 +145,25 @@ def lose(protocol: GatewayProtocol) -> None:
     protocol.connectionLost(Failure(ConnectionDone()))
 
 
+@pytest.mark.parametrize("refused", [True, False])
+def test_what_comes_after_a_refusal_or_a_finished_close_is_not_kept(refused: bool) -> None:
+    world = World()
+    if refused:
+        protocol, transport = world.connect()
+        protocol.dataReceived(b"GET / HTTP/1.0\r\n\r\n")
+        assert not transport.value().startswith(b"HTTP/1.1 101 ")
+    else:
+        protocol, transport, session = world.open()
+        protocol.dataReceived(masked(8, b"\x03\xe8"))
+        assert session.left_with == 1000
+    assert protocol.state == protocol.STATE_CLOSED
+    before = protocol._bytes_left
+    for _ in range(10):
+        protocol.dataReceived(bytes(1000))
+        assert protocol.data == b""
+    assert protocol._bytes_left == before - 10_000, "it counts as before"
+
+
 def test_messages_reach_the_session_whole_whatever_their_framing() -> None:
     protocol, _, session = World().open()
     data = masked(2, b"one") + masked(2, b"tw", fin=False) + masked(9, b"ping") + masked(0, b"o") + masked(1, b"text")

@@ -464,6 +464,7 @@ def test_no_worker_of_another_version_is_started(tmp_path: Path, monkeypatch: py
 
 def test_the_prometheus_endpoint_shows_workers_and_supervisor(tmp_path: Path) -> None:
     world = World(tmp_path, prometheus_endpoint="tcp:9090")
+    site: Any
     ((port, site, _, _),) = world.reactor.tcpServers
     assert port == 9090
     world.ready()
