@@ -38,6 +38,7 @@ from icwsgw.ic.principal import Principal
 
 __all__ = [
     "MAX_DELEGATION_AGE_NS",
+    "CanisterRanges",
     "Certificate",
     "Delegation",
     "DelegationCache",
@@ -54,6 +55,7 @@ __all__ = [
     "root_ranges_cover",
     "signed_message",
     "subnet_of",
+    "subnet_ranges",
     "verify_batch",
     "verify_certificate",
     "verify_delegation",
@@ -65,6 +67,30 @@ MAX_DELEGATION_AGE_NS = 30 * 24 * 3600 * SECOND_NS
 
 #: Canister ranges: from the first to the last id of each pair, both included.
 Ranges = tuple[tuple[bytes, bytes], ...]
+
+
+class CanisterRanges(NamedTuple):
+    """The canister ranges of a subnet, as a certificate shows them.
+
+    :ivar subnet_id: the subnet
+    :ivar flat: the ranges in the form that every agent reads; None: the certificate does not show them
+    :ivar shards: the ranges by shard, in the order of the shards' labels; None: the certificate shows no shards
+    """
+
+    subnet_id: bytes
+    flat: Ranges | None
+    shards: tuple[tuple[bytes, Ranges], ...] | None
+
+    def covers(self, canister_id: bytes) -> bool:
+        """Return whether the subnet may speak for a canister, as agents decide it; no ranges hold none."""
+        if self.shards is None:
+            return self.flat is not None and _in_ranges(self.flat, canister_id)
+        last: Ranges = ()
+        for first, ranges in self.shards:
+            if first > canister_id:
+                break
+            last = ranges
+        return _in_ranges(last, canister_id)
 
 
 class TrustedDelegation(NamedTuple):
@@ -85,14 +111,7 @@ class TrustedDelegation(NamedTuple):
 
     def covers(self, canister_id: bytes) -> bool:
         """Return whether the subnet may speak for a canister, as agents decide it; no ranges hold none."""
-        if self.shards is None:
-            return self.flat is not None and _in_ranges(self.flat, canister_id)
-        last: Ranges = ()
-        for first, ranges in self.shards:
-            if first > canister_id:
-                break
-            last = ranges
-        return _in_ranges(last, canister_id)
+        return CanisterRanges(self.subnet_id, self.flat, self.shards).covers(canister_id)
 
     def shows_flat(self, canister_id: bytes) -> bool:
         """Return whether agents that know the flat form alone find the canister in it."""
@@ -269,10 +288,26 @@ def root_ranges_cover(certificate: Certificate, root_key_der: bytes, canister_id
     :raises FormatError: the ranges are none
     """
     root = Principal.self_authenticating(root_key_der).raw
-    flat, shards = ranges_of(certificate, root)
-    if flat is None and shards is None:
+    ranges = CanisterRanges(root, *ranges_of(certificate, root))
+    if ranges.flat is None and ranges.shards is None:
         return None
-    return TrustedDelegation(0, b"", root, flat, shards).covers(canister_id.raw)
+    return ranges.covers(canister_id.raw)
+
+
+def subnet_ranges(certificate: Certificate, root_key_der: bytes) -> CanisterRanges:
+    """Return the canister ranges of the subnet that has signed a certificate.
+
+    The delegation shows them; without one, the certificate itself may show those of the root subnet.
+
+    :param certificate: verified
+    :param root_key_der: whose hash is the root subnet's id
+    :raises FormatError: the ranges are none
+    """
+    if certificate.delegation is None:
+        root = Principal.self_authenticating(root_key_der).raw
+        return CanisterRanges(root, *ranges_of(certificate, root))
+    subnet_id, shown = certificate.delegation.subnet_id, decode_certificate(certificate.delegation.certificate)
+    return CanisterRanges(subnet_id, *ranges_of(shown, subnet_id))
 
 
 def ranges_of(

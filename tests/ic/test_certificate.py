@@ -19,6 +19,7 @@ from icwsgw.ic.certificate import (
     check_age,
     decode_certificate,
     subnet_of,
+    subnet_ranges,
     verify_certificate,
 )
 from icwsgw.ic.hashtree import Found, Tree, from_mapping, leaf, witness
@@ -104,6 +105,21 @@ def test_the_ends_of_a_mainnet_range() -> None:
     for number in ("00000000000000020101", "00000000003000020101", "00000000001fffff0101", "00000000002fffff010100"):
         with pytest.raises(CertificateInvalid, match="may not speak for"):
             verify_mainnet(data, canister_id=Principal(bytes.fromhex(number)))
+
+
+def test_the_canisters_of_the_subnet_that_has_signed() -> None:
+    ranges = subnet_ranges(verify_mainnet(read_state_answer("ivg37_time.bin"), canister_id=IVG37), MAINNET_ROOT_KEY_DER)
+    assert ranges.covers(IVG37.raw)
+    assert not ranges.covers(RYJL3.raw)
+    root = subnet_ranges(verify_mainnet(bare("root_subnet.bin"), canister_id=RYJL3), MAINNET_ROOT_KEY_DER)
+    assert root.subnet_id == ROOT_SUBNET.raw
+    for sharded in (False, True):
+        shown = verify(build_certificate(state(), sign_as_subnet, delegate(sharded=sharded)))
+        ranges = subnet_ranges(shown, ROOT_KEY_DER)
+        assert ranges.subnet_id == SUBNET.raw
+        assert [ranges.covers(canister(number).raw) for number in (99, 100, 200, 201, 300)] == [
+            *(False, True, True, False, True)
+        ]
 
 
 def test_another_root_key() -> None:
