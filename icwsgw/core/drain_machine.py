@@ -16,7 +16,8 @@
 Sessions end at a steady rate over the whole window, so that the clients do not all reconnect to other gateways in one
 moment (:func:`plan_drain`, decision 0072). When it is the turn of clients that can move, they are asked to
 (:mod:`icwsgw.core.move_machine`); the sessions of those that have not moved in time end. A window of 0 ends all
-sessions at once. EMPTY means that no session and no close notice is left. GIVE_UP leads to it.
+sessions at once, a group in each turn of the event loop. EMPTY means that no session and no close notice is left.
+GIVE_UP leads to it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ LEAST_WINDOW = 10.0
 #: Seconds between two groups of sessions that end, at least. Where one session each is more than the window asks for,
 #: the groups are single sessions and the time between them is longer.
 DRAIN_PERIOD = 0.05
+#: The largest group. A session that ends costs 0.4 ms, and other work and close notices have to come in between.
+LARGEST_GROUP = 100
 #: Seconds in which canisters have to answer ``ws_close`` when a drain is hurried.
 HURRY_SECONDS = 2.0
 #: The same for a drain with a short window.
@@ -111,11 +114,12 @@ class DrainEffect(IntEnum):
     REFUSE_CLIENTS = 0
     """Open no session any more."""
     SET_DEADLINE = 1
-    """Report DEADLINE after :attr:`DrainMachine.limit` seconds; this replaces the former deadline."""
+    """Report DEADLINE after :attr:`DrainMachine.limit` seconds, and not before :attr:`DrainMachine.closing` seconds
+    have passed since the last session was ended; this replaces the former deadline."""
     END_SOME = 2
     """Ask the clients of :attr:`DrainMachine.group` sessions to move within :attr:`DrainMachine.moving` seconds, and
-    end those that cannot; report NEXT after :attr:`DrainMachine.pause` seconds if some are left, and LATE when the time
-    of clients that were asked is over."""
+    end those that cannot; report NEXT after :attr:`DrainMachine.pause` seconds (0: in the next turn of the event loop)
+    if some are left, and LATE when the time of clients that were asked is over."""
     GIVE_UP = 3
     """End all sessions and send no ``ws_close`` any more."""
     STOP_TIMERS = 4
@@ -148,19 +152,21 @@ class DrainMachine:
     """One gateway's shutdown.
 
     :ivar state: where it is
+    :ivar closing: seconds that canisters have at least for the last ``ws_close``
     :ivar group: how many sessions end at a time
     :ivar limit: seconds until DEADLINE, for SET_DEADLINE
     :ivar moving: seconds that a client gets to move; 0: no client is asked to
     :ivar pause: seconds between two groups
     """
 
-    __slots__ = ("group", "limit", "moving", "pause", "state")
+    __slots__ = ("closing", "group", "limit", "moving", "pause", "state")
 
     def __init__(self) -> None:
         self.state = DrainState.SERVING
         self.group = 1
         self.limit = self.moving = 0.0
         self.pause = DRAIN_PERIOD
+        self.closing = HURRY_SECONDS
 
     def drain(self, window: float, sessions: int) -> DrainEffects:
         """The gateway is to shut down.
@@ -172,6 +178,7 @@ class DrainMachine:
             self._end_within(window, sessions)
             closing = max(window, MIN_CLOSING_SECONDS)
             self.limit = window + closing
+            self.closing = HURRY_SECONDS if window else MIN_CLOSING_SECONDS
             # what is left of the time for ws_close is as in a hurry
             self.moving = min(MOVE_SECONDS, closing - HURRY_SECONDS) if window else 0.0
         return self.step(DrainEvent.DRAIN)
@@ -183,7 +190,7 @@ class DrainMachine:
         """
         if self.state is DrainState.DRAINING:
             self._end_within(0.0, sessions)
-            self.limit = HURRY_SECONDS
+            self.limit = self.closing = HURRY_SECONDS
             self.moving = 0.0
         return self.step(DrainEvent.HURRY)
 
@@ -198,5 +205,5 @@ class DrainMachine:
     def _end_within(self, seconds: float, sessions: int) -> None:
         """Choose the groups so that the first ends now and the last just within ``seconds``."""
         periods = max(1, int(seconds / DRAIN_PERIOD))
-        self.group = max(1, -(-sessions // periods))
-        self.pause = max(seconds * self.group / max(sessions, 1), DRAIN_PERIOD)
+        self.group = min(max(1, -(-sessions // periods)), LARGEST_GROUP)
+        self.pause = seconds * self.group / max(sessions, 1)

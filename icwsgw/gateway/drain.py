@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.drain_machine import DrainEffect, DrainEffects, DrainEvent, DrainMachine, DrainState, plan_drain
+from icwsgw.core.drain_machine import (
+    DRAIN_PERIOD,
+    DrainEffect,
+    DrainEffects,
+    DrainEvent,
+    DrainMachine,
+    DrainState,
+    plan_drain,
+)
 from icwsgw.core.move_machine import MoveState
 from icwsgw.gateway.batches import for_each_session
 from icwsgw.gateway.calls.close_notices import CloseNotices
@@ -25,6 +33,8 @@ from icwsgw.reactor.clock import Timer
 _log = get_logger("gateway")
 
 _DRAINING = DrainState.DRAINING
+#: Seconds below which time is over: a clock's rounding.
+LEAST_WAIT = 0.001
 #: How sessions end that are open while the gateway shuts down: close code and reason.
 DRAINING = (CloseCode.DRAINING, "the gateway is shutting down, please reconnect")
 
@@ -52,7 +62,7 @@ class Drain(DrainMachine):
     :param gateway: what shuts down
     """
 
-    __slots__ = ("_asked_to_move", "_deadline", "_due", "_gateway", "_late", "_next", "_waiting")
+    __slots__ = ("_asked_to_move", "_deadline", "_due", "_ended", "_gateway", "_late", "_next", "_waiting")
 
     def __init__(self, gateway: DrainedGateway) -> None:
         super().__init__()
@@ -65,6 +75,8 @@ class Drain(DrainMachine):
         self._asked_to_move: deque[tuple[float, list[ClientSession]]] = deque()
         # when the next group of sessions is due, so that a busy event loop does not stretch the window
         self._due = 0.0
+        # when the last session was ended: a busy event loop may be late with it
+        self._ended = 0.0
         self._waiting: list[Deferred[None]] = []
 
     def begin(self, window: float | None) -> Deferred[None]:
@@ -123,7 +135,7 @@ class Drain(DrainMachine):
             elif effect is DrainEffect.SET_DEADLINE:
                 self._stop_timers()
                 self._due = clock.seconds()
-                self._deadline = clock.callLater(self.limit, self._happens, DrainEvent.DEADLINE)
+                self._deadline = clock.callLater(self.limit, self._time_is_over)
             elif effect is DrainEffect.END_SOME:
                 self._end_some()
             elif effect is DrainEffect.END_LATE:
@@ -147,14 +159,34 @@ class Drain(DrainMachine):
             else:
                 session.end(*DRAINING)
 
-        for_each_session(list(islice(self._remaining(), self.group)), end)
+        progress = self._end_each(list(islice(self._remaining(), self.group)), end)
         if asked:
             self._asked_to_move.append((clock.seconds() + self.moving, asked))
             self._watch_moves()
         if self.state is _DRAINING and next(self._remaining(), None) is not None:
             self._due += self.pause
-            wait = max(0.0, self._due - clock.seconds())
+            # sessions that cannot be ended are tried again at a slow rate
+            wait = max(0.0 if progress or asked else DRAIN_PERIOD, self._due - clock.seconds())
             self._next = clock.callLater(wait, self._happens, DrainEvent.NEXT)
+
+    def _end_each(self, sessions: list[ClientSession], end: Callable[[ClientSession], object]) -> bool:
+        """End sessions; return whether there are fewer than before."""
+        registry = self._gateway.registry
+        before = len(registry.sessions)
+        for_each_session(sessions, end)
+        if len(registry.sessions) == before:
+            return False
+        self._ended = self._gateway.context.clock.seconds()
+        return True
+
+    def _time_is_over(self) -> None:
+        """Report DEADLINE, unless sessions have been ended so late that their canisters need more time."""
+        clock = self._gateway.context.clock
+        wait = self._ended + self.closing - clock.seconds()
+        if wait > LEAST_WAIT:
+            self._deadline = clock.callLater(wait, self._time_is_over)
+        else:
+            self._happens(DrainEvent.DEADLINE)
 
     def _remaining(self) -> Iterator[ClientSession]:
         """The sessions whose turn has not come: all of them if no client gets time to move."""
@@ -169,8 +201,9 @@ class Drain(DrainMachine):
 
     def _end_late(self) -> None:
         now = self._gateway.context.clock.seconds()
-        while self._asked_to_move and self._asked_to_move[0][0] <= now:
-            for_each_session(self._asked_to_move.popleft()[1], lambda session: session.end(*DRAINING))
+        # one group, if several are due: the next one follows in the next turn of the event loop
+        if self._asked_to_move and self._asked_to_move[0][0] <= now:
+            self._end_each(self._asked_to_move.popleft()[1], lambda session: session.end(*DRAINING))
         self._watch_moves()
 
     def _happens(self, event: DrainEvent) -> None:

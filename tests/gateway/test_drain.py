@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.drain_machine import HURRY_SECONDS
+from icwsgw.core.drain_machine import HURRY_SECONDS, LARGEST_GROUP, MIN_CLOSING_SECONDS
 from icwsgw.gateway import drain
+from icwsgw.gateway.session import ClientSession
 from tests.gateway.test_gateway import World
 from tests.gateway.test_session import Connection
 from tests.support.fake_network import REPLIED_OK
@@ -59,6 +60,59 @@ def test_a_drain_is_spread_over_its_window_and_ends_when_all_are_notified() -> N
     assert world.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("hurried", [True, False])
+def test_many_clients_end_in_groups_and_their_canisters_have_time_after_the_last(
+    hurried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    connections = [world.connect()[0] for _ in range(3 * LARGEST_GROUP + 10)]
+    closing = HURRY_SECONDS if hurried else MIN_CLOSING_SECONDS
+    turns = [0]
+    end = ClientSession.end
+
+    def costly(session: ClientSession, *cause: Any) -> None:
+        if not turns[-1]:
+            world.clock.callLater(0, turns.append, 0)
+        turns[-1] += 1
+        world.clock.rightNow += closing / LARGEST_GROUP  # a group takes as long as canisters have
+        end(session, *cause)
+
+    monkeypatch.setattr(ClientSession, "end", costly)
+    done: list[None] = []
+    world.gateway.drain(60.0 if hurried else 0.0).addCallback(done.append)
+    if hurried:
+        turns[:] = [0]
+        world.gateway.skip_drain_window()
+    while not all(connection.closed for connection in connections):
+        world.clock.advance(0)
+    assert [count for count in turns if count][:3] == [LARGEST_GROUP] * 3
+    assert not done
+    world.clock.advance(closing / 2)
+    assert not done, "the time begins with the last group"
+    world.clock.advance(closing)
+    assert done == [None]
+    world.gateway.stop()
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_sessions_that_cannot_be_ended_do_not_stop_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    for _ in range(LARGEST_GROUP + 10):
+        world.connect()
+    tries: list[None] = []
+
+    def fails(session: ClientSession, *cause: Any) -> None:
+        tries.append(None)
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(ClientSession, "end", fails)
+    done: list[None] = []
+    world.gateway.drain(0.0).addCallback(done.append)
+    world.clock.pump([0.05] * round(MIN_CLOSING_SECONDS / 0.05 + 2))
+    assert done == [None]
+    assert len(tries) < 110 * LARGEST_GROUP
+
+
 @pytest.mark.parametrize("clients", [3, 60])
 def test_few_clients_leave_over_the_whole_window_too(clients: int) -> None:
     world = World()
@@ -101,6 +155,7 @@ def test_a_drain_in_a_hurry() -> None:
     world.gateway.drain(60.0).addCallback(done.append)
     assert not all(connection.closed for connection in connections)
     world.gateway.skip_drain_window()
+    world.clock.advance(0)
     assert all(connection.closed for connection in connections)
     world.clock.advance(HURRY_SECONDS - 0.01)
     assert not done
