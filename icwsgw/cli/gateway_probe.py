@@ -77,26 +77,42 @@ def _request(url: str, origin: str | None, timeout: float, connection: str) -> P
         plain = socket.create_connection((host, port), timeout=timeout)
     except socket.gaierror as error:
         return Probe(ProbeOutcome.UNRESOLVED, error.strerror or str(error))
+    except UnicodeError as error:
+        # no name of a host: one of its parts is empty or too long
+        return Probe(ProbeOutcome.UNRESOLVED, str(error))
     except OSError as error:
         return Probe(ProbeOutcome.UNREACHABLE, error.strerror or str(error) or "timed out")
     with plain:
-        try:
-            if not secure:
-                return _exchange(plain, host, port, parts.path or "/", origin, connection)
-            # it takes the socket over
-            with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as encrypted:
-                return _exchange(encrypted, host, port, parts.path or "/", origin, connection)
-        except ssl.SSLCertVerificationError as error:
-            return Probe(ProbeOutcome.BAD_CERTIFICATE, error.verify_message)
-        except ssl.SSLError as error:
-            return Probe(ProbeOutcome.NOT_TLS, error.reason or str(error))
-        except TimeoutError:
-            return Probe(ProbeOutcome.NOT_TLS if secure else ProbeOutcome.SILENT, f"no answer in {timeout:g} s")
-        except OSError as error:
-            return Probe(ProbeOutcome.NOT_TLS if secure else ProbeOutcome.NOT_HTTP, error.strerror or str(error))
+        link = plain
+        if secure:
+            try:
+                # it takes the socket over
+                link = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+            except ssl.SSLCertVerificationError as error:
+                return Probe(ProbeOutcome.BAD_CERTIFICATE, error.verify_message)
+            except ssl.SSLError as error:
+                return Probe(ProbeOutcome.NOT_TLS, error.reason or str(error))
+            except TimeoutError:
+                return Probe(ProbeOutcome.NOT_TLS, f"no answer in {timeout:g} s")
+            except OSError as error:
+                return Probe(ProbeOutcome.NOT_TLS, error.strerror or str(error))
+        with link:
+            try:
+                return _exchange(link, host, port, parts.path or "/", origin, connection, timeout)
+            except TimeoutError:
+                return Probe(ProbeOutcome.SILENT, f"no answer in {timeout:g} s")
+            except OSError as error:
+                return Probe(ProbeOutcome.NOT_HTTP, error.strerror or str(error))
 
 
-def _exchange(link: socket.socket, host: str, port: int, path: str, origin: str | None, connection: str) -> Probe:
+def _exchange(
+    link: socket.socket, host: str, port: int, path: str, origin: str | None, connection: str, timeout: float
+) -> Probe:
+    """Send a request, and read the head of its answer.
+
+    :raises OSError: no head arrives in time, or the connection ends
+    """
+    end = time.monotonic() + timeout
     name = f"[{host}]" if ":" in host else host
     lines = [
         f"GET {path} HTTP/1.1",
@@ -110,7 +126,14 @@ def _exchange(link: socket.socket, host: str, port: int, path: str, origin: str 
         lines.append(f"Origin: {origin}")
     link.sendall("\r\n".join([*lines, "", ""]).encode())
     data = b""
-    while b"\r\n\r\n" not in data and len(data) < _MAX_HEAD and (part := link.recv(4096)):
+    while b"\r\n\r\n" not in data and len(data) < _MAX_HEAD:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        link.settimeout(left)
+        part = link.recv(4096)
+        if not part:
+            break
         data += part
     return read_head(data, time.time())
 

@@ -15,6 +15,7 @@ from icwsgw.cli.gateway_probe import Probe, ProbeOutcome, probe, read_head
 from tests.acceptance.processes import free_port
 from tests.support.pem import authority
 from tests.support.pem import server as server_pem
+from tests.support.scripted_http import HttpExchange, scripted_http
 
 NOW = 1_700_000_000.0
 
@@ -126,6 +127,38 @@ def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
         # a socket that is left open fails the test
         assert probe(f"wss://127.0.0.1:{port}").outcome is ProbeOutcome.UPGRADED
+
+
+def test_a_host_that_is_no_name() -> None:
+    for host in ("a..b", "x" * 70):
+        found = probe(f"ws://{host}")
+        assert found.outcome is ProbeOutcome.UNRESOLVED
+        assert found.reason
+
+
+def test_an_answer_that_does_not_end() -> None:
+    """Each byte comes in time, for about 10 seconds."""
+    with scripted_http(lambda exchange: exchange.drip(b"HTTP/1.1 101 OK\r\n" + b"A: b\r\n" * 50)) as url:
+        assert probe(f"ws{url.removeprefix('http')}", timeout=0.3).outcome is ProbeOutcome.SILENT
+
+
+def test_a_server_that_is_silent_after_tls_has_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    signer = authority()
+    context.load_cert_chain(*server_pem(signer).write(tmp_path))
+    trusted = tmp_path / "authority.pem"
+    trusted.write_bytes(signer.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    handled: list[str] = []
+
+    def answer(exchange: HttpExchange) -> None:
+        handled.append(exchange.line)
+        exchange.over.wait(60)
+
+    with scripted_http(answer, context) as url:
+        # long enough for the handshake on a busy machine
+        assert probe(f"wss{url.removeprefix('https')}", timeout=5.0).outcome is ProbeOutcome.SILENT
+    assert handled == ["GET /"]
 
 
 def test_a_probe_takes_as_long_as_it_may() -> None:
