@@ -108,7 +108,7 @@ class Reads(Protocol):
     """Reads nothing before the test lets it."""
 
     def connectionMade(self) -> None:
-        self.data = b""
+        self.data = bytearray()
         self.lost: Deferred[None] = Deferred()
         transport: Any = self.transport
         transport.pauseProducing()
