@@ -56,6 +56,11 @@ def canisters_of(network: str) -> dict[str, str]:
     return {name: canisters[name] for name in ("echo", "chat")}
 
 
+#: Clients that a test drives itself answer no ping while it waits for something else, and twenty clients in one Node
+#: verify signatures for minutes on a busy machine.
+_SLOW_CLIENTS = ("--ping-interval=300", "--pong-timeout=300")
+
+
 def start_devnet(directory: Path, *options: str) -> Devnet:
     """Start ``twistd -n icws-devnet`` on a port of its own and wait until it answers."""
     port = free_port()
@@ -101,6 +106,7 @@ def start_stack(
             f"--prometheus-endpoint={loopback(admin)}",
             f"--data-dir={directory / 'data'}",
             "--drain-window=0.5",
+            *_SLOW_CLIENTS,
             *options,
         ],
         cwd=directory,
@@ -160,9 +166,7 @@ def devnets(tmp_path: Path) -> Iterator[Callable[..., Devnet]]:
         devnet.server.kill()
 
 
-#: Twenty clients in one Node verify signatures for minutes on a busy machine, and answer no ping meanwhile.
-SLOW_CLIENTS = ("--ping-interval=300", "--pong-timeout=300")
-#: For the same reason they may not answer an acknowledgement in time. The canisters of a replica with these options
+#: Such clients may not answer an acknowledgement in time either. The canisters of a replica with these options
 #: begin a round only when a test moves their clock (sdk/replica.mjs), and wait for as long as a test takes.
 ROUNDS_BY_CLOCK = ("--ack-interval=3600000", "--keep-alive-timeout=3500000")
 #: What the SDK has to know about such canisters.
@@ -172,7 +176,7 @@ ROUNDS_BY_CLOCK_SDK = {"ackMs": 3_600_000}
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The gateway with the embedded replica that tests without demands of their own share."""
-    stack = start_stack(tmp_path_factory.mktemp("stack"), *SLOW_CLIENTS)
+    stack = start_stack(tmp_path_factory.mktemp("stack"))
     yield stack
     assert stack.server.stop() == 0, stack.server.output
     assert "gateway stopped" in stack.server.output

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
-from tests.acceptance.conftest import ROUNDS_BY_CLOCK, ROUNDS_BY_CLOCK_SDK, SLOW_CLIENTS, Devnet, Stack
+from tests.acceptance.conftest import ROUNDS_BY_CLOCK, ROUNDS_BY_CLOCK_SDK, Devnet, Stack
 from tests.acceptance.processes import NodeFailed, http_get, run_node
 from tests.support import pem
 
@@ -60,7 +60,7 @@ def test_a_message_is_echoed(stack: Stack, key: str) -> None:
 @pytest.fixture
 def patient(devnets: Callable[..., Devnet], stacks: Callable[..., Stack]) -> Stack:
     """A gateway and canisters that wait for clients in a busy Node."""
-    return stacks(*SLOW_CLIENTS, network=devnets(*ROUNDS_BY_CLOCK).network)
+    return stacks(network=devnets(*ROUNDS_BY_CLOCK).network)
 
 
 def test_100_messages_each_way_in_bursts_of_30_arrive_verified_and_in_order(patient: Stack) -> None:
@@ -101,7 +101,7 @@ def test_20_clients_live_through_bursts_where_calls_are_ordered_as_on_the_public
 ) -> None:
     """Blocks of changing makers take calls in the order of arrival there; nodes lag. Relaying waits for execution."""
     network = devnets("--nodes=13", "--block-interval=300", "--gossip=150", "--lag=5", *ROUNDS_BY_CLOCK).network
-    result = scenario("many", stacks(*SLOW_CLIENTS, network=network), clients=20, messages=10, **ROUNDS_BY_CLOCK_SDK)
+    result = scenario("many", stacks(network=network), clients=20, messages=10, **ROUNDS_BY_CLOCK_SDK)
     assert result["ordered"] == [True] * 20
     assert abnormal(result["closes"], 20) == []
     assert result["errors"] == []
@@ -178,9 +178,7 @@ def test_bursts_on_a_network_that_has_no_v2_queries_and_reads_any_more(
 def test_20_clients_with_all_checks_on(
     devnets: Callable[..., Devnet], stacks: Callable[..., Stack], network: tuple[str, ...]
 ) -> None:
-    stack = stacks(
-        "--verify-queries=on", "--verify-batches", *SLOW_CLIENTS, network=devnets(*network, *ROUNDS_BY_CLOCK).network
-    )
+    stack = stacks("--verify-queries=on", "--verify-batches", network=devnets(*network, *ROUNDS_BY_CLOCK).network)
     result = scenario("many", stack, clients=20, messages=3, **ROUNDS_BY_CLOCK_SDK)
     assert result["ordered"] == [True] * 20
     assert abnormal(result["closes"], 20) == []

@@ -14,7 +14,6 @@ import pytest
 from tests.acceptance.conftest import (
     ROUNDS_BY_CLOCK,
     ROUNDS_BY_CLOCK_SDK,
-    SLOW_CLIENTS,
     Devnet,
     Stack,
     start_devnet,
@@ -48,7 +47,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     devnet: Devnet = start_devnet(tmp_path_factory.mktemp("devnet"), *NETWORKS[form], *ROUNDS_BY_CLOCK)
     try:
         options = ("--verify-queries=on", "--verify-batches")
-        stack = start_stack(tmp_path_factory.mktemp("gateway"), *SLOW_CLIENTS, *options, network=devnet.network)
+        stack = start_stack(tmp_path_factory.mktemp("gateway"), *options, network=devnet.network)
         try:
             yield stack, form
         finally:
@@ -83,7 +82,7 @@ def test_5_clients_live_through_bursts_of_30_where_blocks_decide_the_order(
     # The SDK refuses certificates that are five minutes old, and one Node verifies all these messages, which arrive at
     # nearly the same time: on a busy machine it is done with those of more clients too late.
     blocks = ("--nodes=13", "--block-interval=1000", "--gossip=300", *ROUNDS_BY_CLOCK)
-    stack = stacks("--verify-queries=on", "--verify-batches", *SLOW_CLIENTS, network=devnets(*blocks).network)
+    stack = stacks("--verify-queries=on", "--verify-batches", network=devnets(*blocks).network)
     options = {"scenario": "many", "clients": 5, "messages": 30, **ROUNDS_BY_CLOCK_SDK, **stack.places}
     result = run_node("sdk.mjs", options, timeout=900)[-1]
     assert result["ordered"] == [True] * 5
