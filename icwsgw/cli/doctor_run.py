@@ -30,6 +30,9 @@ from icwsgw.ic.network_limits import SECOND_NS
 if TYPE_CHECKING:
     from icwsgw.client.asyncio_client import AsyncioClient
 
+#: Seconds in which a canister may send messages by itself, and seconds without one after which it has sent all of them.
+BY_ITSELF_SECONDS, QUIET_SECONDS = 3.0, 1.0
+
 
 @dataclass
 class Examination:
@@ -159,13 +162,14 @@ class Examination:
 
     async def _exchange(self, client: AsyncioClient[bytes], form: Any) -> None:
         message = self.parsed.message
-        seconds = self.parsed.timeout if message is not None else min(self.parsed.timeout, 3.0)
-        began = time.monotonic()
+        seconds = self.parsed.timeout if message is not None else min(self.parsed.timeout, BY_ITSELF_SECONDS)
         answered = False
         try:
+            if message is not None:
+                await self._pass_over(client)
+                client.send(form.read(message))
+            began = time.monotonic()
             with contextlib.suppress(asyncio.TimeoutError):
-                if message is not None:
-                    client.send(form.read(message))
                 await asyncio.wait_for(client.receive(), seconds)
                 answered = True
         except MessageTooBig as error:
@@ -176,6 +180,14 @@ class Examination:
             return
         took = time.monotonic() - began
         self.found(doctor_judge.judge_echo(message is not None, answered, took if answered else seconds))
+
+    async def _pass_over(self, client: AsyncioClient[bytes]) -> None:
+        """Take the messages that the canister sends by itself, such as a greeting: they answer nothing."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + BY_ITSELF_SECONDS
+        with contextlib.suppress(asyncio.TimeoutError):
+            while (left := end - loop.time()) > 0:
+                await asyncio.wait_for(client.receive(), min(left, QUIET_SECONDS))
 
     def look_at_messages(self) -> None:
         """Look at how the first message was made, and with which delegation it came."""

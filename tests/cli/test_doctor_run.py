@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from icwsgw.cli import doctor_run
 from icwsgw.cli.cli_options import Places
 from icwsgw.cli.doctor_judge import Grade, Remark
 from icwsgw.cli.doctor_run import Examination
+from icwsgw.cli.message_format import MessageFormat
 from icwsgw.client.client_errors import SessionEnded
 from icwsgw.client.root_key import fetch_root_key
 from icwsgw.devnet.canisters import EchoCanister
@@ -71,6 +74,61 @@ def test_a_session_that_ends_before_a_message_is_a_finding() -> None:
     (remark,) = found
     assert (remark.topic, remark.verdict) == ("messages", Grade.BAD)
     assert "the session has ended: the canister sent a message twice" in remark.lines()
+
+
+class Greeting:
+    """A client whose canister greets it, and then does with each message what ``after`` does."""
+
+    def __init__(self, after: Callable[[], bytes] | None) -> None:
+        self.after = after
+        self.sent = asyncio.Event()
+        self.greetings = [b"welcome", b"to all"]
+
+    def send(self, message: bytes) -> None:
+        assert message == b"hi"
+        assert not self.greetings
+        self.sent.set()
+
+    async def receive(self) -> bytes:
+        if self.greetings:
+            return self.greetings.pop()
+        await self.sent.wait()
+        if self.after is None:
+            await asyncio.Event().wait()
+        assert self.after is not None
+        return self.after()
+
+
+def trap() -> bytes:
+    raise SessionEnded(4111, "the canister trapped")
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict", "words"),
+    [
+        (lambda: b"hi", Grade.GOOD, "a message came"),
+        (None, Grade.BAD, "no message came"),
+        (trap, Grade.BAD, "the session has ended: the canister trapped"),
+    ],
+)
+def test_a_greeting_answers_no_message(
+    after: Callable[[], bytes] | None, verdict: Grade, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_run, "QUIET_SECONDS", 0.01)
+    found: list[Remark] = []
+    where = Places("ws://127.0.0.1:1", "http://127.0.0.1:2", Principal(b""))
+    parsed = Namespace(message="hi", timeout=60.0 if after else 0.01)
+
+    async def exchange() -> None:
+        client: Any = Greeting(after)
+        await Examination(parsed, where, Ed25519Identity(bytes(32)), found.append)._exchange(
+            client, MessageFormat("text", None)
+        )
+
+    asyncio.run(exchange())
+    (remark,) = found
+    assert (remark.topic, remark.verdict) == ("messages", verdict)
+    assert words in remark.says
 
 
 def test_a_message_that_is_too_big_is_named_and_not_sent(stack: Stack) -> None:
