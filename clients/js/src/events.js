@@ -2,13 +2,17 @@
 
 /** The session is open: messages are sent. Type "open". */
 export class CanisterOpenEvent extends Event {
-  /** @param {boolean} resumed @param {import("@icp-sdk/core/principal").Principal} gateway */
-  constructor(resumed, gateway) {
+  /** @param {boolean} resumed @param {import("@icp-sdk/core/principal").Principal} gateway @param {{unconfirmed?: unknown[], complete?: boolean}} [before] */
+  constructor(resumed, gateway, { unconfirmed = [], complete = true } = {}) {
     super("open");
     /** Whether there was a session of this socket before. */
     this.resumed = resumed;
     /** The gateway's principal. */
     this.gateway = gateway;
+    /** Messages of the session before that were sent and not acknowledged, in order: the canister may have executed them or not. */
+    this.unconfirmed = unconfirmed;
+    /** Whether `unconfirmed` has all of them: the last 1,000 are kept. */
+    this.complete = complete;
   }
 }
 

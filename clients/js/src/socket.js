@@ -88,6 +88,8 @@ export class CanisterSocket extends EventTarget {
   /** @type {unknown[]} */
   #unconfirmed = [];
   #complete = true;
+  /** What the event "open" says of them. */
+  #sessionBefore = { unconfirmed: /** @type {unknown[]} */ ([]), complete: true };
   #attempts = 0;
   #failures = 0;
   #wasOpen = false;
@@ -228,7 +230,7 @@ export class CanisterSocket extends EventTarget {
       case "resynchronize":
         return void (link && this.#resynchronize(link));
       case "announce":
-        if (link?.gateway) this.#emit(new CanisterOpenEvent(this.#wasOpen, link.gateway));
+        if (link?.gateway) this.#emit(new CanisterOpenEvent(this.#wasOpen, link.gateway, this.#sessionBefore));
         this.#wasOpen = true;
         return this.#pump();
       case "pause":
@@ -332,6 +334,7 @@ export class CanisterSocket extends EventTarget {
     if (link !== this.#link) return;
     this.#timers.cancel("resynchronize");
     link.isResynchronizing = false;
+    this.#sessionBefore = { unconfirmed: this.#unconfirmed, complete: this.#complete };
     this.#unconfirmed = [];
     this.#complete = true;
     this.#outbox.adopt();

@@ -110,7 +110,8 @@ test("after a lost connection the hook comes first, then messages that waited", 
   const second = await gateway.dialled(1);
   const resumed = event(socket, "open");
   await second.opens();
-  assert.equal((await resumed).resumed, true);
+  const open = await resumed;
+  assert.deepEqual([open.resumed, open.unconfirmed.map(text), open.complete], [true, ["b"], true]);
   assert.deepEqual((await gateway.calls(second, 3)).slice(1), [
     { sequence: 1, content: "where was I" },
     { sequence: 2, content: "c" },
@@ -118,6 +119,26 @@ test("after a lost connection the hook comes first, then messages that waited", 
   assert.deepEqual(hooks, [[["b"], true]]);
   assert.notEqual(wire.clientKey.client_nonce, second.clientKey.client_nonce);
   assert.equal(wire.clientKey.client_principal.toText(), second.clientKey.client_principal.toText());
+  socket.close();
+});
+
+test("without a hook the next open names what was sent and not acknowledged", async () => {
+  const { socket, gateway, wire } = await opened();
+  const named = [];
+  socket.onopen = ({ resumed, unconfirmed, complete }) => named.push([resumed, unconfirmed.map(text), complete]);
+  socket.send(bytes("a"));
+  await gateway.calls(wire, 2);
+  wire.ends(4105, "the canister was reset");
+  const second = await gateway.dialled(1);
+  await second.opens();
+  socket.send(bytes("b"));
+  await gateway.calls(second, 2);
+  second.ends(4105, "the canister was reset");
+  const third = await gateway.dialled(2);
+  const open = event(socket, "open");
+  await third.opens();
+  await open;
+  assert.deepEqual(named, [[true, ["a"], true], [true, ["b"], true]]);
   socket.close();
 });
 

@@ -4,8 +4,15 @@ export declare class CanisterOpenEvent extends Event {
     resumed: boolean;
     /** The gateway's principal. */
     gateway: import("@icp-sdk/core/principal").Principal;
-    /** @param {boolean} resumed @param {import("@icp-sdk/core/principal").Principal} gateway */
-    constructor(resumed: boolean, gateway: import("@icp-sdk/core/principal").Principal);
+    /** Messages of the session before that were sent and not acknowledged, in order: the canister may have executed them or not. */
+    unconfirmed: unknown[];
+    /** Whether `unconfirmed` has all of them: the last 1,000 are kept. */
+    complete: boolean;
+    /** @param {boolean} resumed @param {import("@icp-sdk/core/principal").Principal} gateway @param {{unconfirmed?: unknown[], complete?: boolean}} [before] */
+    constructor(resumed: boolean, gateway: import("@icp-sdk/core/principal").Principal, { unconfirmed, complete }?: {
+        unconfirmed?: unknown[];
+        complete?: boolean;
+    });
 }
 /** A verified message of the canister. Type "message". */
 export declare class CanisterMessageEvent extends Event {

@@ -103,7 +103,7 @@ export declare class Gateway {
     restart(): Promise<void>;
     /** Ends it at once: clients lose their connections. */
     kill(): Promise<void>;
-    /** Starts it again after kill(). */
+    /** Starts it again after kill(); throws StartFailed if it runs. */
     start(): Promise<void>;
     /** Ends the process, and forgets its key. */
     stop(): Promise<void>;
