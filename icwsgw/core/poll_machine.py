@@ -126,11 +126,15 @@ class Polling(Generic[T]):
     :ivar reorder_buffer: answers that wait for earlier ones
     :ivar search: the search for the end of pages that are too large
     :ivar in_flight: queries in flight, the oldest first
+    :ivar due_look: the anchor of a look at the start of the queue that waits for the next tick or wake; None: none does
     :ivar probing: the newest probe, or look at the start of the queue, in flight
     :ivar resumed: the position is an earlier poller's, and no probe has confirmed it yet: no message is delivered
     """
 
-    __slots__ = ("cursor", "in_flight", "probing", "reorder_buffer", "reset_detector", "resumed", "search", "window")
+    __slots__ = (
+        *("cursor", "due_look", "in_flight", "probing", "reorder_buffer", "reset_detector", "resumed", "search"),
+        "window",
+    )
 
     def __init__(self, cursor: Cursor | None, window: int) -> None:
         self.resumed = cursor is not None
@@ -141,6 +145,7 @@ class Polling(Generic[T]):
         self.search = OversizeSearch()
         self.in_flight: dict[T, None] = {}
         self.probing: T | None = None
+        self.due_look: LastMessage | None = None
 
     def written(self) -> Document:
         """The state as plain values, without the queries in flight and the reorder buffer."""
@@ -276,6 +281,7 @@ class Polling(Generic[T]):
         """
         resumed, self.resumed = self.resumed, False
         self.search.restart()
+        self.due_look = None
         former = None if resumed else former_message(anchor, self.cursor.last, proof)
         self.cursor.restart(now, former, proven=bool(proof) and certified)
         self.reset_detector.restart()

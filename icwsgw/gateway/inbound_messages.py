@@ -30,6 +30,8 @@ _log = get_logger("session")
 
 #: Seconds after the end of a hold in which messages may still have waited for it: in the socket, or at the client.
 AFTER_HOLD_SECONDS = 5.0
+#: The end of a hold that has not ended.
+NOT_ENDED = float("inf")
 
 
 class HeldBy(IntEnum):
@@ -68,8 +70,8 @@ class InboundMessages:
         self._relay = relay
         self._owner = owner
         self._head: bytes | None = None
-        # Seconds when the hold because of a quota has ended; None during one.
-        self._hold_ended: float | None = None
+        # Seconds when the hold because of a quota has ended.
+        self._hold_ended = NOT_ENDED
         self._sequence_buffer: SequenceBuffer[ClientEnvelope] = SequenceBuffer()
         self._holding: Timer | None = None
         self._looking: Timer | None = None
@@ -191,7 +193,7 @@ class InboundMessages:
 
     def hold(self) -> None:
         """The client is held because of its canister's quota."""
-        self.held_by, self._hold_ended = HeldBy.QUOTA, None
+        self.held_by, self._hold_ended = HeldBy.QUOTA, NOT_ENDED
         self.keep_alive_late()
 
     def hold_ended(self) -> None:
@@ -210,7 +212,7 @@ class InboundMessages:
 
     def _hold_is_over(self, now: float) -> bool:
         """Whether a hold because of a quota has ended, and all that has waited for its end has arrived."""
-        return self._hold_ended is not None and now > self._hold_ended + AFTER_HOLD_SECONDS
+        return now > self._hold_ended + AFTER_HOLD_SECONDS
 
     def why_late(self) -> str:
         """The reason for a client that sends too fast."""
@@ -226,7 +228,7 @@ class InboundMessages:
             now = self._context.clock.seconds()
             if watch.due is None and self._hold_is_over(now):
                 # The quota does not delay the answer to this acknowledgement.
-                self.held_by, self._hold_ended = HeldBy.RELAY_QUEUE, None
+                self.held_by, self._hold_ended = HeldBy.RELAY_QUEUE, NOT_ENDED
                 if not self._relay.queued:
                     self.watch = None
                     return

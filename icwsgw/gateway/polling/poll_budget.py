@@ -39,11 +39,12 @@ class PollBudget:
     :ivar looks: how many more extra polls a newcomer is worth; :data:`NEWCOMER_LOOKS` after each executed call
     :ivar poll_schedule: the schedule of ticks and wakes
     :ivar quota: the poller's part of its canister's quota; None: there is none
+    :ivar useless: the last answer in order had messages, and none reached a client
     """
 
     __slots__ = (
         *("_canister", "_context", "_down", "_lost", "_newcomer_slot", "_waste"),
-        *("looks", "poll_schedule", "quota", "slot_queue"),
+        *("looks", "poll_schedule", "quota", "slot_queue", "useless"),
     )
 
     def __init__(
@@ -54,6 +55,7 @@ class PollBudget:
         self._newcomer_slot = newcomer_slot
         self.looks = 0
         self.quota: PollQuota | None = None
+        self.useless = False
         self._waste = WorkLimit()
         self._down = self._lost = 0
         self.slot_queue = (
@@ -162,8 +164,8 @@ class PollBudget:
         self._down, self._lost = down, lost
 
     def rest(self, now: float) -> float:
-        """Seconds until the poller may read on in a queue whose messages reach no client."""
-        return self._waste.pause(now)
+        """Seconds until the poller may read on, if messages have reached no client; otherwise 0."""
+        return self._waste.pause(now) if self.useless else 0.0
 
     def extra(self, now: float) -> bool:
         """Take a token for one query beside those that ticks and wakes pay for; False if there is none."""

@@ -97,10 +97,6 @@ class Poller(ClientGroup):
         self.poll_budget = budget or PollBudget(context, canister.raw)
         self._sender = PollSender(context, self, polling, self.poll_budget)
         self._stopped = False
-        # whether the last answer in order had messages, and none reached a client
-        self._useless = False
-        # the anchor of a look at the start of the queue that waits for the next tick or wake
-        self._due_look: LastMessage | None = None
 
     # start and stop
 
@@ -171,7 +167,7 @@ class Poller(ClientGroup):
         self.poll_timer.wake_in(max(0.0, self._sender.last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
     def _woken(self, now: float, cause: str) -> None:
-        if now < self.backoff.not_before or (self._useless and self._rests(now)):
+        if now < self.backoff.not_before or self._rests(now):
             return
         if self._may_overlap(now, 0.0) and self._has_slot(now, cause):
             self._metrics.wakes.inc(cause)
@@ -188,7 +184,7 @@ class Poller(ClientGroup):
                 interval, clients = self.poll_budget.interval, len(self.sessions)
                 reason = self._grace_periods.report(side, interval, self.canister.text, clients)
                 self.close_all(self._clock, CloseCode.CANISTER_SILENT, reason)
-        elif now < backoff.not_before or (self._useless and self._rests(now)):
+        elif now < backoff.not_before or self._rests(now):
             return
         elif self._may_overlap(now, 0.5 * self._context.config.polling_interval):
             self._poll(now, overlap=True)
@@ -230,8 +226,9 @@ class Poller(ClientGroup):
         budget = self.poll_budget
         if now < self.backoff.held_until or not budget.room or (budget.quota is not None and self.held(now)):
             return
-        if overlap and self._due_look is not None:
-            self._look(now, self._due_look)
+        due_look = self._polling.due_look
+        if overlap and due_look is not None:
+            self._look(now, due_look)
             return
         anchor, nonces = self._polling.choose(now, overlap, bool(self.waiting), self.backoff.rtt)
         paid = overlap
@@ -278,7 +275,7 @@ class Poller(ClientGroup):
 
     def _look(self, now: float, anchor: LastMessage) -> None:
         """Poll from the start of the queue."""
-        self._due_look = None
+        self._polling.due_look = None
         self._sender.send(0, now, anchor)
 
     # answers
@@ -387,7 +384,7 @@ class Poller(ClientGroup):
         elif judged is Judged.PROVE:
             reset_detector.probe_now()
         elif judged is Judged.LOOK_AT_START:
-            self._due_look = anchor
+            self._polling.due_look = anchor
             if self.poll_budget.extra(now):
                 self._look(now, anchor)
 
@@ -399,7 +396,6 @@ class Poller(ClientGroup):
         self._reset_proof.contradicted()
         certified = bool(self._context.network.root_key)
         resumed = self._polling.restart(now, anchor, proof, certified)
-        self._due_look = None
         self._sender.drop_all()
         if not resumed:
             self._metrics.resets.inc()
@@ -444,7 +440,7 @@ class Poller(ClientGroup):
             return
         # An answer without new messages must not lead to the next query at once: that might bring the same again.
         useful = self.messages_down > reached
-        self._useless = found and not useful
+        self.poll_budget.useless = found and not useful
         more = self._window.answered(count if found else 0, batch.end_of_queue, useful)
         if self._stopped:
             return

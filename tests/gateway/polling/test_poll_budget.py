@@ -51,6 +51,7 @@ def test_a_known_canister_has_what_the_budget_allows() -> None:
 def test_what_messages_for_nobody_have_cost_is_handed_over() -> None:
     context = made()
     poll_budget, copy = PollBudget(context, b"known"), PollBudget(context, b"known")
+    poll_budget.useless = copy.useless = True
     poll_budget.answered(0, 10, 5.0, 0.5)
     assert poll_budget.rest(5.0) > 0
     copy.read({})
