@@ -23,7 +23,7 @@ def test_nonces_that_the_server_forgets(tmp_path: Path) -> None:
     assert world.ca.paths.count("/newOrder") == 4
 
 
-def test_a_server_that_refuses_every_nonce_is_asked_a_limited_number_of_times(tmp_path: Path) -> None:
+def test_a_server_that_refuses_every_nonce_gets_a_limited_number_of_requests(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.ca.faults = {"newOrder": [answer(400, {"type": LETTERS + "badNonce"})] * 100}
     world.service.startService()
@@ -86,7 +86,7 @@ MALFORMED = b'{"type": "urn:ietf:params:acme:error:malformed", "detail": "no suc
         (502, b"<html>", FailureKind.UNREACHABLE),
     ],
 )
-def test_what_the_authority_refuses_is_asked_again_later_than_what_does_not_reach_it(
+def test_a_refused_order_is_retried_later_than_one_that_did_not_arrive(
     status: int, body: bytes, kind: FailureKind
 ) -> None:
     def fetch(*request: Any, **options: Any) -> Deferred[ParsedResponse]:
@@ -109,5 +109,5 @@ def test_what_the_authority_refuses_is_asked_again_later_than_what_does_not_reac
         ({"type": f"{LETTERS}malformed", "title": "Odd", "detail": "no\nname"}, "malformed: no name"),
     ],
 )
-def test_a_problem_is_told_in_its_own_words(problem: dict[str, str], words: str) -> None:
+def test_a_problem_is_reported_in_its_own_words(problem: dict[str, str], words: str) -> None:
     assert describe(messages.Error.from_json(problem)) == words

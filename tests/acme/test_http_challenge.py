@@ -65,7 +65,7 @@ def test_people_are_sent_to_https(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", [b"evil.example", b"", b"a.example.evil", b"[::1]", b"a.example@evil"])
-def test_nobody_is_sent_elsewhere(tmp_path: Path, host: bytes) -> None:
+def test_there_are_no_redirects(tmp_path: Path, host: bytes) -> None:
     status, headers, _ = ask(tmp_path, b"GET / HTTP/1.1", b"Host: " + host)
     assert status == 404
     assert b"location" not in headers

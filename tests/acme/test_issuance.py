@@ -110,7 +110,7 @@ def test_an_order_that_is_never_ready_ends(tmp_path: Path) -> None:
     assert world.ca.polls < 60
 
 
-def test_the_certificate_of_a_challenge_is_valid_whatever_the_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_certificate_of_a_challenge_is_valid_in_any_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XXX-12")
     time.tzset()
     try:

@@ -171,7 +171,7 @@ def test_a_stop_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_end_that_nobody_asked_for_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+def test_an_unexpected_end_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
     failures: list[str] = []
     monkeypatch.setattr(renewals, "_log", SimpleNamespace(failure=lambda words, failure: failures.append(words)))
     world = World(tmp_path)

@@ -464,7 +464,7 @@ def test_a_session_that_the_canister_closes_is_opened_again_unless_its_applicati
     assert hint in error.hint if hint else error.hint == ""
 
 
-def test_a_full_queue_is_told_and_so_is_room() -> None:
+def test_a_full_queue_and_room_are_reported() -> None:
     world = World()
     client = MemoryLink(world, settings=ClientSettings(max_messages=4))
     for number in range(4):

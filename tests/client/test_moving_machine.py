@@ -187,7 +187,7 @@ def test_the_calls_of_this_session_end_before_the_next_one_opens() -> None:
     assert machine.phase is MovePhase.OPENING
 
 
-def test_a_failure_after_it_has_left_is_another_attempt_and_nothing_is_said_twice() -> None:
+def test_a_failure_after_leaving_is_another_attempt_and_is_reported_once() -> None:
     world, machine = requested_to_move()
     now_ns = world.now_ns()
     machine.next_received(handshake(OTHER.principal.raw), 101.0, now_ns)

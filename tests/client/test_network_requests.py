@@ -81,7 +81,7 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 503])
-def test_the_time_of_a_request_ends_whatever_arrives(status: int) -> None:
+def test_a_request_ends_in_time_even_if_bytes_arrive(status: int) -> None:
     def drip(exchange: HttpExchange) -> None:
         exchange.link.sendall(b"HTTP/1.1 %d Reason\r\nContent-Length: 900\r\n\r\n" % status)
         exchange.drip(b"x")

@@ -40,7 +40,7 @@ def test_a_replaced_client_does_not_connect_again() -> None:
     assert pauses(CloseCode.REPLACED, 1) == [None]
 
 
-def test_a_code_that_nobody_knows_connects_later() -> None:
+def test_an_unknown_code_connects_later() -> None:
     assert pauses(4999, 1) == [8]
 
 

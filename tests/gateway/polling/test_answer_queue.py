@@ -58,7 +58,7 @@ class World:
         self.pollers: list[Any] = [Poller(self.clock, seconds, self.done) for seconds in takes]
 
 
-def test_where_there_is_time_an_answer_is_dealt_with_where_it_arrives() -> None:
+def test_if_there_is_time_an_answer_is_handled_at_once() -> None:
     world = World(QUANTUM / 10)
     for ask in range(20):
         arrival: Any = ask
@@ -69,7 +69,7 @@ def test_where_there_is_time_an_answer_is_dealt_with_where_it_arrives() -> None:
     assert abs(world.pollers[0].poll_budget.seconds - 2 * QUANTUM) < 1e-9
 
 
-def test_what_comes_all_at_once_is_dealt_with_a_quantum_a_turn() -> None:
+def test_many_answers_at_once_are_handled_a_quantum_a_turn() -> None:
     world = World(QUANTUM / 5, QUANTUM / 5)
     for ask in range(60):
         arrival: Any = ask
@@ -139,7 +139,7 @@ def test_one_that_fails_does_not_end_the_round() -> None:
     assert [ask for _, ask in world.done] == [0, 1, 2]
 
 
-def test_one_busy_moment_is_dealt_with_like_the_other() -> None:
+def test_a_second_burst_is_handled_like_the_first() -> None:
     world = World(QUANTUM)
     for moment in range(3):
         for ask in range(4):

@@ -45,7 +45,7 @@ def test_each_certificate_is_looked_at_once() -> None:
     assert looks.looked == [b"one", b"two", b"one"]
 
 
-def test_what_has_to_wait_is_asked_for_again() -> None:
+def test_answers_that_have_to_wait_are_polled_again() -> None:
     context, _, _ = make_context()
     looks, woken = FakeReadable(), []
     incoming = BatchAcceptor(replace(context, readable=looks), CANISTER, lambda: woken.append(1))
@@ -58,7 +58,7 @@ def test_what_has_to_wait_is_asked_for_again() -> None:
     assert answer.cert == b"ONE"
 
 
-def test_where_nobody_looks_certificates_stay_as_they_are() -> None:
+def test_without_replacement_certificates_stay_as_they_are() -> None:
     context, _, _ = make_context()
     answer = batch(b"one")
     assert BatchAcceptor(context, CANISTER, lambda: None).accept(answer)

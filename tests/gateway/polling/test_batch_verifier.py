@@ -71,7 +71,7 @@ def test_a_certificate_that_was_good_grows_old() -> None:
         verifier.check(batch, again)
 
 
-def test_without_a_root_key_nothing_is_believed() -> None:
+def test_without_a_root_key_a_batch_is_refused() -> None:
     world = World()
     world.open(1)
     batch = batch_of(world)
@@ -80,7 +80,7 @@ def test_without_a_root_key_nothing_is_believed() -> None:
         BatchVerifier(fresh.context, ECHO_ID).check(batch, again)
 
 
-def test_a_certificate_of_the_root_subnet_waits_until_it_is_known_whose_the_canister_is() -> None:
+def test_a_certificate_of_the_root_subnet_waits_for_the_canisters_subnet() -> None:
     world = World(delegation="none")
     world.open(1)
     batch = batch_of(world)
@@ -92,7 +92,7 @@ def test_a_certificate_of_the_root_subnet_waits_until_it_is_known_whose_the_cani
     assert verifier.check(batch, again)
 
 
-def test_where_nobody_tells_whose_the_canister_is_the_next_poll_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_look_up_of_a_subnet_is_repeated_by_the_next_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(delegation="none")
     world.open(1)
     batch = batch_of(world)
@@ -113,7 +113,7 @@ def test_where_nobody_tells_whose_the_canister_is_the_next_poll_asks(monkeypatch
     assert len(requests) == 2
 
 
-def test_a_certificate_of_the_root_subnet_is_none_of_another_s_canister(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_of_the_root_subnet_is_refused_for_other_canisters(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(delegation="none")
     world.open(1)
     batch = batch_of(world)

@@ -93,7 +93,7 @@ def test_who_may_have_missed_a_message_is_looked_at_once() -> None:
     assert bert not in client_group.suspects
 
 
-def test_a_first_message_out_of_place_is_not_delivered_and_told() -> None:
+def test_a_first_message_out_of_place_is_reported_and_not_delivered() -> None:
     client_group, (anna, bert) = make(ANNA, BERT)
     anna.first = False
     assert not hand_out(client_group, ANNA, BERT)
@@ -129,7 +129,7 @@ def test_who_leaves_before_the_canister_has_spoken_waits_for_nothing() -> None:
     assert (client_group.waiting, client_group.sessions) == ({}, {})
 
 
-def test_messages_are_counted_and_those_for_nobody_apart() -> None:
+def test_messages_without_a_client_are_counted_apart() -> None:
     client_group, _ = make(ANNA, BERT)
     assert (client_group.messages_up, client_group.messages_down, client_group.messages_lost) == (0, 0, 0)
     hand_out(client_group, ANNA, BERT, ANNA)

@@ -48,7 +48,7 @@ def test_a_known_canister_has_what_the_budget_allows() -> None:
     assert context.budget.pollers == 0
 
 
-def test_what_messages_for_nobody_have_cost_is_handed_over() -> None:
+def test_the_cost_of_messages_without_a_client_is_handed_over() -> None:
     context = made()
     poll_budget, copy = PollBudget(context, b"known"), PollBudget(context, b"known")
     poll_budget.useless = copy.useless = True
@@ -96,7 +96,7 @@ def test_newcomers_queries_are_shared_by_address() -> None:
     assert PollBudget(context, b"known").room
 
 
-def test_a_known_canister_has_some_queries_however_many_others_have() -> None:
+def test_a_known_canister_always_has_some_queries() -> None:
     context = replace(made(), queries=CallSlots(0, least=3))
     poll_budget = PollBudget(context, b"known")
     for number in range(3):
@@ -121,7 +121,7 @@ def test_a_newcomer_that_has_spoken_is_polled_like_all_others() -> None:
     assert context.budget.pollers == 0
 
 
-def test_one_that_ends_unheard_gives_its_place_back() -> None:
+def test_a_newcomer_that_ends_gives_its_place_back() -> None:
     context = made()
     newcomer(context).end()
     assert (context.newcomers.busy, context.budget.pollers) == (0, 0)

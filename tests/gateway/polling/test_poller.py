@@ -81,7 +81,7 @@ def nonces(network: FakeNetwork) -> list[int]:
     return [query.nonce for query in network.queries]
 
 
-def test_every_tick_asks_and_an_idle_queue_is_asked_the_same_question() -> None:
+def test_every_tick_polls_an_idle_queue_with_the_same_request() -> None:
     _, session, network, clock = make()
     for _ in range(20):
         network.queries[-1].answer(EMPTY)
@@ -215,7 +215,7 @@ def test_slow_but_living_queries_are_not_given_up_for_ever() -> None:
     pytest.fail("a queue whose queries take 2.5 s was never read")
 
 
-def test_a_deep_queue_is_asked_for_at_many_numbers_and_put_in_order() -> None:
+def test_a_long_queue_is_polled_from_many_nonces_and_put_in_order() -> None:
     _, session, network, _ = make(poll_window=4)
     network.queries[0].answer(reply(0, 50, end=False))
     network.queries[1].answer(reply(50, 50, end=False))
@@ -301,7 +301,7 @@ def spend_all(poller: Poller, now: float) -> None:
         pass
 
 
-def test_what_cannot_be_asked_at_once_is_asked_when_there_is_a_token_again() -> None:
+def test_a_poll_without_a_token_follows_when_there_is_one() -> None:
     poller, session, network, clock = make(query_budget=16)
     spend_all(poller, clock.seconds())
     network.queries[0].answer(reply(0, 3, end=False))
@@ -428,7 +428,7 @@ def test_an_overloaded_network_is_given_its_pause() -> None:
     assert len(network.queries) > 1
 
 
-def test_a_pause_that_was_asked_for_holds_whatever_older_queries_bring() -> None:
+def test_older_queries_do_not_shorten_a_requested_pause() -> None:
     poller, session, network, clock = make(poll_window=8)
     network.queries[0].answer(reply(0, 50, end=False))
     pages = [query for query in network.queries if not query.deferred.called]
@@ -446,7 +446,7 @@ def test_a_pause_that_was_asked_for_holds_whatever_older_queries_bring() -> None
     assert len(network.queries) > sent
 
 
-def test_a_long_pause_that_was_asked_for_is_no_silence_of_the_canister() -> None:
+def test_a_long_requested_pause_is_no_silence_of_the_canister() -> None:
     _, session, network, clock = make(canister_grace=5.0)
     network.queries[0].answer(reply(0, 1))
     clock.advance(INTERVAL)
@@ -487,7 +487,7 @@ def test_the_grace_period_ends_with_a_reason() -> None:
     assert session.ended[0][0] == 4106
 
 
-def test_a_gap_is_asked_for_again_at_once() -> None:
+def test_a_gap_is_polled_again_at_once() -> None:
     _, session, network, clock = make()
     network.queries[0].answer(reply(0, 1))
     clock.advance(INTERVAL)
@@ -516,7 +516,7 @@ def test_many_bad_answers_to_queries_of_one_moment_do_not_make_a_gap() -> None:
 
 
 @pytest.mark.parametrize("took", [0.0, 0.5, 2.0])
-def test_a_gap_is_believed_after_questions_that_followed_each_other(took: float) -> None:
+def test_successive_queries_prove_a_gap(took: float) -> None:
     _, session, network, clock = make()
     network.queries[0].answer(reply(0, 1))
     sent: list[float] = []
@@ -625,7 +625,7 @@ def test_stopping_cancels_and_leaves_no_timer_and_keeps_the_position() -> None:
     assert poller.stop() is None
 
 
-def test_a_fresh_position_is_not_worth_keeping() -> None:
+def test_a_fresh_position_is_not_kept() -> None:
     poller, *_ = make()
     assert poller.stop() is None
 
@@ -679,7 +679,7 @@ def answer_all(network: FakeNetwork, answer: Any, poll_schedule: int = 100) -> i
         lambda nonce: reply(105, 50, end=False) if nonce % 2 else encode_batch([], b"", b"", False),
     ],
 )
-def test_a_canister_that_always_promises_more_is_not_asked_without_a_pause(answer: Any) -> None:
+def test_a_canister_that_always_promises_more_is_not_polled_without_a_pause(answer: Any) -> None:
     _, _, network, clock = make()
     network.queries[0].answer(reply(0, 50, end=False))
     answer_all(network, lambda nonce: reply(nonce, 1))
@@ -745,7 +745,7 @@ def test_a_key_without_a_number_is_a_bad_answer_like_any_other() -> None:
     assert poller.stop() is None
 
 
-def test_what_came_before_its_turn_is_neither_asked_for_again_nor_counted_twice() -> None:
+def test_early_answers_are_neither_polled_again_nor_counted_twice() -> None:
     poller, session, network, clock = make(poll_window=8)
     answered = 0
     for _ in range(6):
@@ -770,7 +770,7 @@ def test_what_came_before_its_turn_is_neither_asked_for_again_nor_counted_twice(
     assert len(session.frames) == 50 * (answered + 1 + len(rest))
 
 
-def test_a_new_life_is_read_from_its_start_in_whatever_order_its_pages_come() -> None:
+def test_after_a_reset_pages_are_read_from_the_start_in_any_order() -> None:
     _, session, network, clock = make(poll_window=8)
     while not session.gone:
         assert clock.seconds() < 5

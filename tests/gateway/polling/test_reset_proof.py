@@ -25,7 +25,7 @@ def test_without_a_root_key_a_second_answer_has_to_say_it() -> None:
     assert not reset_proof.holds(BATCH, 11.0, 10.5)
 
 
-def test_with_one_the_certificate_decides_however_often_it_is_said() -> None:
+def test_with_a_root_key_the_certificate_decides() -> None:
     context, network, _ = make_context()
     network.root_key = b"\x01" * 133
     reset_proof = ResetProof(context, CANISTER)
