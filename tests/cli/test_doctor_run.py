@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -19,14 +22,13 @@ from icwsgw.cli.doctor_judge import Grade, Remark
 from icwsgw.cli.doctor_run import Examination
 from icwsgw.cli.message_format import MessageFormat
 from icwsgw.client.client_errors import SessionEnded
-from icwsgw.client.root_key import fetch_root_key
 from icwsgw.devnet.canisters import EchoCanister
 from icwsgw.devnet.replica import Replica
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.network_limits import SECOND_NS
 from icwsgw.ic.principal import Principal
 from tests.acceptance.conftest import Stack, stack
-from tests.acceptance.processes import free_port
+from tests.acceptance.processes import ROOT, free_port
 from tests.cli.test_icws_command import icws
 from tests.support.devnet import result_of
 from tests.support.scripted_http import HttpExchange, scripted_http
@@ -131,21 +133,42 @@ def test_a_greeting_answers_no_message(
     assert words in remark.says
 
 
+#: Autobahn is for asyncio or for Twisted in one process, and this one is for Twisted.
+TOO_BIG = """
+import asyncio, sys
+from argparse import Namespace
+from icwsgw.cli.cli_options import Places
+from icwsgw.cli.doctor_run import Examination
+from icwsgw.client.root_key import fetch_root_key
+from icwsgw.ic.identity import Ed25519Identity
+from icwsgw.ic.principal import Principal
+
+gateway, network, canister = sys.argv[1:]
+where = Places(gateway, network, Principal.from_text(canister))
+parsed = Namespace(message="ab" * 2_090_001, timeout=60.0, origin=None, format="hex", type=None)
+say = lambda remark: print(remark.verdict.name, remark.says, remark.advice, sep="; ")
+examination = Examination(parsed, where, Ed25519Identity(bytes(32)), say, key=fetch_root_key(network))
+asyncio.run(examination.open_session())
+"""
+
+
 def test_a_message_that_is_too_big_is_named_and_not_sent(stack: Stack) -> None:
     """Linux has no arguments of that length, so no command line does this test."""
-    found: list[Remark] = []
-    key = fetch_root_key(stack.network)
-    where = Places(stack.gateway, stack.network, Principal.from_text(stack.echo))
-    parsed = Namespace(message="ab" * 2_090_001, timeout=60.0, origin=None, format="hex", type=None)
-    examination = Examination(parsed, where, Ed25519Identity(bytes(32)), found.append, key=key)
-    asyncio.run(examination.open_session())
-    opening, remark = found
-    assert opening.verdict is Grade.GOOD
-    assert remark.verdict is Grade.BAD
-    assert "has 2090001 bytes, at most 2090000" in remark.says
-    assert "too big" in remark.says
-    assert "session" not in remark.lines()
-    assert remark.advice
+    done = subprocess.run(
+        [sys.executable, "-c", TOO_BIG, stack.gateway, stack.network, stack.echo],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    opening, remark = done.stdout.splitlines()
+    assert opening.startswith("GOOD; ")
+    assert re.fullmatch(
+        r"BAD; the message is too big and was not sent: .* has 2090001 bytes, at most 2090000.*; .+", remark
+    )
+    assert "session" not in remark
 
 
 def test_a_gateway_that_does_not_run(stack: Stack) -> None:
