@@ -353,11 +353,12 @@ test("it names them too if the socket is closed while it waits to connect again"
 });
 
 test("it names them too if the gateway does not answer the close frame", async (context) => {
+  // before the socket has a timer: a real one is not cleared any more, and keeps the process for minutes
+  context.mock.timers.enable({ apis: ["setTimeout"] });
   const { socket, gateway, wire } = await opened();
   socket.send(bytes("a"));
   await gateway.calls(wire, 2);
   wire.close = () => {};
-  context.mock.timers.enable({ apis: ["setTimeout"] });
   socket.close();
   context.mock.timers.tick(CLOSING_MS);
   assert.deepEqual((await socket.closed).unconfirmed.map(text), ["a"]);
