@@ -167,7 +167,7 @@ class Poller(ClientGroup):
         self.poll_timer.wake_in(max(0.0, self._sender.last_sent + MIN_WAKE_GAP - self._clock.seconds()), "call")
 
     def _woken(self, now: float, cause: str) -> None:
-        if now < self.backoff.not_before or self._rests(now):
+        if now < self.backoff.not_before or (self.poll_budget.useless and self._rests(now)):
             return
         if self._may_overlap(now, 0.0) and self._has_slot(now, cause):
             self._metrics.wakes.inc(cause)
@@ -184,7 +184,7 @@ class Poller(ClientGroup):
                 interval, clients = self.poll_budget.interval, len(self.sessions)
                 reason = self._grace_periods.report(side, interval, self.canister.text, clients)
                 self.close_all(self._clock, CloseCode.CANISTER_SILENT, reason)
-        elif now < backoff.not_before or self._rests(now):
+        elif now < backoff.not_before or (self.poll_budget.useless and self._rests(now)):
             return
         elif self._may_overlap(now, 0.5 * self._context.config.polling_interval):
             self._poll(now, overlap=True)
