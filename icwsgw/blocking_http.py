@@ -12,7 +12,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BufferedReader, RawIOBase
 from typing import Any, Final, NamedTuple, cast
 
@@ -83,30 +83,43 @@ class _SocketUntil(RawIOBase):
 
 class _Connection(http.client.HTTPConnection):
     _limit: _Limit
+    _unix_path: str | None
 
-    def keep(self, limit: _Limit) -> None:
-        """Keep a limit."""
+    def keep(self, limit: _Limit, unix_path: str | None) -> None:
+        """Keep a limit, and connect to a Unix socket if there is one."""
         self._limit = limit
+        self._unix_path = unix_path
         self._create_connection = self._opened
         within: Any = lambda sock, **how: http.client.HTTPResponse(cast(Any, _SocketUntil(sock, limit)), **how)  # noqa: E731
         self.response_class = within
+
+    def connect(self) -> None:
+        if self._unix_path is None:
+            super().connect()
+        else:
+            # the base class would set an option of TCP
+            self.sock = self._connected(socket.socket(socket.AF_UNIX), self._unix_path)
 
     def _opened(self, address: tuple[str, int], _timeout: float, _source: object) -> socket.socket:
         """Connect to the first address that answers, as ``socket.create_connection`` does."""
         failure = OSError("the host has no address")
         for family, kind, protocol, _, found in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
-            sock = socket.socket(family, kind, protocol)
             try:
-                sock.settimeout(self._limit.left())
-                sock.connect(found)
-                # for the TLS handshake
-                sock.settimeout(self._limit.left())
+                return self._connected(socket.socket(family, kind, protocol), found)
             except OSError as error:
-                sock.close()
                 failure = error
-            else:
-                return sock
         raise failure
+
+    def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
+        try:
+            sock.settimeout(self._limit.left())
+            sock.connect(address)
+            # for the TLS handshake
+            sock.settimeout(self._limit.left())
+        except (OSError, ValueError):
+            sock.close()
+            raise
+        return sock
 
     def send(self, data: Any) -> None:
         if self.sock is None:
@@ -124,9 +137,10 @@ class _TlsConnection(http.client.HTTPSConnection, _Connection):
 
 
 class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    def __init__(self, limit: _Limit) -> None:
+    def __init__(self, limit: _Limit, unix_path: str | None) -> None:
         super().__init__()
         self._limit = limit
+        self._unix_path = unix_path
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self._open(_Connection, req)
@@ -137,7 +151,7 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     def _open(self, kind: type[_Connection], req: urllib.request.Request) -> http.client.HTTPResponse:
         def connection(host: str, /, **options: Any) -> _Connection:
             made = kind(host, **options)
-            made.keep(self._limit)
+            made.keep(self._limit, self._unix_path)
             return made
 
         return self.do_open(connection, req)
@@ -160,15 +174,21 @@ def request(
     timeout: float,
     max_bytes: int,
     content_type: str = "application/cbor",
+    method: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    unix_path: str | None = None,
     direct: bool = False,
     seconds: Callable[[], float] = time.monotonic,
 ) -> HttpAnswer:
-    """Return the answer to a GET, or to a POST of a body.
+    """Return the answer to a request: by default to a GET, or to a POST of a body.
 
     :param url: http:// or https://
     :param timeout: seconds for all of it
     :param max_bytes: the longest body of an answer
     :param content_type: of the body
+    :param method: the method, if it is another one
+    :param headers: more headers
+    :param unix_path: the path of a Unix socket to connect to, instead of the URL's host; never through a proxy
     :param direct: without the proxies of the environment
     :param seconds: the time, in seconds of a monotonic clock
     :raises ConnectFailed: there is no connection, also in time; nothing was sent
@@ -180,11 +200,12 @@ def request(
     limit = _Limit(timeout, seconds)
     # not build_opener: it adds what reads files
     opener = urllib.request.OpenerDirector()
-    proxies = urllib.request.ProxyHandler({} if direct else None)
-    for handler in (proxies, _Handler(limit), _AnyStatus(), urllib.request.UnknownHandler()):
+    proxies = urllib.request.ProxyHandler({} if direct or unix_path is not None else None)
+    for handler in (proxies, _Handler(limit, unix_path), _AnyStatus(), urllib.request.UnknownHandler()):
         opener.add_handler(handler)
     try:
-        asked = urllib.request.Request(url, body, {} if body is None else {"Content-Type": content_type})
+        typed = {} if body is None else {"Content-Type": content_type}
+        asked = urllib.request.Request(url, body, {**(headers or {}), **typed}, method=method)
         with opener.open(asked, timeout=timeout) as answer:
             received = answer.read(max_bytes + 1)
             if len(received) > max_bytes:
@@ -192,14 +213,15 @@ def request(
             if answer.length:
                 raise ConnectionLost("the connection ended within the answer")
             return HttpAnswer(answer.status, received, answer.headers.get("Location", ""))
-    # a ValueError or an OverflowError is one about the URL, or about that of a proxy
+    # a ValueError or an OverflowError is one about the URL, a path, a header, or the URL of a proxy
     except (OSError, ValueError, OverflowError, http.client.HTTPException) as error:
         raise _failure(error, limit.sending) from error
 
 
 def _failure(error: BaseException, sending: bool) -> TransportError:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    text = str(reason) or type(reason).__name__
+    # the text of an OSError begins with its number
+    text = (isinstance(reason, OSError) and reason.strerror) or str(reason) or type(reason).__name__
     if not sending:
         return ConnectFailed(text)
     if isinstance(reason, TimeoutError):

@@ -39,6 +39,48 @@ def test_answers_of_every_status() -> None:
     assert b"content-type" not in heads[0].lower()
 
 
+def test_another_method_and_more_headers() -> None:
+    heads: list[bytes] = []
+
+    def answer(exchange: HttpExchange) -> None:
+        heads.append(exchange.head)
+        exchange.answer(exchange.body)
+
+    with scripted_http(answer) as url:
+        headers = {"Authorization": "Bearer abc"}
+        typed = "application/json"
+        put = request(
+            url, b"{}", method="PUT", headers=headers, content_type=typed, timeout=60.0, max_bytes=9, direct=True
+        )
+    assert put == HttpAnswer(200, b"{}")
+    assert heads[0].startswith(b"PUT / ")
+    assert b"\r\nAuthorization: Bearer abc\r\n" in heads[0]
+    assert b"\r\nContent-Type: application/json\r\n" in heads[0]
+
+
+def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(exchange: HttpExchange) -> None:
+        if exchange.line == "GET /drip":
+            exchange.link.sendall(HEAD)
+            exchange.drip(b"x")
+        else:
+            exchange.answer(exchange.head + exchange.body)
+
+    # a proxy cannot reach it
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("no_proxy", "")
+    with scripted_http(answer, unix_path=tmp_path / "s") as path:
+        echo = request("http://localhost/a", b"sent", timeout=60.0, max_bytes=1000, unix_path=path)
+        assert echo.body.startswith(b"POST /a ")
+        assert echo.body.endswith(b"sent")
+        assert b"\r\nHost: localhost\r\n" in echo.body
+        with pytest.raises(RequestTimeout):
+            request("http://localhost/drip", timeout=0.3, max_bytes=1000, unix_path=path)
+    for path, reason in ((str(tmp_path / "absent"), "^No such file"), ("/\ud800", "surrogates")):
+        with pytest.raises(ConnectFailed, match=reason):
+            request("http://localhost", timeout=60.0, max_bytes=1000, unix_path=path)
+
+
 def test_a_body_in_chunks() -> None:
     def answer(exchange: HttpExchange) -> None:
         exchange.link.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")
@@ -113,6 +155,8 @@ def test_what_cannot_be_reached() -> None:
         with pytest.raises(ConnectFailed) as raised:
             ask(url)
         assert str(raised.value)
+    with pytest.raises(ConnectFailed, match=r"^Connection refused$"):
+        ask(f"http://127.0.0.1:{free_port()}")
 
 
 def test_all_addresses_of_a_host_have_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:

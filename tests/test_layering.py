@@ -54,7 +54,8 @@ ALLOWED: dict[str, set[str]] = {
     "process.console": set(),
     "process.secret_mode": set(),
     "process.rlimits": set(),
-    "process.healthcheck": set(),
+    # quick to start: nothing else is below it
+    "process.healthcheck": {"errors", "blocking_http"},
     # twistd's plugin imports it before anything else
     "process.signals": set(),
     "process.startup": {"errors", "process.signals"},

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from icwsgw.process import healthcheck
 from icwsgw.process.healthcheck import failure
+from tests.support.scripted_http import HttpExchange, scripted_http
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = "http://127.0.0.1:1/health/live"
@@ -46,11 +48,28 @@ def test_one_that_answers_is_enough(server: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_wrong_is_reported(server: str) -> None:
-    assert failure([f"{server}/health/ready", NOBODY]) == f"{NOBODY}: <urlopen error [Errno 111] Connection refused>"
+    assert failure([f"{server}/health/ready", NOBODY]) == f"{NOBODY}: Connection refused"
     assert "503" in (failure([f"{server}/health/ready"]) or "")
     assert "SSH-2.0" in (failure([f"{server}/other"]) or "")
     assert "nonsense" in (failure(["nonsense"]) or "")
     assert failure([]) == "no URL to ask"
+
+
+def test_a_redirect_is_no_health() -> None:
+    with scripted_http(lambda exchange: exchange.answer(status=302, headers="Location: /login\r\n")) as url:
+        assert failure([url]) == f"{url}: status 302"
+
+
+def test_an_answer_that_drips_is_no_health(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, and the server ends its answer after 10 seconds."""
+
+    def drip(exchange: HttpExchange) -> None:
+        exchange.link.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        exchange.drip(b"x")
+
+    monkeypatch.setattr(healthcheck, "TIMEOUT", 0.3)
+    with scripted_http(drip) as url:
+        assert failure([url]) == f"{url}: timed out"
 
 
 def test_the_image_asks_where_the_original_serves_metrics_too() -> None:
@@ -61,4 +80,4 @@ def test_the_image_asks_where_the_original_serves_metrics_too() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "icwsgw.process.healthcheck", NOBODY], cwd=ROOT, capture_output=True, text=True
     )
-    assert (run.returncode, run.stderr) == (1, f"{NOBODY}: <urlopen error [Errno 111] Connection refused>\n")
+    assert (run.returncode, run.stderr) == (1, f"{NOBODY}: Connection refused\n")

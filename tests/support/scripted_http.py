@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class HttpExchange:
@@ -55,11 +56,18 @@ class HttpExchange:
 
 
 @contextmanager
-def scripted_http(handle: Callable[[HttpExchange], object], tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Call a function for each request, in a thread; yield the server's URL."""
+def scripted_http(
+    handle: Callable[[HttpExchange], object], tls: ssl.SSLContext | None = None, unix_path: Path | None = None
+) -> Iterator[str]:
+    """Call a function for each request, in a thread; yield the server's URL, or the path of its Unix socket."""
     over = threading.Event()
     threads: list[threading.Thread] = []
-    listener = socket.create_server(("127.0.0.1", 0))
+    if unix_path is None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = f"{'http' if tls is None else 'https'}://127.0.0.1:{listener.getsockname()[1]}"
+    else:
+        listener = socket.create_server(str(unix_path), family=socket.AF_UNIX)
+        address = str(unix_path)
 
     def serve(link: socket.socket) -> None:
         try:
@@ -82,7 +90,7 @@ def scripted_http(handle: Callable[[HttpExchange], object], tls: ssl.SSLContext 
     accepting = threading.Thread(target=accept)
     accepting.start()
     try:
-        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{listener.getsockname()[1]}"
+        yield address
     finally:
         over.set()
         listener.shutdown(socket.SHUT_RDWR)
