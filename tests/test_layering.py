@@ -84,7 +84,7 @@ ALLOWED: dict[str, set[str]] = {
     # no Twisted below it, so that it starts at once
     # a program of its own, with figures instead of a gateway
     "capacity": LEAVES | {"config.quantities"},
-    "ctl": LEAVES | {"config.addresses", "config.quantities"},
+    "ctl": LEAVES | {"blocking_http", "config.addresses", "config.quantities"},
     # a program of its own, for other programs: nothing of the gateway is below it
     "cli": LEAVES | {"client", "ic"},
     "client": LEAVES | {"ic", "core", "blocking_http"},

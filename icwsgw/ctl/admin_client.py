@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
-import ssl
-from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
+from icwsgw.blocking_http import request
 from icwsgw.config.addresses import normalise, parse_description
-from icwsgw.errors import ConfigError
+from icwsgw.errors import ConfigError, ConnectFailed, TransportError
 
-#: Timeout of a request in seconds; longer than the gateway waits for its workers.
+#: Time limit of a request in seconds; longer than the gateway waits for its workers.
 TIMEOUT = 15.0
 #: Longest answer in bytes; a thousand sessions are half a megabyte.
 MAX_ANSWER = 16 << 20
@@ -27,41 +24,44 @@ class Failed(Exception):
     """A request has failed; the message is for people."""
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self._path = path
+class AdminEndpoint(NamedTuple):
+    """Where an admin API is.
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def connection(endpoint: str, seconds: float = TIMEOUT) -> http.client.HTTPConnection:
-    """Make a connection to an endpoint, without opening it.
-
-    :param endpoint: a value of the gateway's ``--admin-endpoint``, a path, or an http:// or https:// URL
-    :param seconds: the timeout
-    :raises ConfigError: ``endpoint`` is none of these
+    :ivar url: its URL, without a path
+    :ivar unix_path: the path of its Unix socket, or None
     """
-    if endpoint.startswith(("/", "./")):
-        return _UnixConnection(endpoint, seconds)
-    if endpoint.startswith(("http://", "https://")):
-        return _by_url(endpoint, seconds)
-    kind, args, options = parse_description(normalise(endpoint))
+
+    url: str
+    unix_path: str | None = None
+
+
+def parse_endpoint(text: str) -> AdminEndpoint:
+    """Find where an admin API is.
+
+    :param text: a value of the gateway's ``--admin-endpoint``, a path, or an http:// or https:// URL
+    :raises ConfigError: ``text`` is none of these
+    """
+    if text.startswith(("/", "./")):
+        return _unix(text)
+    if text.startswith(("http://", "https://")):
+        return _by_url(text)
+    kind, args, options = parse_description(normalise(text))
     if kind == "unix":
-        return _UnixConnection(args[0] if args else options.get("address", ""), seconds)
+        return _unix(args[0] if args else options.get("address", ""))
     if kind in ("tcp", "tcp6"):
         port = int(args[0] if args else options["port"])
         host = options.get("interface") or (args[1] if kind == "tcp" and len(args) > 1 else "")
         if host in ("", "0.0.0.0", "::"):
             host = "::1" if kind == "tcp6" else "127.0.0.1"
-        return http.client.HTTPConnection(host, port, timeout=seconds)
-    raise ConfigError(f"endpoint {endpoint!r} is not one that can be reached; with TLS, say https://HOST:PORT")
+        return AdminEndpoint(f"http://{_in_url(host)}:{port}")
+    raise ConfigError(f"endpoint {text!r} is not one that can be reached; with TLS, say https://HOST:PORT")
 
 
-def _by_url(url: str, seconds: float) -> http.client.HTTPConnection:
+def _unix(path: str) -> AdminEndpoint:
+    return AdminEndpoint("http://localhost", path)
+
+
+def _by_url(url: str) -> AdminEndpoint:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -69,17 +69,30 @@ def _by_url(url: str, seconds: float) -> http.client.HTTPConnection:
         raise ConfigError(f"endpoint {url!r}: {error}") from None
     if not host or parts.path.strip("/") or parts.query:
         raise ConfigError(f"endpoint {url!r} is not a URL of a host and a port")
-    if parts.scheme == "https":
-        return http.client.HTTPSConnection(host, port, timeout=seconds, context=ssl.create_default_context())
-    return http.client.HTTPConnection(host, port, timeout=seconds)
+    origin = f"{parts.scheme}://{_in_url(host)}"
+    return AdminEndpoint(origin if port is None else f"{origin}:{port}")
+
+
+def _in_url(host: str) -> str:
+    """Return a host as part of a URL.
+
+    :raises ConfigError: it is not ASCII, and not a valid internationalised name either
+    """
+    if ":" in host:
+        # a scope begins with a percent sign
+        return f"[{quote(host, safe=':')}]"
+    try:
+        return quote(host if host.isascii() else host.encode("idna"))
+    except UnicodeError as error:
+        raise ConfigError(f"host {host!r}: {error}") from None
 
 
 class AdminClient:
     """A client of the admin API of one gateway.
 
-    :param endpoint: see :func:`connection`
+    :param endpoint: see :func:`parse_endpoint`
     :param token_file: file with the token, if the gateway requires one
-    :param seconds: how long the gateway may take
+    :param seconds: time limit of a request as a whole
     """
 
     def __init__(self, endpoint: str, token_file: Path | None = None, seconds: float = TIMEOUT) -> None:
@@ -92,7 +105,7 @@ class AdminClient:
 
         :param path: the parts of the path after /v1
         :param query: the query parameters
-        :raises Failed: the gateway cannot be reached, or has refused
+        :raises Failed: the gateway cannot be reached, does not answer in time, or refuses
         :raises ConfigError: the endpoint or the token file is invalid
         """
         given = {name: str(value) for name, value in query.items() if value is not None}
@@ -107,25 +120,29 @@ class AdminClient:
         return self._request("PUT", _target(path), body)
 
     def _request(self, method: str, target: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        headers = {"Accept": "application/json", "Connection": "close"}
+        headers = {"Accept": "application/json"}
         if self._token_file is not None:
             headers["Authorization"] = f"Bearer {_token(self._token_file)}"
-        content = None
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            content = json.dumps(body)
+        endpoint = parse_endpoint(self._endpoint)
         try:
-            with closing(connection(self._endpoint, self._seconds)) as asked:
-                asked.request(method, target, content, headers)
-                response = asked.getresponse()
-                answer = response.read(MAX_ANSWER)
-        # a ValueError is one about the host or the path of the endpoint
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer"
-            raise Failed(f"cannot reach {self._endpoint}: {reason}") from None
-        if response.status == 401 and self._token_file is None:
+            answer = request(
+                endpoint.url + target,
+                None if body is None else json.dumps(body).encode(),
+                timeout=self._seconds,
+                max_bytes=MAX_ANSWER,
+                content_type="application/json",
+                method=method,
+                headers=headers,
+                unix_path=endpoint.unix_path,
+                direct=True,
+            )
+        except ConnectFailed as error:
+            raise Failed(f"cannot reach {self._endpoint}: {error}") from None
+        except TransportError as error:
+            raise Failed(f"no answer from {self._endpoint}: {error}") from None
+        if answer.status == 401 and self._token_file is None:
             raise Failed("the gateway wants a token: --token-file, or ICWS_ADMIN_TOKEN_FILE in the environment")
-        return _document(response.status, answer)
+        return _document(answer.status, answer.body)
 
 
 def _document(status: int, answer: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reaching an admin endpoint, as the gateway's own words have it, and hearing its answer."""
+"""Requests to admin endpoints in all their forms."""
 
 from __future__ import annotations
 
@@ -13,46 +13,59 @@ from typing import Any
 
 import pytest
 
-from icwsgw.ctl import admin_client
-from icwsgw.ctl.admin_client import AdminClient, Failed, connection
+from icwsgw.ctl.admin_client import AdminClient, Failed, parse_endpoint
 from icwsgw.errors import ConfigError
+from tests.support.scripted_http import HttpExchange, scripted_http
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "host", "port"),
+    ("endpoint", "url"),
     [
-        ("127.0.0.1:9091", "127.0.0.1", 9091),
-        ("[::1]:9091", "::1", 9091),
-        ("9091", "127.0.0.1", 9091),
-        ("0.0.0.0:9091", "127.0.0.1", 9091),
-        ("[::]:9091", "::1", 9091),
-        ("tcp:9091:interface=127.0.0.1", "127.0.0.1", 9091),
-        ("tcp:9091:127.0.0.9", "127.0.0.9", 9091),
-        ("tcp:port=9091", "127.0.0.1", 9091),
-        ("tcp6:9091", "::1", 9091),
-        ("gateway.example:9091", "gateway.example", 9091),
-        ("http://gateway.example", "gateway.example", 80),
-        ("https://gateway.example:9443/", "gateway.example", 9443),
+        ("127.0.0.1:9091", "http://127.0.0.1:9091"),
+        ("[::1]:9091", "http://[::1]:9091"),
+        ("9091", "http://127.0.0.1:9091"),
+        ("0.0.0.0:9091", "http://127.0.0.1:9091"),
+        ("[::]:9091", "http://[::1]:9091"),
+        ("tcp:9091:interface=127.0.0.1", "http://127.0.0.1:9091"),
+        ("tcp:9091:127.0.0.9", "http://127.0.0.9:9091"),
+        ("tcp:port=9091", "http://127.0.0.1:9091"),
+        ("tcp6:9091", "http://[::1]:9091"),
+        # the host of a request is decoded
+        (r"tcp6:9091:interface=fe80\:\:1%eth0", "http://[fe80::1%25eth0]:9091"),
+        ("gateway.example:9091", "http://gateway.example:9091"),
+        ("http://gateway.example", "http://gateway.example"),
+        ("http://b\u00fccher.example:9091", "http://xn--bcher-kva.example:9091"),
+        ("https://gateway.example:9443/", "https://gateway.example:9443"),
+        ("https://[::1]:9443", "https://[::1]:9443"),
     ],
 )
-def test_endpoints(endpoint: str, host: str, port: int) -> None:
-    made = connection(endpoint)
-    assert (made.host, made.port) == (host, port)
+def test_endpoints(endpoint: str, url: str) -> None:
+    assert parse_endpoint(endpoint) == (url, None)
 
 
 @pytest.mark.parametrize("endpoint", ["unix:/run/s", "unix:/run/s:mode=660", "unix:address=/run/s", "/run/s"])
 def test_endpoints_that_are_files(endpoint: str) -> None:
-    made = connection(endpoint)
-    assert isinstance(made, admin_client._UnixConnection)
-    assert made._path == "/run/s"
+    assert parse_endpoint(endpoint) == ("http://localhost", "/run/s")
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["nowhere", "ssl:9091:privateKey=k", "systemd:domain=UNIX:index=0", "http://h/path", "http://", "tcp:x"]
+    "endpoint",
+    [
+        "nowhere",
+        "ssl:9091:privateKey=k",
+        "systemd:domain=UNIX:index=0",
+        "http://h/path",
+        "http://",
+        "http://h:x",
+        "http://b\u00fc..de",
+        "tcp:x",
+        "tcp:9091:interface=b\u00fc..de",
+        "tcp:interface=127.0.0.1",
+    ],
 )
 def test_endpoints_that_are_none(endpoint: str) -> None:
     with pytest.raises(ConfigError):
-        connection(endpoint)
+        parse_endpoint(endpoint)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -164,21 +177,38 @@ def test_nobody_is_there(tmp_path: Path) -> None:
 
 
 def test_another_program_answers(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "s"))
-        listening.listen()
+    path = tmp_path / "s"
+    with (
+        scripted_http(lambda exchange: exchange.link.sendall(b"220 mail\r\n"), unix_path=path) as endpoint,
+        pytest.raises(Failed, match=f"^no answer from {path}: 220 mail"),
+    ):
+        AdminClient(endpoint).get("status")
 
-        def talk() -> None:
-            peer, _ = listening.accept()
-            with peer:
-                peer.recv(1000)
-                peer.sendall(b"220 mail\r\n")
 
-        thread = threading.Thread(target=talk)
-        thread.start()
-        with pytest.raises(Failed, match="220 mail"):
-            AdminClient(str(tmp_path / "s")).get("status")
-        thread.join()
+def test_the_limit_is_one_of_the_whole_answer() -> None:
+    """Each byte comes in time, and the server ends its answer after 10 seconds."""
+
+    def drip(exchange: HttpExchange) -> None:
+        exchange.link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")
+        exchange.drip(b"{")
+
+    with scripted_http(drip) as url, pytest.raises(Failed, match=f"^no answer from {url}: timed out$"):
+        AdminClient(url, seconds=0.3).get("status")
+
+
+def test_an_answer_of_too_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("icwsgw.ctl.admin_client.MAX_ANSWER", 9)
+    with (
+        scripted_http(lambda exchange: exchange.answer(b"x" * 10)) as url,
+        pytest.raises(Failed, match=f"^no answer from {url}: an answer of more than 9 bytes$"),
+    ):
+        AdminClient(url).get("status")
+
+
+def test_proxies_of_the_environment_are_not_used(server: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    assert AdminClient(server[1]).get("status") == {"ok": True}
 
 
 def test_a_token_file_of_no_use(tmp_path: Path) -> None:
