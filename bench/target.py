@@ -10,7 +10,10 @@ from icwsgw.ic.principal import Principal
 
 
 class Target(NamedTuple):
-    """The gateway's address."""
+    """The gateway's address.
+
+    :ivar path: the path, with the query if there is one
+    """
 
     address: tuple[str, int]
     host: str
@@ -33,7 +36,8 @@ def parse_target(url: str) -> Target:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     address = (parts.hostname, parts.port or (443 if context else 80))
-    return Target(address, parts.netloc, parts.path or "/", context, parts.hostname == "127.0.0.1")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(address, parts.netloc, path, context, parts.hostname == "127.0.0.1")
 
 
 def canister_id(number: int) -> Principal:

@@ -82,6 +82,7 @@ def _request(url: str, origin: str | None, timeout: float, connection: str) -> P
         return Probe(ProbeOutcome.UNRESOLVED, str(error))
     except OSError as error:
         return Probe(ProbeOutcome.UNREACHABLE, error.strerror or str(error) or "timed out")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     with plain:
         link = plain
         if secure:
@@ -98,7 +99,7 @@ def _request(url: str, origin: str | None, timeout: float, connection: str) -> P
                 return Probe(ProbeOutcome.NOT_TLS, error.strerror or str(error))
         with link:
             try:
-                return _exchange(link, host, port, parts.path or "/", origin, connection, timeout)
+                return _exchange(link, host, port, target, origin, connection, timeout)
             except TimeoutError:
                 return Probe(ProbeOutcome.SILENT, f"no answer in {timeout:g} s")
             except OSError as error:
@@ -106,7 +107,7 @@ def _request(url: str, origin: str | None, timeout: float, connection: str) -> P
 
 
 def _exchange(
-    link: socket.socket, host: str, port: int, path: str, origin: str | None, connection: str, timeout: float
+    link: socket.socket, host: str, port: int, target: str, origin: str | None, connection: str, timeout: float
 ) -> Probe:
     """Send a request, and read the head of its answer.
 
@@ -115,7 +116,7 @@ def _exchange(
     end = time.monotonic() + timeout
     name = f"[{host}]" if ":" in host else host
     lines = [
-        f"GET {path} HTTP/1.1",
+        f"GET {target} HTTP/1.1",
         f"Host: {name}:{port}",
         "Upgrade: websocket",
         f"Connection: {connection}",

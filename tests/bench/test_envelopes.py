@@ -85,6 +85,7 @@ def test_urls_of_gateways() -> None:
     target = parse_target("ws://127.0.0.1:8080/path")
     assert target.address == ("127.0.0.1", 8080)
     assert (target.path, target.loopback, target.context) == ("/path", True, None)
+    assert parse_target("ws://127.0.0.1:8080/path?x=y").path == "/path?x=y"
     secure = parse_target("wss://gateway.example")
     assert secure.address == ("gateway.example", 443)
     assert secure.context is not None

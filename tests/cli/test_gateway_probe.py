@@ -93,6 +93,21 @@ def test_a_plain_request_shows_the_clock_of_a_server_whose_handshake_has_no_date
     assert abs(found.clock_offset - 600) < 60
 
 
+def test_the_query_of_the_url_is_sent() -> None:
+    """As clients do: a proxy may route by it, or find a token in it."""
+    lines: list[bytes] = []
+
+    def answer(request: bytes) -> bytes:
+        lines.append(request.partition(b"\r\n")[0])
+        return b"HTTP/1.1 101 OK\r\nDate: Tue, 14 Nov 2023 22:14:20 GMT\r\n\r\n"
+
+    with answering(answer) as port:
+        for rest in ("/path?x=y&z=%20", "?x=y", "/path?", ""):
+            probe(f"ws://127.0.0.1:{port}{rest}")
+    sent = (b"/path?x=y&z=%20", b"/?x=y", b"/path", b"/")
+    assert lines == [b"GET %b HTTP/1.1" % target for target in sent]
+
+
 def test_a_refusal_is_reported_in_the_servers_words() -> None:
     head = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
     words = read_head(head + b"origin x not allowed\x1b, only y\n more", NOW).reason
