@@ -312,13 +312,18 @@ def _host(url: str) -> str:
 
     :raises ClientError: it is not a URL of this kind
     """
+    why = ""
     try:
         parts = urlsplit(url)
+        if parts.username is not None:
+            # it may have a password too
+            url = "a URL with a user name"
         # both raise ValueError too
         host, _ = parts.hostname, parts.port
-        if host and parts.scheme in ("http", "https"):
+        if parts.query or parts.fragment:
+            why = ": it has more than a host, a port and a path"
+        elif host and parts.username is None and parts.scheme in ("http", "https"):
             return host
-        why = ""
     except ValueError as error:
         why = f": {error}"
     raise ClientError(f"{url} is not the URL of a network{why}", "Give http://HOST:PORT or https://HOST.")

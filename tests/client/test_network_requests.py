@@ -39,11 +39,18 @@ def test_a_status() -> None:
             NetworkRequests(url).status()
 
 
-@pytest.mark.parametrize("url", ["ftp://a", "a", "http://", "http://[::1", "http://a:b", "http://a:99999"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://a", "a", "http://", "http://[::1", "http://a:b", "http://a:99999"),
+        *("http://a?b", "http://a/#b", "http://user:secret@a", "http://user:secret@a:b"),
+    ],
+)
 def test_urls_that_are_none(url: str) -> None:
     with pytest.raises(ClientError, match="not the URL of a network") as wrong:
         NetworkRequests(url)
     assert wrong.value.hint
+    assert "secret" not in str(wrong.value)
     with pytest.raises(ClientError, match="not the URL of a network"):
         fetch_root_key(url)
 
