@@ -29,7 +29,7 @@ dashboards; the [runbook](runbook.md#alerts) says what to do when an alert fires
 others count as `{OTHER}`. Nothing that a client chooses becomes a label, with one exception: figures by canister.
 Clients choose canister ids, so only canisters that have answered a client with a currently open session are listed:
 the {CANISTERS} with the most sessions, the rest together as `{OTHER}`. The list changes over time, and Prometheus
-keeps each series for some hours. Somebody who runs many canisters and clients can cause {CANISTERS} new series per
+keeps each series for some hours. A user with many canisters and clients can cause {CANISTERS} new series per
 scrape and figure. If anybody may connect to any canister and this is too much, drop `icws_canister_.*` with a
 `metric_relabel_configs` rule.
 

@@ -277,7 +277,7 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                     (rate("icws_duplicates_total", "instance"), "again {{instance}}"),
                     (rate("icws_gaps_total", "instance"), "missing {{instance}}"),
                     (rate("icws_resets_total", "instance"), "canister reset {{instance}}"),
-                    (rate("icws_unroutable_messages_total", "instance"), "nobody there {{instance}}"),
+                    (rate("icws_unroutable_messages_total", "instance"), "no client {{instance}}"),
                 ],
             ),
         ],
@@ -326,7 +326,7 @@ GATEWAY: list[tuple[str, list[Panel]]] = [
                 width=12,
             ),
             Panel(
-                "Canisters told that a client left",
+                "Close notices",
                 "ops",
                 [(rate("icws_ws_close_total", "outcome"), "{{outcome}}")],
                 width=12,

@@ -64,8 +64,8 @@ class ChallengeSite(AdminSite):
     """The HTTP server for :class:`ChallengeResource`, with the limits of the one for operators."""
 
     def __init__(self, storage: AcmeStorage, names: Collection[str], reactor: Any) -> None:
-        nobody: Any = None
-        super().__init__(nobody, reactor)
+        no_resource: Any = None
+        super().__init__(no_resource, reactor)
         self.resource = ChallengeResource(storage, names)
 
     def prepare(self, request: AdminRequest) -> None:

@@ -89,7 +89,7 @@ class AcmeStorage:
     def hold(self) -> bool:
         """Become the process that asks for certificates; False if another one is.
 
-        :raises OSError: the lock cannot be opened or taken, so nobody asks
+        :raises OSError: the lock cannot be opened or taken; no process asks then
         """
         if self._lock is None:
             lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -29,7 +29,7 @@ MAX_FIELDS = 16
 MAX_TEXT = 64
 #: As long as the gateway keeps it of a client's request.
 MAX_ORIGIN = 200
-#: Longest time for which clients can be kept away.
+#: Longest ban of clients.
 MAX_BAN_DAYS = 31
 MAX_BAN_SECONDS = MAX_BAN_DAYS * 86_400
 

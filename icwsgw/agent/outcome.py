@@ -60,8 +60,8 @@ class CallOutcome:
     """The outcome of a call, as far as its answer shows it.
 
     :ivar label: ``kind`` as metrics count it
-    :ivar kind: accepted (nobody waits for the outcome), under way, replied, rejected, or done (executed, and the reply
-        is no longer known)
+    :ivar kind: accepted (no caller waits for the outcome), under way, replied, rejected, or done (executed, and the
+        reply is no longer known)
     :ivar reply: the reply in Candid if ``kind`` is REPLIED, else None
     :ivar reject: the reject if ``kind`` is REJECTED, else None
     :ivar certified: the reject is the certified outcome of the call; otherwise only this attempt was not accepted
@@ -272,7 +272,7 @@ def _from_certificate(certificate: bytes) -> CallOutcome:
 
 
 def _from_status(fields: Mapping[bytes, Any]) -> CallOutcome:
-    """The outcome that the leaves of a request show. Nobody has signed them, so they may hold values of any type.
+    """The outcome that the leaves of a request show. They are not signed, so they may hold values of any type.
 
     :raises ValueError: a leaf that is read has no bytes, or an error code that is not ASCII
     :raises KeyError: a leaf is missing

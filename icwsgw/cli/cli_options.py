@@ -90,7 +90,7 @@ def root_key(parsed: Namespace, network: str) -> bytes:
         return MAINNET_ROOT_KEY
     if not is_loopback(host):
         raise ClientError(
-            f"the root key of {network} is not known", "Give it with --root-key; who answers there could be anybody."
+            f"the root key of {network} is not known", "Give it with --root-key: any server could answer there."
         )
     return fetch_root_key(network)
 

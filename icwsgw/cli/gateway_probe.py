@@ -26,7 +26,7 @@ class ProbeOutcome(Enum):
     UPGRADED = "it opens WebSockets"
     REFUSED = "it answers HTTP"
     UNRESOLVED = "the host's name is not known"
-    UNREACHABLE = "nobody listens"
+    UNREACHABLE = "no server listens"
     NOT_TLS = "the port has no TLS"
     TLS = "the port has TLS"
     BAD_CERTIFICATE = "the certificate is not valid"

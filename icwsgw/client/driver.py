@@ -268,13 +268,13 @@ class ClientDriver:
     def _abort_next(self) -> None:
         link, self._next_link = self._next_link, None
         if link is not None:
-            link.driver = _NOBODY
+            link.driver = _IGNORED
             link.abort()
 
     def _promote(self) -> None:
         old, link = self.link, self._next_link
         assert link is not None
-        old.driver = _NOBODY
+        old.driver = _IGNORED
         old.wake_at(None)
         old.close(1000, "moved to another gateway")
         self.link, self._next_link = link, None
@@ -283,7 +283,7 @@ class ClientDriver:
         self._before = self._after = (0, 0)
 
 
-class _Nobody:
+class _IgnoredConnection:
     """Ignores what happens on a connection that is not the client's any more."""
 
     def connected(self) -> None:
@@ -305,10 +305,10 @@ class _Nobody:
         """Do nothing."""
 
 
-_NOBODY: Final = _Nobody()
+_IGNORED: Final = _IgnoredConnection()
 
 
-class _SecondConnection(_Nobody):
+class _SecondConnection(_IgnoredConnection):
     """Tells a driver what happens on the connection of the next session."""
 
     def __init__(self, driver: ClientDriver) -> None:

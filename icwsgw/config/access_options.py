@@ -99,7 +99,7 @@ class AccessOptions:
         LIST_URL,
         "deny-list-url",
         "URL of such a list, beside --deny-list. The gateway fetches it at the start and every --access-list-interval, "
-        "and keeps a copy in --data-dir. Until it has been fetched once, nobody is denied by it.",
+        "and keeps a copy in --data-dir. Until it has been fetched once, it denies no client.",
         "For lists that other machines keep. A server that is away changes nothing.",
         group=CONNECTIONS,
     )
@@ -107,8 +107,8 @@ class AccessOptions:
         None,
         LIST_URL,
         "allow-list-url",
-        "The same for those that may connect, beside --allow-list. Until it has been fetched once, nobody may connect, "
-        "and the gateway is not ready; an empty list counts as damaged.",
+        "The same for those that may connect, beside --allow-list. Until it has been fetched once, no client may "
+        "connect, and the gateway is not ready; an empty list counts as damaged.",
         "As --deny-list-url.",
         group=CONNECTIONS,
         example="https://lists.example/allow.list",

@@ -31,7 +31,7 @@ LONGEST_RESUBMIT_SECONDS = 10.0
 class Answer(NamedTuple):
     """What an attempt has brought, as far as it decides what follows.
 
-    :ivar end: the outcome is certified, or the call is ``accepted`` and nobody waits for more
+    :ivar end: the outcome is certified, or the call is ``accepted`` and no caller waits for more
     :ivar executed: a certificate shows that the call was executed
     :ivar accepted: the network has accepted the call; it has no outcome yet
     :ivar arrived: the attempt may have arrived

@@ -57,10 +57,10 @@ class PriorityQueue(Generic[W]):
     def first(self) -> tuple[float, W]:
         """The lowest rank, and its waiter.
 
-        :raises KeyError: nobody waits
+        :raises KeyError: there is no waiter
         """
         if not self._numbers:
-            raise KeyError("nobody waits")
+            raise KeyError("no waiter")
         while True:
             rank, number, waiter = self._heap[0]
             if self._numbers.get(waiter) == number:
@@ -70,10 +70,10 @@ class PriorityQueue(Generic[W]):
     def pop(self) -> W:
         """Remove the first waiter and return it.
 
-        :raises KeyError: nobody waits
+        :raises KeyError: there is no waiter
         """
         if not self._numbers:
-            raise KeyError("nobody waits")
+            raise KeyError("no waiter")
         while True:
             _, number, waiter = heappop(self._heap)
             if self._numbers.get(waiter) == number:
@@ -105,7 +105,7 @@ class FairQueue(Generic[W]):
     def __init__(self) -> None:
         # both in the order of their turns, since what a turn is computed from only grows
         self._new: OrderedDict[Hashable, _Flow[W]] = OrderedDict()
-        # a flow stays here until its turn comes and nobody waits in it
+        # a flow stays here until its turn comes and it has no waiter
         self._served: OrderedDict[Hashable, _Flow[W]] = OrderedDict()
         self._last = 0
         self.size = 0
@@ -135,10 +135,10 @@ class FairQueue(Generic[W]):
     def pop(self) -> W:
         """Remove the first waiter of the next flow and return it.
 
-        :raises KeyError: nobody waits
+        :raises KeyError: there is no waiter
         """
         if not self.size:
-            raise KeyError("nobody waits")
+            raise KeyError("no waiter")
         flow, waiters = self._next()
         waiter = waiters.pop()
         waiters.turn = self._last
@@ -156,7 +156,7 @@ class FairQueue(Generic[W]):
         return self._new.get(flow) if waiters is None else waiters
 
     def _next(self) -> tuple[Hashable, _Flow[W]]:
-        """Take out the flow whose turn it is; forget those whose turn has come and in which nobody waits."""
+        """Take out the flow whose turn it is; forget those whose turn has come and that have no waiter."""
         new, served = self._new, self._served
         first = next(iter(new.values())).turn if new else None
         while served:

@@ -146,11 +146,11 @@ def _show_closed(document: Mapping[str, Any]) -> str:
 
 def _show_bans(document: Mapping[str, Any]) -> str:
     rows = [[row["canister"], row["principal"], tables.duration(row["seconds_left"])] for row in document["bans"]]
-    return tables.table(["CANISTER", "PRINCIPAL", "LEFT>"], rows) if rows else "nobody is kept away"
+    return tables.table(["CANISTER", "PRINCIPAL", "LEFT>"], rows) if rows else "no bans"
 
 
 def _show_unban(document: Mapping[str, Any]) -> str:
-    return "kept away no longer" if document["changed"] else "was not kept away"
+    return "ban removed" if document["changed"] else "no such ban"
 
 
 def _show_maintenance(document: Mapping[str, Any]) -> str:
@@ -266,12 +266,10 @@ _COMMANDS: dict[str, _Command] = {
         _show_closed,
         "close clients",
         "Name a session, or a canister, a principal or both. The clients get code 1008. They may reconnect at once,"
-        " unless --for keeps them away: the principal at its canister for a session, otherwise whom you named.",
+        " unless --for bans them: the principal at its canister for a session, otherwise what you named.",
     ),
-    "bans": _Command(_bans, _show_bans, "list whom kick --for keeps away"),
-    "unban": _Command(
-        _unban, _show_unban, "let clients come again", "Name a canister, a principal or both, as bans lists them."
-    ),
+    "bans": _Command(_bans, _show_bans, "list the clients that kick --for bans"),
+    "unban": _Command(_unban, _show_unban, "remove bans", "Name a canister, a principal or both, as bans lists them."),
     "maintenance": _Command(
         _maintenance,
         _show_maintenance,
@@ -367,7 +365,7 @@ def _add_arguments(added: Mapping[str, argparse.ArgumentParser]) -> None:
         dest="seconds",
         metavar="TIME",
         type=_time,
-        help="keep them away for this time, such as 30s, 10m or 24h",
+        help="ban them for this time, such as 30s, 10m or 24h",
     )
     added["maintenance"].add_argument("state", nargs="?", choices=["on", "off"], help="without it, show which")
     added["kick"].add_argument("--reconnect", action="store_true", help="with 4100, which asks clients to reconnect")

@@ -194,7 +194,7 @@ class CanisterManagement:
         if host is None:
             raise Rejected(3, f"Canister {canister_id} not found.", "IC0301")
         if canister_id not in self._settings:
-            raise Rejected(5, f"Canister {canister_id} belongs to the local replica: nobody controls it", "IC0512")
+            raise Rejected(5, f"Canister {canister_id} belongs to the local replica and has no controllers", "IC0512")
         wasm: WasmHost = host
         return wasm
 

@@ -8,8 +8,8 @@ brings. An exchange is one call or one message, with the times of its stages::
     down   canister (its own clock), polled, delivered
 
 At most :data:`KEEP_EXCHANGES` are kept, also after their clients have left; then the client with most of them loses its
-oldest, so that a crowd does not displace the session that somebody looks at. Contents are decoded, and messages
-verified, when somebody looks. It exists on the embedded replica alone: a gateway of others' clients keeps no contents.
+oldest, so that a crowd does not displace the session that a page shows. Contents are decoded, and messages verified,
+when a page requests them. It exists on the embedded replica alone: a gateway of others' clients keeps no contents.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class InstalledCanisters:
         return self._hosts.get(canister_id) or self._system.get(canister_id)
 
     def free_id(self, subnet: Principal | None = None) -> Principal:
-        """Return the lowest id for canisters without a fixed id that nobody has or had.
+        """Return the lowest id for canisters without a fixed id that no canister has or had.
 
         :param subnet: where; None: on the subnet of the lowest ids for such canisters
         :raises Rejected: there is no such subnet

@@ -56,7 +56,7 @@ class AbsentPoller:
         """Do nothing."""
 
     def holds(self, session: ClientSession) -> bool:
-        """Nobody is held."""
+        """Hold no session."""
         return False
 
     def accepted(self, session: ClientSession, key: tuple[bytes, int]) -> ClientSession | None:

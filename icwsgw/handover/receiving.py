@@ -147,7 +147,7 @@ class Receiving:
             try:
                 taken.begin()
             except Exception:
-                # Nobody else serves now: new clients at least find a gateway.
+                # No other process serves now: new clients at least find a gateway.
                 _log.failure("taking over failed")
         service.gateway.registry.taken_over()
         service.gateway.served_elsewhere = False

@@ -189,7 +189,7 @@ def send_go(channel: Channel, what: Callable[[], Document]) -> None:
     except (ChannelClosed, OSError) as error:
         _log.error("the successor has ended before it could continue", reason=error)
     except Exception:
-        _log.failure("the successor cannot be told to continue")
+        _log.failure("the message to continue could not be sent to the successor")
 
 
 def give_way() -> None:

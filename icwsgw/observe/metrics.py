@@ -108,7 +108,7 @@ class Metrics(NetworkMetrics, CertificateMetrics, AccessListMetrics):
             "ws_open calls checked before relaying: valid signatures, wrong ones, or ones that only replicas verify",
             "result",
             labels.OPEN_SIGNATURES,
-            advice="Many wrong: somebody sends forged ws_open calls. They are refused with 4101 and not relayed.",
+            advice="Many wrong: a client sends forged ws_open calls. They are refused with 4101 and not relayed.",
         )
         self.closes = self._counters(
             "icws_closes_total",
@@ -294,7 +294,7 @@ class Metrics(NetworkMetrics, CertificateMetrics, AccessListMetrics):
             "outcome",
             labels.QUERY_OUTCOMES,
             advice="http, connect and timeout: the network. rejected, canister_refused and format: the canister. "
-            "certificate and signature: a wrong --root-key, or somebody on the path.",
+            "certificate and signature: a wrong --root-key, or an attacker on the path.",
         )
         self.query_seconds = self._histogram(
             "icws_query_seconds", "Duration of successful polls, seconds", labels.ROUND_TRIP
@@ -342,7 +342,7 @@ class Metrics(NetworkMetrics, CertificateMetrics, AccessListMetrics):
         self.newcomers = self._gauge(
             "icws_newcomers",
             "Polled canisters that have not answered a client lately",
-            advice="Hundreds: somebody names canisters that do not exist, or a crowd has just reconnected. They get a "
+            advice="Hundreds: clients name canisters that do not exist, or many have just reconnected. They get a "
             "small share of polls and connections.",
         )
         self.poll_window_max = self._gauge(

@@ -3,11 +3,10 @@
     SIGTERM, SIGINT     drain and exit with status 0; a second one hurries
     SIGHUP              reload the configuration
     SIGUSR1             begin new log files
-    others              those that would end the process by default, and that nobody sends for that, are logged
+    others              those that would end the process by default, but are not sent to end it, are logged
 
-Signals that arrive before the reactor runs are held (:data:`held`), and obeyed as soon as it runs: SIGHUP and those
-that nobody sends to end a process from when twistd finds the plugin, SIGTERM and SIGINT from when it starts it. These
-two end the start.
+Signals that arrive before the reactor runs are held (:data:`held`), and obeyed as soon as it runs: SIGHUP and the
+others from when twistd finds the plugin, SIGTERM and SIGINT from when it starts it. These two end the start.
 
 This module is imported before anything else of the gateway, and so imports nothing of it.
 """

@@ -80,7 +80,7 @@ def install(reactor: Any, queue: ServedLast | None = None) -> bool:
 # epoll_ctl(2); :mod:`select` has them only where there is epoll
 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLONESHOT = 0x1, 0x4, 0x8, 0x10, 1 << 30
 _NEEDED = ("_poller", "_selectables", "_reads", "_writes", "_doReadOrWrite", "_disconnectSelectable")
-_NOBODY: Mapping[int, ServedConnection] = {}
+_NO_CONNECTIONS: Mapping[int, ServedConnection] = {}
 #: The most events that one turn queues; epoll reports the others again. Thousands may be ready at once.
 MOST_ADDED = 64
 
@@ -130,7 +130,7 @@ def _disarm(reactor: Any, queue: ServedLast, added: list[tuple[int, Any]]) -> No
 
 def _run_once(reactor: Any, queue: ServedLast | None) -> Any:
     broken_off = EPOLLHUP | EPOLLERR
-    connections = _NOBODY if queue is None else queue.connections
+    connections = _NO_CONNECTIONS if queue is None else queue.connections
     selectables, poller = reactor._selectables, reactor._poller
 
     def run_once(timeout: float | None) -> None:

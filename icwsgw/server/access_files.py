@@ -76,13 +76,13 @@ class AccessFiles(Service):
             self._loop.stop()
 
     def unready(self) -> str | None:
-        """Why nobody may connect yet, or None."""
-        return "the allow list has not been fetched yet: nobody may connect" if self.rules.unknown else None
+        """Why no client may connect yet, or None."""
+        return "the allow list has not been fetched yet: no client may connect" if self.rules.unknown else None
 
     def concern(self) -> str | None:
         """What the operator should know although clients may connect, or None."""
         if self._kept[0] is not None and self._copies[0] is None:
-            return "the deny list has not been fetched yet: nobody is denied by it"
+            return "the deny list has not been fetched yet: it denies no client"
         return None
 
     def look(self) -> None:

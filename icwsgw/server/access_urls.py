@@ -160,7 +160,7 @@ class UpdatedList:
     def _instead(self) -> str:
         if self.download.at is not None:
             return "the list fetched before stays in force"
-        return "nobody is denied by it" if self.name == DENY else "nobody may connect until it is fetched"
+        return "it denies no client" if self.name == DENY else "no client may connect until it is fetched"
 
 
 class AccessUrls(Service):

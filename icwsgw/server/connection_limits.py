@@ -6,8 +6,8 @@ which takes a handshake. It waits for that outside of these counts. Only so many
 without an answer, before a TLS handshake.
 
 Connections without a session are in an eviction table (:mod:`icwsgw.core.eviction`), which accepts new ones even if it
-is full: the address with the most entries loses its oldest. So the silent connections of one address keep nobody else
-out. The same happens when the total is reached, if that address has more entries than the new one's.
+is full: the address with the most entries loses its oldest. So the silent connections of one address keep no other
+client out. The same happens when the total is reached, if that address has more entries than the new one's.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class CertificateDirectory:
 
     def _drop(self, names: set[str], even_all: bool = False) -> bool:
         if not names or (len(names) == len(self._members) and not even_all):
-            return False  # without any certificate nobody could connect
+            return False  # without any certificate no client could connect
         for name in names:
             member = self._members.pop(name)
             for outcome, count in member.reloads.items():

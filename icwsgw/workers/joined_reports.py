@@ -65,7 +65,7 @@ class JoinedReports:
         self._next.pop(request, None)
 
     def _begin(self) -> None:
-        """Begin the next report, if somebody waits for one, none is in flight and the pause is over."""
+        """Begin the next report, if one is requested, none is in flight and the pause is over."""
         if self._number is not None or self._timer is not None or not self._next:
             return
         now = self._clock.seconds()

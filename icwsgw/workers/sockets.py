@@ -49,7 +49,7 @@ class HeldSocket(ListeningService):
         made = make_endpoint(reactor, address, tls, passphrase=passphrase)
         endpoint = socket_endpoint(reactor, address) if below is None else below
         plain = made._replace(endpoint=endpoint, tls=None)
-        super().__init__(address, plain, _Nobody(), reactor, option="--gateway-address")
+        super().__init__(address, plain, _NoConnections(), reactor, option="--gateway-address")
 
     @property
     def family(self) -> int:
@@ -62,7 +62,7 @@ class HeldSocket(ListeningService):
         _log.debug("holding the socket", address=self.address)
 
 
-class _Nobody(Factory):
+class _NoConnections(Factory):
     """Accepts no connections: the supervisor only keeps the socket open."""
 
     noisy = False

@@ -43,7 +43,7 @@ def test_each_outcome_of_a_probe_has_words_and_advice(outcome: ProbeOutcome) -> 
 
 def test_what_a_port_answers_is_a_sentence() -> None:
     refused = doctor_judge.judge_probe("ws://a", Probe(ProbeOutcome.UNREACHABLE, "Connection refused"))
-    assert refused.says == "ws://a: nobody listens: Connection refused"
+    assert refused.says == "ws://a: no server listens: Connection refused"
     other = doctor_judge.judge_probe("ws://a", Probe(ProbeOutcome.REFUSED, "OK", 200))
     assert other.says == "ws://a: it answers HTTP 200: OK"
 

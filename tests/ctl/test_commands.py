@@ -193,14 +193,14 @@ def test_what_fails_is_a_line(fake: type[Fake], capsys: pytest.CaptureFixture[st
     [
         ("kick ab12-3", {"closed": 1}, "1 closed"),
         ("drain", {"draining": True, "window": 10.0}, "draining, over 10 s"),
-        ("bans", {"bans": []}, "nobody is kept away"),
+        ("bans", {"bans": []}, "no bans"),
         (
             "bans",
             {"bans": [{"canister": None, "principal": "2vxsx-fae", "seconds_left": 90.0}]},
             "CANISTER  PRINCIPAL     LEFT\n-         2vxsx-fae  1min30s",
         ),
-        ("unban --principal 2vxsx-fae", {"changed": True}, "kept away no longer"),
-        ("unban --principal 2vxsx-fae", {"changed": False}, "was not kept away"),
+        ("unban --principal 2vxsx-fae", {"changed": True}, "ban removed"),
+        ("unban --principal 2vxsx-fae", {"changed": False}, "no such ban"),
         (
             "maintenance on",
             {"maintenance": True},

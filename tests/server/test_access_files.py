@@ -211,7 +211,7 @@ def test_an_allow_list_that_was_never_fetched_admits_no_client(tmp_path: Path, m
     assert files.rules.unknown
     assert not files.rules.admits_address("192.0.2.1")
     assert not files.rules.admits_principal(b"\x04")
-    assert files.unready() == "the allow list has not been fetched yet: nobody may connect"
+    assert files.unready() == "the allow list has not been fetched yet: no client may connect"
     files.startService()
     keep(kept.path, "192.0.2.0/24\n")
     clock.advance(PERIOD)
@@ -232,7 +232,7 @@ def test_a_deny_list_that_was_never_fetched_is_reported(tmp_path: Path) -> None:
     kept = KeptAt(tmp_path / "deny.list", URL)
     files = AccessFiles(None, None, Clock(), lambda rules: None, kept_denied=kept)
     assert files.rules.admits_address("192.0.2.1")
-    assert files.concern() == "the deny list has not been fetched yet: nobody is denied by it"
+    assert files.concern() == "the deny list has not been fetched yet: it denies no client"
     assert files.unready() is None
     keep(kept.path, "192.0.2.1\n")
     files.look()

@@ -43,7 +43,7 @@ def test_a_worker_leaves_fetching_to_the_supervisor(tmp_path: Path, fetch: bool,
     lists, health, metrics = made(tmp_path, fetch=fetch)
     assert lists.rules.unknown
     assert [finding.reason for finding in health.findings()] == [
-        "the allow list has not been fetched yet: nobody may connect"
+        "the allow list has not been fetched yet: no client may connect"
     ]
     assert metrics.access_list_age.value == age
     assert metrics.access_list_fetches.values == {"changed": 0, "unchanged": 0, "failed": 0}

@@ -98,9 +98,9 @@ def test_failures_are_logged_once_and_tried_again_ever_later(log: Log) -> None:
     clock.advance(60)
     download.end(ListUnusable("again"))
     assert [line.replace("https://...@lists.example/deny?...", "URL") for line in log.lines] == [
-        "error access list not fetched reason 0; nobody is denied by it",
+        "error access list not fetched reason 0; it denies no client",
         "info access list can be fetched again {'list': 'deny', 'url': 'URL'}",
-        "error access list not fetched again; nobody is denied by it",
+        "error access list not fetched again; it denies no client",
     ]
     assert updated.counts["failed"] == 6
     updated.stop()
@@ -115,7 +115,7 @@ def test_the_log_says_what_is_in_force_instead(log: Log) -> None:
         download.end(ListUnusable("no answer"))
         updated.stop()
     assert [line.partition("; ")[2] for line in log.lines] == [
-        "nobody may connect until it is fetched",
+        "no client may connect until it is fetched",
         "the list fetched before stays in force",
         "the list fetched before stays in force",
     ]

@@ -21,7 +21,7 @@ export class Link {
   receiving = Promise.resolve();
   /** The message of the WebSocket's last error event, "" if it had none. */
   errorMessage = "";
-  /** Whether this client has told the gateway that it sends nothing more. */
+  /** Whether this client has sent LEAVING. */
   isLeaving = false;
   /** Whether the hook resynchronize runs, or has failed: the next session calls it again. */
   isResynchronizing = false;

@@ -20,7 +20,7 @@ export declare class Link {
     receiving: Promise<unknown>;
     /** The message of the WebSocket's last error event, "" if it had none. */
     errorMessage: string;
-    /** Whether this client has told the gateway that it sends nothing more. */
+    /** Whether this client has sent LEAVING. */
     isLeaving: boolean;
     /** Whether the hook resynchronize runs, or has failed: the next session calls it again. */
     isResynchronizing: boolean;

@@ -2,8 +2,8 @@
 
 Each tick of the poll timer starts to read the queue: polls are sent from the cursor's nonce, several at once while the
 queue is long, until an answer shows that the queue ends. Ticks overlap if a query takes longer than the interval, so a
-slow or hanging query delays nobody: the next one is in flight already. Between ticks, :meth:`Poller.wake` polls at
-once: after a call of a client was executed, and shortly after messages were found.
+slow or hanging query does not delay the next one, which is in flight already. Between ticks, :meth:`Poller.wake` polls
+at once: after a call of a client was executed, and shortly after messages were found.
 
 An error costs one poll: transport errors, rejects, traps, answers that do not decode. The poller closes its clients
 only if the canister has given no valid answer for its grace period, or the network has not reached the canister for the
