@@ -64,6 +64,8 @@ Send a message.
 .It < Ar message
 Wait for a message that matches.
 A JSON object matches messages that have its fields, whatever else they have.
+.It hex> Ar digits , Li hex< Ar digits
+The same with a message in hex digits, whatever the format.
 .It wait Ar seconds
 Wait.
 .It # Ar comment

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from enum import IntEnum
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from icwsgw.cli.message_format import MessageFormat
-from icwsgw.cli.message_script import ExpectStep, PauseStep, SendStep, Step, recorded
+from icwsgw.cli.message_script import ExpectStep, PauseStep, SendStep, Step, recorded, recorded_in_hex
 from icwsgw.client.client_errors import ClientError, MessageTooBig, NotOpen
 from icwsgw.client.client_events import ClientOpened, Disconnected, ForApplication
 from icwsgw.client.client_machine import ClientState
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Lines of input that wait until they can be sent.
 MAX_LINES = 100
+_HEX: Final = MessageFormat("hex", None)
 
 
 class ExitStatus(IntEnum):
@@ -138,7 +139,7 @@ class ConnectionRun:
         for step in steps:
             if isinstance(step, SendStep):
                 try:
-                    await self._send(step.message)
+                    await self._send(step.message, self._form_of(step))
                 except (FormatError, MessageTooBig) as error:
                     self._complain(step, _explained(error))
                     return ExitStatus.USAGE
@@ -158,7 +159,7 @@ class ConnectionRun:
                 self._complain(step, f"no message that matches came in {self._plan.timeout:g} s")
                 return False
             self._show(content)
-            if self._form.matches(step.message, content):
+            if self._form_of(step).matches(step.message, content):
                 return True
             if self._plan.strict:
                 self._complain(step, "another message came than the one expected")
@@ -202,23 +203,26 @@ class ConnectionRun:
             if not line.strip():
                 continue
             try:
-                await self._send(line)
+                await self._send(line, self._form)
             except (FormatError, MessageTooBig) as error:
                 self._note(f"not sent: {_explained(error)}")
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    async def _send(self, line: str) -> None:
-        content = self._form.read(line)
+    def _form_of(self, step: SendStep | ExpectStep) -> MessageFormat:
+        return _HEX if step.is_hex else self._form
+
+    async def _send(self, line: str, form: MessageFormat) -> None:
+        content = form.read(line)
         await self._client.send_soon(content)
         self._sent_at = time.monotonic()
-        self._record(">", self._form.show(content))
+        self._record(">", content)
 
     def _show(self, content: bytes) -> None:
         self._received += 1
         shown = self._form.show(content)
         self._out(f"< {shown}" if self._plan.prompts else shown)
-        self._record("<", shown)
+        self._record("<", content)
         if self._plan.trace and self._sent_at is not None:
             self._trace(
                 f"message {self._received}, {1000 * (time.monotonic() - self._sent_at):.0f} ms after the last sent"
@@ -233,10 +237,15 @@ class ConnectionRun:
         while self._client.buffered_bytes and self._client.state is not ClientState.CLOSED:
             await asyncio.sleep(0.02)
 
-    def _record(self, mark: str, shown: str) -> None:
-        if self._recording is not None:
-            self._recording.write(recorded(time.monotonic() - self._began, mark, shown))
-            self._recording.flush()
+    def _record(self, mark: str, content: bytes) -> None:
+        if self._recording is None:
+            return
+        seconds, line = time.monotonic() - self._began, self._form.line(content)
+        if line is None:
+            self._recording.write(recorded_in_hex(seconds, mark, content, self._form.show(content)))
+        else:
+            self._recording.write(recorded(seconds, mark, line))
+        self._recording.flush()
 
     def _complain(self, step: Step, text: str) -> None:
         self._note(f"line {step.line}: {text}" if step.line else text)

@@ -67,6 +67,17 @@ class MessageFormat:
             pass
         return content.hex()
 
+    def line(self, content: bytes) -> str | None:
+        """Return the line that stands for a message; None: there is none, :meth:`show` is only for people.
+
+        Spaces around a line do not count.
+        """
+        line = self.show(content).strip()
+        try:
+            return line if self.matches(line, content) else None
+        except FormatError:
+            return None
+
     def matches(self, expected: str, content: bytes) -> bool:
         """Return whether a message is what a line expects.
 

@@ -7,7 +7,8 @@
     < {"text": "hello"}
     wait 1.5
 
-A line with ``>`` sends a message, a line with ``<`` waits for one. Times in a recording are comments.
+A line with ``>`` sends a message, a line with ``<`` waits for one. The message is written in the format of the command
+line; after ``hex>`` and ``hex<``, in hex digits. Times in a recording are comments.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from icwsgw.errors import FormatError
 
 #: The longest pause in seconds.
 MAX_PAUSE: Final = 3600.0
+_HEX: Final = "hex"
 
 
 class SendStep(NamedTuple):
-    """Send a message, which is written in the format of the command line."""
+    """Send a message, which is written in the format of the command line, or in hex digits."""
 
     line: int
     message: str
+    is_hex: bool = False
 
 
 class ExpectStep(NamedTuple):
@@ -32,6 +35,7 @@ class ExpectStep(NamedTuple):
 
     line: int
     message: str
+    is_hex: bool = False
 
 
 class PauseStep(NamedTuple):
@@ -54,15 +58,17 @@ def parse_script(text: str) -> list[Step]:
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
-        mark, rest = stripped[0], stripped[1:].strip()
+        is_hex = stripped.startswith((_HEX + ">", _HEX + "<"))
+        marked = stripped.removeprefix(_HEX) if is_hex else stripped
+        mark, rest = marked[0], marked[1:].strip()
         if mark == ">":
-            steps.append(SendStep(number, rest))
+            steps.append(SendStep(number, rest, is_hex))
         elif mark == "<":
-            steps.append(ExpectStep(number, rest))
+            steps.append(ExpectStep(number, rest, is_hex))
         elif stripped.split()[0] == "wait":
             steps.append(PauseStep(number, _seconds(stripped, number)))
         else:
-            raise FormatError(f"line {number}: {stripped[:40]!r} begins with none of >, <, wait and #")
+            raise FormatError(f"line {number}: {stripped[:40]!r} begins with none of >, <, hex>, hex<, wait and #")
     return steps
 
 
@@ -71,8 +77,20 @@ def recorded(seconds: float, mark: str, message: str) -> str:
 
     :param seconds: the time since the recording began
     :param mark: ``>`` for what was sent, ``<`` for what was received
+    :param message: the message in the format of the command line, without spaces around it
     """
     return f"# {seconds:.3f} s\n{mark} {message}\n"
+
+
+def recorded_in_hex(seconds: float, mark: str, content: bytes, shown: str) -> str:
+    """Return the lines of a recording for a message that has no line in the format of the command line.
+
+    :param content: the message
+    :param shown: the message for people: one line
+    """
+    digits = content.hex()
+    comment = "" if shown == digits else f": {shown}"
+    return f"# {seconds:.3f} s{comment}\n{_HEX}{mark} {digits}\n"
 
 
 def _seconds(text: str, number: int) -> float:

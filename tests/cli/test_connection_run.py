@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import re
 from typing import Any, cast
 
 import pytest
@@ -16,6 +17,8 @@ from icwsgw.client.client_errors import ClientError, MessageTooBig, NotOpen, Ses
 from icwsgw.client.client_events import ClientOpened, Disconnected, Ended
 from icwsgw.client.client_machine import ClientState
 from icwsgw.client.client_session import Acknowledged
+from icwsgw.devnet.canisters import app_message
+from icwsgw.ic.candid import Record, Text
 from icwsgw.ic.principal import Principal
 
 PLAN = Plan(steps=None, source=None, timeout=5.0, wait=0.0, limit=None, strict=False, prompts=False, trace=False)
@@ -54,7 +57,14 @@ class EchoClient:
 
 
 class Ran:
-    def __init__(self, plan: Plan, client: Any = None, script: str | None = None, lines: str | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        client: Any = None,
+        script: str | None = None,
+        lines: str | None = None,
+        form: MessageFormat | None = None,
+    ) -> None:
         self.out: list[str] = []
         self.notes: list[str] = []
         self.recording = io.StringIO()
@@ -65,9 +75,9 @@ class Ran:
 
         async def run() -> ExitStatus:
             self.client = EchoClient() if client is None else client
-            form = MessageFormat("text" if script is None else "hex", None)
+            used = form or MessageFormat("text" if script is None else "hex", None)
             made = cast(Any, self.client)
-            self.run = ConnectionRun(made, form, plan, self.out.append, self.notes.append, self.recording)
+            self.run = ConnectionRun(made, used, plan, self.out.append, self.notes.append, self.recording)
             return await self.run.run()
 
         self.status = asyncio.run(run())
@@ -91,6 +101,31 @@ def test_a_script_that_is_not() -> None:
     wrong = Ran(PLAN, script="> xyz\n")
     assert wrong.status is ExitStatus.USAGE
     assert wrong.notes == ["line 1: not hex digits"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "lines"),
+    [
+        ("text", "plain, ü and \\n".encode(), ["# t", "> plain, ü and \\n"]),
+        ("text", b"", ["# t", "> "]),
+        ("text", b"two\nlines", ["# t: two\\nlines", "hex> 74776f0a6c696e6573"]),
+        ("text", b" a", ["# t:  a", "hex> 2061"]),
+        ("text", b"\xff", ["# t", "hex> ff"]),
+        ("hex", b"\xff", ["# t", "> ff"]),
+        ("json", app_message("a\nb"), ["# t", '> {"text": "a\\nb"}']),
+        ("json", b"\xff", ["# t", "hex> ff"]),
+        ("json", b"\x12", ["# t", "hex> 12"]),
+        ("candid", app_message("a\nb"), ["# t", '> (record { text = "a\\nb" })']),
+    ],
+)
+def test_a_recording_has_the_exact_messages(name: str, message: bytes, lines: list[str]) -> None:
+    form = MessageFormat(name, Record({"text": Text}))
+    first = Ran(PLAN, script=f"hex> {message.hex()}\nhex< {message.hex()}\n", form=form)
+    recording = re.sub(r"(?m)^# \d+\.\d{3} s", "# t", first.recording.getvalue())
+    sent, received = "\n".join([*lines, ""]), "\n".join([lines[0], lines[1].replace(">", "<", 1), ""])
+    assert recording == sent + received
+    again = Ran(PLAN._replace(strict=True), script=first.recording.getvalue(), form=form)
+    assert (again.status, again.client.sent, again.notes) == (ExitStatus.OK, [message], [])
 
 
 def test_lines_of_input() -> None:
@@ -136,8 +171,8 @@ def test_a_session_that_has_ended_when_the_next_message_is_due() -> None:
                 raise NotOpen("the client has ended", "Make a new one.")
             return await super().send_soon(content)
 
-    for options in ({"script": "> 01\n< 01\n> 02\n"}, {"lines": "one\ntwo\n"}):
-        ran = Ran(PLAN, client=Ended(), **options)
+    for script, lines in (("> 01\n< 01\n> 02\n", None), (None, "one\ntwo\n")):
+        ran = Ran(PLAN, client=Ended(), script=script, lines=lines)
         assert ran.status is ExitStatus.FAILED
         assert ran.notes == ["the session has ended: the canister closed the session (4001). Ask it why."]
 

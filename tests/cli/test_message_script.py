@@ -16,6 +16,8 @@ def test_a_script() -> None:
         PauseStep(5, 1.5),
         SendStep(6, ""),
     ]
+    hexadecimal = [SendStep(1, "6869", is_hex=True), ExpectStep(2, "", is_hex=True), SendStep(3, "hex> 6869")]
+    assert parse_script("hex> 6869\n hex<\n> hex> 6869\n") == hexadecimal
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,7 @@ def test_a_script() -> None:
         ("wait -1", "0 to 3600 seconds"),
         ("wait nan", "0 to 3600 seconds"),
         ("waiting 1", "begins with none"),
+        ("hex 01", "begins with none"),
     ],
 )
 def test_lines_of_no_script(text: str, words: str) -> None:
