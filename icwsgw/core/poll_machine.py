@@ -148,12 +148,16 @@ class Polling(Generic[T]):
         self.due_look: LastMessage | None = None
 
     def written(self) -> Document:
-        """The state as plain values, without the queries in flight and the reorder buffer."""
-        anchor = self.reset_detector.anchor
+        """The state as plain values, without the queries in flight and the reorder buffer.
+
+        A look at the start of the queue that is in flight is due again. Without it the probe would be repeated.
+        """
+        anchor, due_look = self.reset_detector.anchor, self.due_look or self._looks_for
         return {
             "cursor": self.cursor.written(),
             "window": self.window.written(),
             "anchor": anchor and anchor.written(),
+            "due_look": due_look and due_look.written(),
             "resumed": self.resumed,
             "reset": self.reset_detector.written(),
             "search": self.search.written(),
@@ -168,9 +172,18 @@ class Polling(Generic[T]):
         self.window.read(document.get("window", {}))
         anchor = document.get("anchor")
         self.reset_detector.anchor = None if anchor is None else LastMessage.from_document(anchor)
+        # a version before revision 4 does not write it: it probes again
+        due_look = document.get("due_look")
+        self.due_look = None if due_look is None else LastMessage.from_document(due_look)
         self.resumed = bool(document.get("resumed", self.resumed))
         self.reset_detector.read(document.get("reset", {}))
         self.search.read(document.get("search", {}))
+
+    @property
+    def _looks_for(self) -> LastMessage | None:
+        """The anchor of the look at the start of the queue that is in flight; None: none is."""
+        poll = self.probing
+        return None if poll is None or poll.anchor is None or poll.nonce == poll.anchor.nonce else poll.anchor
 
     def choose(self, now: float, overlap: bool, waiting: bool, rtt: float) -> tuple[LastMessage | None, list[int]]:
         """What to poll now.

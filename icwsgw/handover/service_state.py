@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 #: The version of the state. A process takes over only from one with the same.
 VERSION = 1
 #: Which fields it has. Each revision has a kept sample in the tests (decision 0071).
-REVISION = 3
+REVISION = 4
 
 #: Marks documents that come while the first process still serves.
 EARLY = "early"

@@ -122,17 +122,22 @@ def test_a_last_message_without_a_part_is_refused(document: Document) -> None:
         LastMessage.from_document(document)
 
 
-@given(st.integers(1, 64), st.integers(1, 500), st.booleans())
-def test_a_poller(size: int, page: int, resumed: bool) -> None:
+@given(st.integers(1, 64), st.integers(1, 500), st.booleans(), st.none() | st.just(5))
+def test_a_poller(size: int, page: int, resumed: bool, look: int | None) -> None:
     polling: Polling[object] = Polling(None, 64)  # type: ignore[type-var]
     polling.cursor.next, polling.cursor.fresh = 9, False
     polling.cursor.last = polling.reset_detector.anchor = LastMessage(8, b"eight")
     polling.window.size, polling.window.page, polling.resumed = size, page, resumed
+    polling.due_look = None if look is None else LastMessage(look, b"five")
     copy: Polling[object] = Polling(None, 64)  # type: ignore[type-var]
     copy.read(sent(polling.written()))
     assert sent(copy.written()) == sent(polling.written())
     assert copy.reset_detector.anchor is not None
     assert copy.resumed is resumed
+    assert (copy.due_look and copy.due_look.nonce) == look
+    # the next round of documents, or a version that does not know it, has none
+    copy.read({})
+    assert copy.due_look is None
 
 
 @given(st.none() | st.floats(0, 1e6), st.none() | st.floats(0, 1e6))

@@ -267,6 +267,7 @@ def _by_hand(service: Any, clients: list[WireClient], opening: WireClient) -> No
     poller._reset_proof._witnessed = now
     poller.lag._measured, poller.lag._seconds = now, 0.5
     poller.cursor.last = LastMessage(poller.cursor.next - 1, bytes(5000))
+    poller._polling.due_look = LastMessage(poller.cursor.next - 1, b"the last one")
     # positions of canisters without clients
     world.gateway.registry._keep((b"\x07" * 10, 0), poller.cursor)
 

@@ -371,6 +371,33 @@ def test_without_a_token_a_look_takes_the_place_of_the_next_poll() -> None:
     assert nonces(network)[before:] == [0]
 
 
+@pytest.mark.parametrize("sent", [False, True], ids=["due", "in flight"])
+def test_a_look_that_another_process_was_about_to_have_is_the_first_poll(sent: bool) -> None:
+    """Otherwise the probe before it comes again first."""
+    poller, _, network, clock = make(query_budget=16)
+    network.queries[0].answer(reply(0, 4))
+    poller._reset_detector.probe_now()
+    clock.advance(INTERVAL)
+    assert nonces(network)[-1] == 3, "the probe"
+    while not sent and poller._context.budget.take(RequestKind.EXTRA, clock.seconds()):
+        pass
+    network.queries[-1].answer(EMPTY)
+    clock.advance(0)
+    assert nonces(network)[-1] == (0 if sent else 3)
+    document = cbor.loads(cbor.dumps(poller.written()))
+    context, other, later = make_context()
+    later.advance(clock.seconds())
+    successor = Poller(context, CANISTER, 0, None)
+    successor.read(document)
+    successor.start()
+    later.advance(INTERVAL)
+    assert nonces(other)[:1] == [0]
+    other.queries[0].answer(EMPTY)
+    later.advance(INTERVAL)
+    assert 0 not in nonces(other)[1:], "once"
+    successor.stop()
+
+
 def test_without_a_token_a_probe_takes_the_place_of_the_poll() -> None:
     poller, _, network, clock = make(query_budget=16)
     network.queries[0].answer(reply(0, 1))
