@@ -157,7 +157,7 @@ def take_over_early(gateway: Gateway, document: Mapping[str, Any]) -> None:
 
 
 def take_over_gateway(gateway: Gateway, document: Mapping[str, Any]) -> None:
-    """Give a gateway without clients the state of a document.
+    """Give a gateway without clients the state of a document; :func:`complete` takes what is used of limits.
 
     :raises FormatError: a value is of the wrong kind
     """
@@ -165,7 +165,6 @@ def take_over_gateway(gateway: Gateway, document: Mapping[str, Any]) -> None:
     context = gateway.context
     gateway.registry.read(document.get("registry", {}))
     gateway.replays.read(document.get("replays", {}))
-    context.budget.read(document.get("budget", {}))
     context.host_backoff.read(document.get("host_backoff", {}))
     context.network.time.read(document.get("network_time", {}))
     context.suspects.read(document.get("suspects", {}))
@@ -196,6 +195,8 @@ def take_over_session(gateway: Gateway, client: Client, document: Mapping[str, A
 def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[ClientSession]) -> None:
     """Let the sessions continue, after those with a connection were taken over. A fault costs the session that has it.
 
+    The limits are those that hold from now on: a limit that would change later would begin with a full burst.
+
     :param sessions: those with a connection
     """
     resuming = list(sessions)
@@ -215,7 +216,9 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
     for read in (
         lambda: _read_senders(gateway, document.get("registry", {}), by_id),
         lambda: gateway.replacements.read(document.get("replacements", {}), by_id.get),
+        lambda: gateway.context.budget.read(document.get("budget", {})),
         lambda: gateway.context.budget.read_schedule(document.get("budget", {})),
+        lambda: _read_quotas(gateway, document.get("registry", {})),
     ):
         tolerate(_log, _NOT_TAKEN, read)
     for session in resuming:
@@ -262,6 +265,17 @@ def _read_senders(gateway: Gateway, registry: Mapping[str, Any], by_id: Mapping[
         found = ((sender, by_id.get(name)) for sender, name in state.get("senders", {}).items())
         poller.senders.update((sender, session) for sender, session in found if session is not None)
         poller.suspects.update(by_id[name] for name in state.get("suspects", ()) if name in by_id)
+
+
+def _read_quotas(gateway: Gateway, registry: Mapping[str, Any]) -> None:
+    """Let the pollers, and the clients of their canisters, continue with what they have used of quotas."""
+    for canister, index, state in registry.get("pollers", ()):
+        poller = gateway.registry.pollers.get((canister, index))
+        if poller is None:
+            continue
+        poller.poll_budget.read_quota(state.get("budget", {}))
+        if poller.held_clients is not None:
+            poller.held_clients.read(state.get("clients_quota") or {})
 
 
 def detach_sessions(gateway: Gateway, sessions: Iterable[ClientSession]) -> None:

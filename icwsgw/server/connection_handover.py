@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from icwsgw.core.flood_guard import FloodGuard, FloodState
@@ -225,12 +226,20 @@ class ConnectionHandover:
 
     def _take_liveness(self, document: Mapping[str, Any]) -> None:
         self._liveness = LivenessState(document.get("liveness", LivenessState.QUIET))
-        self._frames_left, self._bytes_left = (
-            read_as(float, tokens, "tokens") for tokens in document.get("tokens", (self._frames_left, self._bytes_left))
-        )
+        self.take_tokens(document)
         self._received = bool(document.get("heard", False))
         partial = document.get("partial")
         self._partial = PartialMessage(*partial) if partial else None
+
+    def take_tokens(self, document: Mapping[str, Any]) -> None:
+        """Continue with the tokens of the rate limits that are left, at most a burst of the limits of now.
+
+        :raises FormatError: a value is of the wrong kind
+        """
+        frames, octets = document.get("tokens", (inf, inf))
+        rates = self.factory.rates
+        self._frames_left = min(read_as(float, frames, "tokens"), rates.first_frames)
+        self._bytes_left = min(read_as(float, octets, "tokens"), rates.first_bytes)
 
     def _watch_liveness(self, session: ClientSession, document: Mapping[str, Any]) -> None:
         """Keep the deadline; a pong may still be unread."""

@@ -139,6 +139,9 @@ class GatewayFactory(WebSocketServerFactory):  # type: ignore[misc]
         for holder in holders:
             holder._frames_left = rates.first_frames
             holder._bytes_left = rates.first_bytes
+            if holder.handed_over is not None:
+                # the limits were set at run time in the process before, where it has used some of its burst
+                holder.take_tokens(holder.handed_over)
 
     def restrict(self, rules: AccessRules) -> None:
         """Apply other rules on who may connect, and close present connections that these rules do not admit any more.

@@ -75,13 +75,19 @@ class PollBudget:
         }
 
     def read(self, document: Mapping[str, Any]) -> None:
-        """Take the state of a document.
+        """Take the state of a document; :meth:`read_quota` follows.
 
         :raises FormatError: a value is of the wrong kind
         """
         self.poll_schedule.due = read_as(float, document.get("due", self.poll_schedule.due), "due")
         self.looks = read_as(int, document.get("looks", self.looks), "looks")
         self._waste.read(document.get("waste", {}))
+
+    def read_quota(self, document: Mapping[str, Any]) -> None:
+        """Take what is used of the quota from a document, once the limits are those of the new process.
+
+        :raises FormatError: a value is of the wrong kind
+        """
         if self.quota is not None:
             self.quota.read(document.get("quota") or {})
 

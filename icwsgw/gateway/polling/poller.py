@@ -137,16 +137,15 @@ class Poller(ClientGroup):
         }
 
     def read(self, document: Mapping[str, Any]) -> None:
-        """Take the state of a document before any query is sent.
+        """Take the state of a document before any query is sent, without what is used of a quota.
 
         :raises FormatError: a value is of the wrong kind
         """
         self._polling.read(document)
         read_fields(self, COUNTS, document)
-        parts: dict[str, Any] = {"backoff": self.backoff, "budget": self.poll_budget, "reset_proof": self._reset_proof}
-        for name, part in {**parts, "clients_quota": self.held_clients}.items():
-            if part is not None:
-                part.read(document.get(name) or {})
+        self.backoff.read(document.get("backoff", {}))
+        self.poll_budget.read(document.get("budget", {}))
+        self._reset_proof.read(document.get("reset_proof") or {})
         self.lag.read(document.get("lag"))
 
     @property
