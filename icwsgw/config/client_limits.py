@@ -67,9 +67,10 @@ class ClientLimits:
         512 << 20,
         size(1 << 20),
         "max-waiting-bytes",
-        "Maximum bytes of all clients together in relay queues, as many in outboxes, and as many in incomplete "
-        "messages. Beyond it, clients with waiting or incomplete messages are not read, clients with more than 64 KiB "
-        "in their outbox are closed with 4104, and the oldest incomplete messages with 1008.",
+        "Maximum bytes of all clients together in relay queues and sequence buffers, as many in outboxes, and as many "
+        "in incomplete messages. Beyond it, clients with waiting or incomplete messages are not read, one message of a "
+        "client waits for those before it, clients with more than 64 KiB in their outbox are closed with 4104, and "
+        "the oldest incomplete messages with 1008.",
         "A hundred clients at their own limits. More at a time are an attack, or a network that hangs.",
         group=QUEUES,
         example="1G",

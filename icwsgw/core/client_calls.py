@@ -72,11 +72,11 @@ class CallLimits(Protocol):
 
     @property
     def max_waiting_bytes(self) -> int:
-        """Maximum number of bytes in the queues of all clients."""
+        """Maximum number of bytes in the relay queues and sequence buffers of all clients."""
 
 
 class WaitingBytes:
-    """How much waits in the queues of all clients.
+    """How much waits in the relay queues and sequence buffers of all clients.
 
     :ivar octets: bytes of envelopes
     """
@@ -121,7 +121,7 @@ class ClientCalls(RelayQueue[T]):
     :ivar pause: seconds until the next attempt, for RETRY and RESUBMIT
     :ivar abandoned: number of calls that COUNT_ABANDONED is about
     :ivar ending: the client has left, and ALL_SENT is to come
-    :ivar waiting: the bytes in the queues of all clients
+    :ivar waiting: the bytes that wait for all clients
     """
 
     __slots__ = (

@@ -1,9 +1,10 @@
 """Passes a client's messages to its relay: in order of their sequence numbers, and watches the client's keep-alive.
 
-Envelopes that arrive ahead of their sequence number wait for the missing one (:mod:`icwsgw.core.sequence_buffer`). If a
-client's relay queue has been full, its keep-alives may reach the canister too late; then the gateway ends the session
-with a reason before the canister removes the client without one (:mod:`icwsgw.core.keepalive_deadline`). Both need the
-argument of ``ws_message`` as the SDK encodes it; other envelopes are relayed as they arrive (decision 0037).
+Envelopes that arrive ahead of their sequence number wait for the missing one (:mod:`icwsgw.core.sequence_buffer`).
+Their bytes count together with those in the relay queues of all clients. If a client's relay queue has been full, its
+keep-alives may reach the canister too late; then the gateway ends the session with a reason before the canister removes
+the client without one (:mod:`icwsgw.core.keepalive_deadline`). Both need the argument of ``ws_message`` as the SDK
+encodes it; other envelopes are relayed as they arrive (decision 0037).
 """
 
 from __future__ import annotations
@@ -102,13 +103,17 @@ class InboundMessages:
             self._out_of_turn(number, envelope)
 
     def _out_of_turn(self, number: int, envelope: ClientEnvelope) -> None:
-        sequence_buffer = self._sequence_buffer
-        held = len(sequence_buffer)
+        sequence_buffer, context = self._sequence_buffer, self._context
+        waiting, held, octets = context.waiting, len(sequence_buffer), sequence_buffer.octets
         envelope.shrink()
-        ready = sequence_buffer.take(number, envelope, len(envelope.body))
+        size = len(envelope.body)
+        room = waiting.octets + size <= context.config.max_waiting_bytes
+        ready = sequence_buffer.take(number, envelope, size, room)
+        # what is ready is counted again if it waits in the relay queue
+        waiting.octets += sequence_buffer.octets - octets
         released = held - len(sequence_buffer)
         if released > 0:
-            self._context.metrics.relay_out_of_turn.inc("came" if ready[0] is envelope else "missed", released)
+            context.metrics.relay_out_of_turn.inc("came" if ready[0] is envelope else "missed", released)
         if sequence_buffer.held and not held:
             self._holding = self._context.clock.callLater(HOLD_SECONDS, self._held_long_enough)
         elif held and not sequence_buffer.held and self._holding is not None:
@@ -128,6 +133,7 @@ class InboundMessages:
         holding, self._holding = self._holding, None
         if holding is not None and holding.active():
             holding.cancel()
+        self._context.waiting.octets -= self._sequence_buffer.octets
         released = self._sequence_buffer.release()
         if released:
             self._context.metrics.relay_out_of_turn.inc("missed", len(released))
@@ -160,6 +166,7 @@ class InboundMessages:
         self._sequence_buffer.following = read_as(int, document.get("following", 1), "following")
         for number, body in document.get("held", ()):
             self._sequence_buffer.hold(number, parse_waiting(body), len(body))
+            self._context.waiting.octets += len(body)
         if watch is not None:
             self.watch = KeepAliveDeadline()
             self.watch.read(watch)
@@ -182,6 +189,7 @@ class InboundMessages:
             if timer is not None and timer.active():
                 timer.cancel()
         self._holding = self._looking = self.watch = None
+        self._context.waiting.octets -= self._sequence_buffer.octets
         self._sequence_buffer = SequenceBuffer()
 
     # clients that send faster than their calls are executed

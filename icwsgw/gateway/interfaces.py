@@ -137,7 +137,7 @@ class Context:
     :ivar delegations: verified delegations of subnets, for all pollers
     :ivar log_limiter: limits log lines that others can cause
     :ivar calls: slots of clients' messages in flight, by canister
-    :ivar waiting: bytes in all relay queues
+    :ivar waiting: bytes in all relay queues and sequence buffers
     :ivar host_backoff: pauses of all pollers that the network has asked for
     :ivar budget: the request budget; by default there is no limit
     :ivar readable: gives certificates in a form that all clients can verify; None: they reach clients unchanged

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from icwsgw.core.sequence_buffer import MOST_HELD, MOST_HELD_BYTES, SequenceBuffer
 
 
-def taken(sequence_buffer: SequenceBuffer[int], *numbers: int, size: int = 1) -> list[list[int]]:
-    return [list(sequence_buffer.take(number, number, size)) for number in numbers]
+def taken(sequence_buffer: SequenceBuffer[int], *numbers: int, size: int = 1, room: bool = True) -> list[list[int]]:
+    return [list(sequence_buffer.take(number, number, size, room)) for number in numbers]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_is_held_is_bounded_in_number_and_bytes() -> None:
     sequence_buffer: SequenceBuffer[int] = SequenceBuffer()
     assert taken(sequence_buffer, *range(2, MOST_HELD + 2)) == [[]] * MOST_HELD
     assert len(sequence_buffer) == MOST_HELD
-    assert [list(sequence_buffer.take(MOST_HELD + 2, MOST_HELD + 2, 1))] == [list(range(2, MOST_HELD + 3))]
+    assert taken(sequence_buffer, MOST_HELD + 2) == [list(range(2, MOST_HELD + 3))]
     sequence_buffer = SequenceBuffer()
     assert taken(sequence_buffer, 2, 3, size=MOST_HELD_BYTES // 2) == [[], []]
     assert taken(sequence_buffer, 4) == [[2, 3, 4]]
@@ -59,8 +59,8 @@ def test_nothing_is_lost_or_doubled(script: list[int | None]) -> None:
     sequence_buffer: SequenceBuffer[int] = SequenceBuffer()
     gone: list[int] = []
     for number in script:
-        gone += sequence_buffer.release() if number is None else sequence_buffer.take(number, number, 1)
-        assert len(sequence_buffer) <= MOST_HELD
+        gone += sequence_buffer.release() if number is None else sequence_buffer.take(number, number, 1, True)
+        assert len(sequence_buffer) == sequence_buffer.octets <= MOST_HELD
     gone += sequence_buffer.release()
     assert sorted(gone) == sorted(number for number in script if number is not None)
 
@@ -96,3 +96,15 @@ def test_what_has_gone_takes_no_room() -> None:
         assert taken(sequence_buffer, first, first + 2, size=MOST_HELD_BYTES // 2) == [[first], []]
         assert list(sequence_buffer.release()) == [first + 2]
         assert taken(sequence_buffer, first + 3) == [[first + 3]]
+
+
+def test_where_all_clients_leave_no_room_one_envelope_waits_and_a_second_one_goes_on_with_it() -> None:
+    """Two frames in the wrong order stay harmless; a client that holds more adds to what waits no longer."""
+    sequence_buffer: SequenceBuffer[int] = SequenceBuffer()
+    assert taken(sequence_buffer, 2, 1, room=False) == [[], [1, 2]]
+    assert taken(sequence_buffer, 4, 6, room=False) == [[], [4, 6]]
+    assert sequence_buffer.octets == 0
+    assert taken(sequence_buffer, 8, 9) == [[], []]
+    assert taken(sequence_buffer, 10, room=False) == [[8, 9, 10]]
+    assert sequence_buffer.octets == 0
+    assert taken(sequence_buffer, 11, room=False) == [[11]]

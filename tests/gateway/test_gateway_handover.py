@@ -538,3 +538,25 @@ def test_what_waits_for_a_call_slot_is_not_sent_by_the_process_that_lets_go(
     detach_sessions(gateway, connected)
     assert left == []
     assert world.context.calls.busy == 0
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_a_message_ahead_of_its_number_counts_where_it_waits(given_up: bool) -> None:
+    world = World()
+    (client,) = world.open()
+    client._sequence_out += 1
+    client.send(bytes(5_000))
+    assert world.context.waiting.octets > 5_000
+    new = hand_over(world, [client])
+    assert new.context.waiting.octets > 5_000
+    if given_up:
+        # the other process continues after all
+        detach_sessions(new, list(new.registry.sessions))
+    else:
+        client._sequence_out -= 2
+        client.send(b"the missing one")
+        world.until(lambda: client.received == [b"the missing one", bytes(5_000)])
+        client.leave()
+        world.run(5)
+        world.check_idle()
+    assert new.context.waiting.octets == 0

@@ -264,6 +264,56 @@ def test_a_message_ahead_of_its_turn_takes_its_bytes_once() -> None:
     world = World().open()
     assert traced(world, range(2, 6)) < 1.2 * 4 * 50_000
     assert sent(world) == []
+    assert world.context.waiting.octets > 4 * 50_000
+
+
+@pytest.mark.parametrize("end", ["missing one", "time", "leaves", "reset", "more"])
+def test_what_is_ahead_of_its_turn_is_counted_while_it_waits(end: str) -> None:
+    world = World().open()
+    waiting = world.context.waiting
+    world.receive(payload(world, 2, bytes(50_000)))
+    world.receive(payload(world, 4, bytes(50_000)))
+    assert 100_000 < waiting.octets < 101_000
+    if end == "missing one":
+        world.receive(payload(world, 3))
+        world.receive(payload(world, 1))
+        assert 100_000 < waiting.octets < 102_000, "in the relay queue"
+    elif end == "time":
+        world.clock.advance(HOLD_SECONDS + 0.1)
+        assert 50_000 < waiting.octets < 51_000, "one is sent, the other one waits for its outcome"
+    elif end == "leaves":
+        world.session.left(1000)
+    elif end == "reset":
+        world.session.canister_reset()
+    else:
+        world.receive(payload(world, 100))
+    answer_all(world)
+    assert waiting.octets == 0
+
+
+def test_what_is_ahead_of_its_turn_leaves_less_room_for_the_queues_of_all() -> None:
+    world = World(max_waiting_bytes=1 << 20).open()
+    world.receive(payload(world, 1))
+    world.context.waiting.octets = (1 << 20) - 60_000
+    world.receive(payload(world, 3, bytes(50_000)))
+    assert world.connection.reading, "the missing one is to come"
+    # behind its number, so it is relayed as it comes, and waits for the first one
+    world.receive(payload(world, 1, bytes(20_000)))
+    assert not world.connection.reading
+
+
+def test_where_too_much_waits_one_message_of_a_client_waits_for_the_missing_one() -> None:
+    world = World(max_waiting_bytes=1 << 20).open()
+    world.context.waiting.octets = 1 << 20
+    for number in (2, 1):
+        world.receive(payload(world, number))
+    answer_all(world)
+    for number in (4, 5):
+        world.receive(payload(world, number))
+    answer_all(world)
+    assert sent(world) == [1, 2, 4, 5]
+    assert world.context.waiting.octets == 1 << 20
+    assert world.context.metrics.relay_out_of_turn.values["missed"] == 1
 
 
 def test_a_keep_alive_that_waited_in_the_queue_is_known_by_its_end() -> None:

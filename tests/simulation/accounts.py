@@ -90,11 +90,13 @@ def _sessions(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         },
     )
     queues = [session.relay.relay_queue for session in (*registry.sessions, *ending) if session.relay is not None]
+    streams = [session.stream for session in (*registry.sessions, *ending) if session.stream is not None]
     yield (
         "bytes that wait to be relayed",
         [context.waiting.octets, *(queue.octets for queue in queues)],
         [
-            sum(len(envelope.body) for queue in queues for envelope in queue.queue or ()),
+            sum(len(envelope.body) for queue in queues for envelope in queue.queue or ())
+            + sum(len(envelope.body) for each in streams for envelope, _ in each._sequence_buffer.held.values()),
             *(sum(len(envelope.body) for envelope in queue.queue or ()) for queue in queues),
         ],
     )
@@ -174,7 +176,7 @@ def _stores(process: SimProcess) -> Iterator[tuple[str, Any, Any]]:
         if session.stream is not None:
             buffer = session.stream._sequence_buffer
             held = [len(envelope.body) for envelope, _ in buffer.held.values()]
-            yield "bytes of messages out of turn", buffer._octets, sum(held)
+            yield "bytes of messages out of turn", buffer.octets, sum(held)
             yield "a timer for messages out of turn", session.stream._holding is not None, bool(held)
     undecided = gateway.replacements.machine.undecided
     yield "rivals of nobody", [key for key, replacements in undecided.items() if not replacements], []
