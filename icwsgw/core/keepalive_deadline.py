@@ -4,6 +4,9 @@ The canister sends acknowledgements at intervals and removes a client whose keep
 :data:`KEEP_ALIVE_SECONDS` after one. Each call takes a block or two, so a keep-alive behind a long queue, in the relay
 queue or in a socket that is not read, comes too late. The gateway then ends the session with a reason before the
 canister removes the client; the canister's close message would give none.
+
+A client is watched from the moment when it has to wait. The watch is over when the client owes no keep-alive and has
+not waited for :data:`AFTER_WAIT_SECONDS`. A client that is too fast has to wait again before that.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from icwsgw.core.written_state import Written
 KEEP_ALIVE_SECONDS = 60.0
 #: Seconds before that when the decision is made.
 MARGIN = 5.0
+#: Seconds after a wait in which messages may arrive that have waited: in the socket, or at the client.
+AFTER_WAIT_SECONDS = 5.0
 
 
 class KeepAliveDeadline(Written):
@@ -21,14 +26,32 @@ class KeepAliveDeadline(Written):
 
     :ivar due: seconds when it has to be executed; None if none is owed
     :ivar expected: seconds when it will probably be executed; None if it has not arrived here
+    :ivar room_since: seconds when the client was first seen not to wait; None if it waits, or has not been seen since
     """
 
-    __slots__ = ("due", "expected")
-    WRITTEN = {"due": float, "expected": float}
+    __slots__ = ("due", "expected", "room_since")
+    WRITTEN = {"due": float, "expected": float, "room_since": float}
 
     def __init__(self) -> None:
         self.due: float | None = None
         self.expected: float | None = None
+        self.room_since: float | None = None
+
+    def waits(self) -> None:
+        """The client has to wait from now on: it is not read."""
+        self.room_since = None
+
+    def over(self, now: float, waits: bool) -> bool:
+        """Whether the client need not be watched any more.
+
+        :param waits: whether it has to wait now
+        """
+        if waits:
+            self.room_since = None
+            return False
+        if self.room_since is None:
+            self.room_since = now
+        return self.due is None and now >= self.room_since + AFTER_WAIT_SECONDS
 
     def acknowledged(self, now: float) -> bool:
         """An acknowledgement is sent to the client.

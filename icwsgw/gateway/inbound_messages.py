@@ -1,7 +1,7 @@
 """Passes a client's messages to its relay: in order of their sequence numbers, and watches the client's keep-alive.
 
 Envelopes that arrive ahead of their sequence number wait for the missing one (:mod:`icwsgw.core.sequence_buffer`).
-Their bytes count together with those in the relay queues of all clients. If a client's relay queue has been full, its
+Their bytes count together with those in the relay queues of all clients. If a client's relay queue is full, its
 keep-alives may reach the canister too late; then the gateway ends the session with a reason before the canister removes
 the client without one (:mod:`icwsgw.core.keepalive_deadline`). Both need the argument of ``ws_message`` as the SDK
 encodes it; other envelopes are relayed as they arrive (decision 0037).
@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.keepalive_deadline import KeepAliveDeadline
+from icwsgw.core.keepalive_deadline import AFTER_WAIT_SECONDS, KeepAliveDeadline
 from icwsgw.core.messages import is_acknowledgement, parse_waiting
 from icwsgw.core.sequence_buffer import HOLD_SECONDS, SequenceBuffer
 from icwsgw.core.written_state import Document, read_as
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _log = get_logger("session")
 
-#: Seconds after the end of a hold in which messages may still have waited for it: in the socket, or at the client.
-AFTER_HOLD_SECONDS = 5.0
 #: The end of a hold that has not ended.
 NOT_ENDED = float("inf")
 
@@ -58,7 +56,7 @@ class InboundMessages:
     """The messages of one client.
 
     :ivar held_by: what the client's messages wait for, if they wait
-    :ivar watch: the keep-alive that a client owes whose relay queue has been full; None for others
+    :ivar watch: the keep-alive of a client that has to wait, or had to a moment ago; None for others
     """
 
     __slots__ = (
@@ -196,7 +194,9 @@ class InboundMessages:
 
     def keep_alive_late(self) -> None:
         """The client is not read for a while: its keep-alives may come too late."""
-        if self.watch is None and self._head:
+        if self.watch is not None:
+            self.watch.waits()
+        elif self._head:
             self.watch = KeepAliveDeadline()
 
     def hold(self) -> None:
@@ -207,7 +207,8 @@ class InboundMessages:
     def hold_ended(self) -> None:
         """The client is not held any more. What it sends next may have waited."""
         if self.held_by is HeldBy.QUOTA:
-            self._hold_ended = self._context.clock.seconds()
+            self._hold_ended = now = self._context.clock.seconds()
+            self._end_watch(now)
 
     @property
     def behind(self) -> bool:
@@ -220,7 +221,7 @@ class InboundMessages:
 
     def _hold_is_over(self, now: float) -> bool:
         """Whether a hold because of a quota has ended, and all that has waited for its end has arrived."""
-        return now > self._hold_ended + AFTER_HOLD_SECONDS
+        return now > self._hold_ended + AFTER_WAIT_SECONDS
 
     def why_late(self) -> str:
         """The reason for a client that sends too fast."""
@@ -237,16 +238,30 @@ class InboundMessages:
             if watch.due is None and self._hold_is_over(now):
                 # The quota does not delay the answer to this acknowledgement.
                 self.held_by, self._hold_ended = HeldBy.RELAY_QUEUE, NOT_ENDED
-                if not self._relay.queued:
-                    self.watch = None
-                    return
-            if watch.acknowledged(now):
+            if not self._end_watch(now) and watch.acknowledged(now):
                 self._look()
 
     def executed(self, envelope: ClientEnvelope) -> None:
         """A message was executed. Only called if there is a :attr:`watch`."""
-        if self.watch is not None and is_service_message(envelope.arg):
-            self.watch.executed()
+        watch = self.watch
+        if watch is None:
+            return
+        if is_service_message(envelope.arg):
+            watch.executed()
+        self._end_watch(self._context.clock.seconds())
+
+    def _end_watch(self, now: float) -> bool:
+        """End the watch if the client has not waited for a while; whether there is none from now on."""
+        watch = self.watch
+        if watch is None:
+            return True
+        held = self.held_by is HeldBy.QUOTA and self._hold_ended == NOT_ENDED
+        if not watch.over(now, held or self._relay.relay_queue.full):
+            return False
+        looking, self._looking, self.watch = self._looking, None, None
+        if looking is not None and looking.active():
+            looking.cancel()
+        return True
 
     def _wait(self) -> float:
         relay = self._relay

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from icwsgw.core.keepalive_deadline import KEEP_ALIVE_SECONDS, MARGIN, KeepAliveDeadline
+from icwsgw.core.keepalive_deadline import AFTER_WAIT_SECONDS, KEEP_ALIVE_SECONDS, MARGIN, KeepAliveDeadline
 
 
 def test_nothing_is_owed_before_an_acknowledgement_and_after_the_keep_alive() -> None:
@@ -55,3 +55,19 @@ def test_a_keep_alive_is_in_time_up_to_the_last_moment() -> None:
     assert watch.verdict(55.0) == 5.0
     assert watch.verdict(60.0 - 1e-6) == 0.001
     assert watch.verdict(60.0) == 0.0
+
+
+def test_the_watch_is_over_when_nothing_has_waited_for_a_while_and_none_is_owed() -> None:
+    watch = KeepAliveDeadline()
+    assert not watch.over(0.0, True)
+    assert not watch.over(10.0, False), "until now something waited"
+    assert not watch.over(10.0 + AFTER_WAIT_SECONDS - 0.1, False)
+    assert watch.over(10.0 + AFTER_WAIT_SECONDS, False)
+    watch.acknowledged(20.0)
+    assert not watch.over(30.0, False), "a keep-alive is owed"
+    watch.executed()
+    assert watch.over(30.0, False)
+    watch.waits()
+    assert not watch.over(31.0, False)
+    assert not watch.over(33.0, True)
+    assert not watch.over(31.0 + AFTER_WAIT_SECONDS, False)

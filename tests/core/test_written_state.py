@@ -364,6 +364,7 @@ SCRIPTS: dict[type, Script] = {
             lambda m, now, n: m.came(now, n),
             lambda m, now, n: m.executed(),
             lambda m, now, n: m.verdict(now),
+            lambda m, now, n: (m.over(now, n > 5), m.waits() if n == 0 else None),
         ],
     ),
 }

@@ -10,9 +10,8 @@ import pytest
 from icwsgw.config.quotas import CANISTER_QUOTAS, Quota
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.keepalive_deadline import KEEP_ALIVE_SECONDS
+from icwsgw.core.keepalive_deadline import AFTER_WAIT_SECONDS, KEEP_ALIVE_SECONDS
 from icwsgw.gateway.canister_quotas import HeldClients, default_quota
-from icwsgw.gateway.inbound_messages import AFTER_HOLD_SECONDS
 from icwsgw.gateway.introspection import canister_rows, merge_quotas
 from icwsgw.ic import cbor
 from icwsgw.ic.ws import encode_batch
@@ -217,14 +216,14 @@ def send_expired(client: Client) -> tuple[int, str]:
 
 
 def test_what_arrives_right_after_a_hold_has_waited_for_it() -> None:
-    _, client = held_once(AFTER_HOLD_SECONDS - 1)
+    _, client = held_once(AFTER_WAIT_SECONDS - 1)
     code, reason = send_expired(client)
     assert code == CloseCode.TOO_FAST
     assert "more than its quota" in reason
 
 
 def test_a_hold_that_ended_long_ago_excuses_no_wrong_clock() -> None:
-    _, client = held_once(AFTER_HOLD_SECONDS + 1)
+    _, client = held_once(AFTER_WAIT_SECONDS + 1)
     code, reason = send_expired(client)
     assert code == CloseCode.EXPIRED
     assert "quota" not in reason
@@ -237,11 +236,11 @@ def test_a_quota_that_a_reload_removes_holds_nobody_later() -> None:
         client.send()
     world.change(canister_quotas=())
     assert client.connection.reading
-    world.clock.advance(AFTER_HOLD_SECONDS + 1)
+    world.clock.advance(AFTER_WAIT_SECONDS + 1)
     assert send_expired(client)[0] == CloseCode.EXPIRED
 
 
-@pytest.mark.parametrize(("after", "closed"), [(AFTER_HOLD_SECONDS + 1, []), (1.0, [CloseCode.TOO_FAST])])
+@pytest.mark.parametrize(("after", "closed"), [(AFTER_WAIT_SECONDS + 1, []), (1.0, [CloseCode.TOO_FAST])])
 def test_a_keep_alive_is_late_because_of_a_hold_only_if_it_had_not_ended(after: float, closed: list[int]) -> None:
     world, client = held_once(after)
     client.session.deliver([acknowledgement(client.sdk)])
@@ -253,7 +252,7 @@ def test_a_keep_alive_is_late_because_of_a_hold_only_if_it_had_not_ended(after: 
 def test_a_hold_during_a_keep_alive_that_is_owed_counts_to_its_end() -> None:
     world, client = held_once(1.0)
     client.session.deliver([acknowledgement(client.sdk)])
-    world.clock.advance(2 * AFTER_HOLD_SECONDS)
+    world.clock.advance(2 * AFTER_WAIT_SECONDS)
     client.session.deliver([acknowledgement(client.sdk)])
     world.clock.advance(KEEP_ALIVE_SECONDS)
     assert [code for code, _ in client.connection.closed] == [CloseCode.TOO_FAST]

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from icwsgw.core.close_reasons import CloseCode
-from icwsgw.core.keepalive_deadline import KEEP_ALIVE_SECONDS
+from icwsgw.core.keepalive_deadline import AFTER_WAIT_SECONDS, KEEP_ALIVE_SECONDS
 from icwsgw.core.messages import BatchFramer
 from icwsgw.core.sequence_buffer import HOLD_SECONDS
 from icwsgw.devnet.cdk_types import ClientKey, message_content
@@ -168,10 +168,81 @@ def test_a_keep_alive_in_time_ends_nothing() -> None:
     answer_all(world, 2.0)
     world.clock.advance(2 * KEEP_ALIVE_SECONDS)
     assert world.connection.closed == []
-    # and the next round is watched again
+    # and the next round is watched again if there is no room then
+    for number in range(last + 2, last + 30):
+        if world.connection.reading:
+            world.receive(payload(world, number))
+    assert not world.connection.reading
     world.session.deliver([ack(world)])
     world.clock.advance(KEEP_ALIVE_SECONDS)
     assert world.connection.closed
+
+
+def watched(world: World) -> bool:
+    assert world.session.stream is not None
+    return world.session.stream.watch is not None
+
+
+@pytest.mark.parametrize("owes", [False, True])
+def test_a_client_is_not_watched_any_more_when_its_queue_has_had_room_for_a_while(owes: bool) -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    if owes:
+        world.session.deliver([ack(world)])
+    world.clock.advance(2 * AFTER_WAIT_SECONDS)
+    while not world.connection.reading:
+        assert watched(world)
+        world.network.calls[-1].answer(REPLIED_OK)
+        world.clock.advance(1.0)
+    room = world.clock.seconds()
+    while not world.network.calls[-1].deferred.called:
+        world.network.calls[-1].answer(REPLIED_OK)
+        world.clock.advance(0.5)
+    assert watched(world), "what has waited in the socket may be a keep-alive"
+    last = sent(world)[-1]
+    world.clock.advance(room + AFTER_WAIT_SECONDS + 1.0 - world.clock.seconds())
+    if owes:
+        world.receive(payload(world, last + 1))
+        answer_all(world)
+        assert watched(world)
+        args = MessageArgs(world.sdk.identity.principal.raw, world.sdk.client_nonce, last + 2, 0, True, b"alive")
+        world.receive(world.sdk.envelope("ws_message", encode_message_args(args), world.now_ns()))
+    else:
+        world.receive(payload(world, last + 1))
+    answer_all(world)
+    assert not watched(world)
+    world.session.deliver([ack(world)])
+    world.clock.advance(2 * KEEP_ALIVE_SECONDS)
+    assert world.connection.closed == [], "as of a client whose queue was never full"
+
+
+def test_the_watch_of_a_client_without_further_messages_ends_with_the_next_acknowledgement() -> None:
+    world = slow(World(relay_queue_time=10.0).open())
+    answer_all(world, 0.01)
+    assert world.connection.reading
+    assert watched(world)
+    world.clock.advance(2 * AFTER_WAIT_SECONDS)
+    world.session.deliver([ack(world)])
+    assert not watched(world)
+    world.session.left(1000)
+    answer_all(world)
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_client_whose_queue_is_full_again_and_again_stays_watched() -> None:
+    """Its queue has room for moments only, and a keep-alive waits in its socket all the same."""
+    world = slow(World(relay_queue_time=10.0).open())
+    number = 100
+    for _ in range(20):
+        world.clock.advance(1.0)
+        world.network.calls[-1].answer(REPLIED_OK)
+        while world.connection.reading:
+            number += 1
+            world.receive(payload(world, number))
+    assert watched(world)
+    world.session.deliver([ack(world)])
+    assert world.session.stream is not None
+    assert world.session.stream.watch is not None
+    assert world.session.stream.watch.due is not None
 
 
 def test_a_round_that_follows_soon_leaves_no_second_timer() -> None:

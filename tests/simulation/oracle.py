@@ -194,10 +194,11 @@ class SimSession(ClientSession):
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.oracle.frames_down += len(frames)
-        watched = self.stream is not None and self.stream.watch is not None
-        if watched and self.owes_since is None and any(map(is_acknowledgement, frames)):
-            self.owes_since = self.context.clock.seconds()
         super().deliver(frames, more)
+        watch = None if self.stream is None else self.stream.watch
+        owes = watch is not None and watch.due is not None
+        if owes and self.owes_since is None and any(map(is_acknowledgement, frames)):
+            self.owes_since = self.context.clock.seconds()
         self.was_open |= self.state is State.OPEN
         if self.state is State.OPEN and self.owner.link.taking:
             self.owner.process.door.opened(self.owner.link)

@@ -256,6 +256,7 @@ def _by_hand(service: Any, clients: list[WireClient], opening: WireClient) -> No
     watched = sessions[1]
     watched.stream.keep_alive_late()
     watched.stream.watch.acknowledged(now)
+    watched.stream.watch.over(now, False)
     doubtful = sessions[2]
     doubtful.state = State.DISMISSED
     doubtful.after_wait = CloseCode.MESSAGE_REFUSED, "refused"
