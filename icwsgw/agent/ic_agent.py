@@ -25,6 +25,7 @@ from icwsgw.agent.http.protocols import NetworkTransport
 from icwsgw.agent.http.treq_client import MinimalTreqClient, WholeResponse
 from icwsgw.agent.http.url import Url
 from icwsgw.agent.network_time_observer import NetworkTimeObserver
+from icwsgw.agent.node_keys import NodeKeyCache, NodeKeys
 from icwsgw.agent.outcome import (
     ACCEPTED,
     UNDER_WAY,
@@ -37,7 +38,7 @@ from icwsgw.agent.outcome import (
 )
 from icwsgw.agent.root_subnet import RootSubnet
 from icwsgw.agent.routes import Endpoint, Route, Routes, report_change
-from icwsgw.agent.trust import NodeKeyCache, NodeKeys, Trust
+from icwsgw.agent.trust import Trust
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady, SignatureInvalid
 from icwsgw.ic import bls
@@ -104,7 +105,7 @@ class IcAgent:
         self.readable = DelegationReplacer(
             reactor, self.network_ns, self._root_key, self.delegations, self._read_delegation, self._trust.doubt
         )
-        self.root_subnet = RootSubnet(self._root_key, self._read_subnet, reactor)
+        self.root_subnet = RootSubnet(reactor, self._trust, self._read_subnet)
         self._clients: dict[float, MinimalTreqClient] = {}
         self.time_observer = NetworkTimeObserver(reactor, lambda: self.now_ns(), self._read_time, own_time)
         self.time: NetworkTime = self.time_observer.time

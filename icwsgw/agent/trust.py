@@ -1,47 +1,21 @@
-"""What the agent trusts: the root key, and the node keys that follow from it.
+"""The root key, from which follows what else the agent trusts.
 
 Mainnet's root key is built in. A test network's key is fetched from it. Until it answers the agent is not ready, which
 is a state and no error: :class:`Trust` retries with back-off for as long as it takes. A test network that was created
 anew has another key. When something does not verify there, the agent fetches the key again.
-
-Node keys (for signatures on queries) come from a certificate for ``/subnet``. They are kept for :data:`NODE_KEYS_AGE`
-seconds for all canisters of the subnet, and fetched again when a node signs an answer that is not among them, because
-nodes come and go (interface spec, "Request: Query call").
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
-from icwsgw.agent.routes import MAX_CANISTERS
-from icwsgw.errors import AnswerMalformed, CertificateInvalid, NotReady
-from icwsgw.ic.certificate import (
-    CanisterRanges,
-    Certificate,
-    DelegationCache,
-    node_keys,
-    root_ranges_cover,
-    subnet_of,
-    subnet_ranges,
-)
-from icwsgw.ic.principal import Principal
+from icwsgw.errors import AnswerMalformed, NotReady
+from icwsgw.ic.certificate import DelegationCache
 from icwsgw.reactor.clock import Clock, Timer
-
-NODE_KEYS_AGE = 300.0
-"""Seconds the keys of a subnet's nodes are used, and a canister counts as one of that subnet."""
-
-NODE_KEYS_REFETCH = 10.0
-"""Seconds between fetches for the sake of an unknown node: anyone on the way can make one up."""
-
-NODE_KEYS_PAUSE, NODE_KEYS_LONGEST_PAUSE = 0.2, 5.0
-"""Seconds after a fetch that failed in which the same keys are not fetched again; doubled each time."""
-
-MAX_SUBNETS = 256
-"""The most subnets whose node keys are kept."""
 
 DOUBT_INTERVAL = 5.0
 """Seconds between looks at the root key of a test network whose answers do not verify."""
@@ -50,8 +24,6 @@ FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.2, 5.0, 1.6
 """Seconds between attempts to fetch the root key."""
 
 ROOT_KEY_SIZE = 133
-
-NodeKeys = dict[bytes, bytes]
 
 
 class Trust:
@@ -198,167 +170,3 @@ class Trust:
             # between half of the pause and all of it, so that many gateways do not retry at once
             self._retry = self._reactor.callLater(self._pause * (0.5 + 0.5 * self._rng()), self._try)
             self._pause = min(self._pause * GROWTH, LAST_PAUSE)
-
-
-class _Subnet:
-    """The keys of a subnet's nodes, as one certificate shows them.
-
-    :ivar ranges: the subnet, and the canisters that it has according to the same certificate
-    :ivar fetched: when the certificate came, seconds
-    """
-
-    __slots__ = ("fetched", "keys", "ranges")
-
-    def __init__(self, ranges: CanisterRanges, keys: NodeKeys, fetched: float) -> None:
-        self.ranges = ranges
-        self.keys = keys
-        self.fetched = fetched
-
-
-class _Failed(NamedTuple):
-    """A fetch that failed: with what, and until when its failure stands for those that come next."""
-
-    pause: float
-    until: float
-    error: BaseException
-
-
-#: What is read once for all that want it: the keys of a subnet with these canisters, or of a canister's subnet.
-_Reading = CanisterRanges | bytes
-_Waiters = list[tuple[Principal, "Deferred[NodeKeys]"]]
-
-
-class NodeKeyCache:
-    """The keys of the nodes that may sign a canister's answers.
-
-    A certificate for ``/subnet`` shows the keys, and which canisters the subnet has. So what was read at one canister
-    is valid for all of them, and for none longer than :data:`NODE_KEYS_AGE`, because canisters may move. If the ranges
-    are sharded, the certificate shows one shard.
-
-    :param reactor: source of time
-    :param trust: for the root key
-    :param read_subnet: reads and verifies the certificate for ``/subnet`` at a canister's subnet
-    :ivar fetches: attempts by outcome, "ok" or "failed"
-    """
-
-    __slots__ = ("_failed", "_fetching", "_reactor", "_read_subnet", "_subnet_of", "_subnets", "_trust", "fetches")
-
-    def __init__(self, reactor: Clock, trust: Trust, read_subnet: Callable[[Principal], Deferred[Certificate]]) -> None:
-        self._reactor = reactor
-        self._trust = trust
-        self._read_subnet = read_subnet
-        self._subnet_of: dict[bytes, _Subnet] = {}
-        self._subnets: dict[CanisterRanges, _Subnet] = {}
-        self._fetching: dict[_Reading, _Waiters] = {}
-        self._failed: dict[_Reading, _Failed] = {}
-        self.fetches = {"ok": 0, "failed": 0}
-
-    def get(self, canister: Principal) -> NodeKeys | None:
-        """The keys, if they are known and fresh; else None."""
-        subnet = self._subnet_of.get(canister.raw)
-        if subnet is None or self._reactor.seconds() - subnet.fetched > NODE_KEYS_AGE:
-            subnet = self._newest(canister)
-            if subnet is None:
-                return None
-            self._assign(canister, subnet)
-        return subnet.keys
-
-    def fetch(self, canister: Principal) -> Deferred[NodeKeys]:
-        """Fetch the keys, because :meth:`get` has none or lacks a node's. Concurrent requests for one subnet share one.
-
-        :returns: the keys; fails as reading the state does, or did a moment before
-        """
-        known, newest = self._subnet_of.get(canister.raw), self._newest(canister)
-        if newest is not None:
-            tried = newest is known
-            if not tried or self._reactor.seconds() - newest.fetched < NODE_KEYS_REFETCH:
-                self._assign(canister, newest)
-                return succeed(newest.keys)
-        return self._read(canister, canister.raw if known is None else known.ranges)
-
-    def _newest(self, canister: Principal) -> _Subnet | None:
-        """The newest fresh keys of a subnet that has a canister."""
-        oldest = self._reactor.seconds() - NODE_KEYS_AGE
-        found: _Subnet | None = None
-        for subnet in self._subnets.values():
-            if subnet.fetched >= oldest and subnet.ranges.covers(canister.raw):
-                found, oldest = subnet, subnet.fetched
-        return found
-
-    def _assign(self, canister: Principal, subnet: _Subnet) -> None:
-        if len(self._subnet_of) >= MAX_CANISTERS:
-            self._subnet_of.clear()
-        self._subnet_of[canister.raw] = subnet
-
-    def _read(self, canister: Principal, what: _Reading) -> Deferred[NodeKeys]:
-        """Read keys at a canister, unless they are being read or that failed a moment before."""
-        waiters = self._fetching.get(what)
-        if waiters is not None:
-            return _join(waiters, canister)
-        failed = self._failed.get(what)
-        if failed is not None and self._reactor.seconds() < failed.until:
-            return fail(failed.error.with_traceback(None))
-        waiters = self._fetching[what] = []
-        waiter = _join(waiters, canister)
-        try:
-            reading = self._read_subnet(canister)
-        except NotReady:
-            reading = fail()
-        subnet = reading.addCallback(self._got, canister)
-        subnet.addCallbacks(self._fetched, self._not_fetched, callbackArgs=(canister, what), errbackArgs=(what,))
-        return waiter
-
-    def _got(self, certificate: Certificate, canister: Principal) -> _Subnet:
-        root_key = self._trust.require()
-        if certificate.delegation is None and root_ranges_cover(certificate, root_key, canister) is None:
-            raise CertificateInvalid("the root subnet does not show its canister ranges")
-        ranges = subnet_ranges(certificate, root_key)
-        now = self._reactor.seconds()
-        subnet = _Subnet(ranges, node_keys(certificate, subnet_of(certificate, root_key)), now)
-        fresh = {each: kept for each, kept in self._subnets.items() if now - kept.fetched <= NODE_KEYS_AGE}
-        # more than any network has: a node can hide parts of the ranges, so that they look like others
-        self._subnets = fresh if len(fresh) < MAX_SUBNETS else {}
-        self._subnets[ranges] = subnet
-        return subnet
-
-    def _fetched(self, subnet: _Subnet, reader: Principal, what: _Reading) -> None:
-        self.fetches["ok"] += 1
-        self._failed.pop(what, None)
-        self._assign(reader, subnet)
-        for canister, waiter in tuple(self._fetching.pop(what)):
-            # one callback may have cancelled another Deferred
-            if waiter.called:
-                continue
-            if canister == reader or subnet.ranges.covers(canister.raw):
-                self._assign(canister, subnet)
-                waiter.callback(subnet.keys)
-            else:
-                # one of the two has moved, or is in another shard
-                self._read(canister, canister.raw).addBoth(_pass_on, waiter)
-
-    def _not_fetched(self, reason: Failure, what: _Reading) -> None:
-        self.fetches["failed"] += 1
-        assert reason.value is not None
-        before = self._failed.pop(what, None)
-        pause = NODE_KEYS_PAUSE if before is None else min(2 * before.pause, NODE_KEYS_LONGEST_PAUSE)
-        if len(self._failed) >= MAX_CANISTERS:
-            self._failed.clear()
-        self._failed[what] = _Failed(pause, self._reactor.seconds() + pause, reason.value)
-        for _, waiter in tuple(self._fetching.pop(what)):
-            if not waiter.called:
-                waiter.errback(reason)
-
-
-def _join(waiters: _Waiters, canister: Principal) -> Deferred[NodeKeys]:
-    waiter: Deferred[NodeKeys] = Deferred(lambda cancelled: waiters.remove((canister, cancelled)))
-    waiters.append((canister, waiter))
-    return waiter
-
-
-def _pass_on(result: NodeKeys | Failure, waiter: Deferred[NodeKeys]) -> None:
-    if waiter.called:
-        return
-    if isinstance(result, Failure):
-        waiter.errback(result)
-    else:
-        waiter.callback(result)

@@ -10,8 +10,9 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from icwsgw.agent import root_subnet
-from icwsgw.agent.root_subnet import LONGEST_PAUSE, PAUSE, RootSubnet
+from icwsgw.agent.root_subnet import RootSubnet
+from icwsgw.agent.subnet_cache import FIRST_PAUSE, FIRST_READS, LONGEST_PAUSE, MAX_ENTRY_AGE
+from icwsgw.agent.trust import Trust
 from icwsgw.errors import CertificateInvalid, HttpError, NotReady
 from icwsgw.ic.bls import MAINNET_ROOT_KEY_DER
 from icwsgw.ic.certificate import Certificate, build_certificate, decode_certificate, root_ranges_cover
@@ -51,13 +52,13 @@ def root_certificate(form: str) -> bytes:
 
 class Rig:
     def __init__(self, key: bytes | None = ROOT_KEY_DER) -> None:
-        self.key = key
         self.requests: list[Deferred[Certificate]] = []
         self.clock = Clock()
-        self.root = RootSubnet(lambda: self.key, self.read, self.clock)
+        self.trust = Trust(self.clock, lambda: 0.5, lambda: Deferred(), key)
+        self.root = RootSubnet(self.clock, self.trust, self.read)
 
     def read(self, canister_id: Principal) -> Deferred[Certificate]:
-        if self.key is None:
+        if self.trust.root_key is None:
             raise NotReady("no key")
         self.requests.append(Deferred())
         return self.requests[-1]
@@ -130,11 +131,11 @@ def test_what_fails_is_asked_again() -> None:
     rig.requests.pop().errback(HttpError(503))
     with pytest.raises(HttpError):
         result_of(check)
-    rig.clock.advance(PAUSE)
-    rig.key = None
+    rig.clock.advance(FIRST_PAUSE)
+    rig.trust.root_key = None
     with pytest.raises(NotReady):
         result_of(rig.root.look_up(CANISTER))
-    rig.key = ROOT_KEY_DER
+    rig.trust.root_key = ROOT_KEY_DER
     check = rig.root.look_up(CANISTER)
     rig.answer(root_certificate("flat"))
     assert result_of(check) is True
@@ -156,43 +157,38 @@ def test_failures_are_followed_by_growing_pauses() -> None:
     assert set(pauses[6:]) == {LONGEST_PAUSE}
     # another canister has its own pause, and so has another key
     assert pending(rig.root.look_up(IVG37))
-    rig.key = MAINNET_ROOT_KEY_DER
+    rig.trust.root_key = MAINNET_ROOT_KEY_DER
     assert pending(rig.root.look_up(CANISTER))
 
 
-def test_success_ends_the_pauses() -> None:
+def test_what_was_read_at_one_canister_is_valid_for_all_of_the_root_subnet() -> None:
     rig = Rig()
-    for _ in range(3):
-        check = rig.root.look_up(CANISTER)
-        rig.requests.pop().errback(HttpError(503))
-        with pytest.raises(HttpError):
-            result_of(check)
-        rig.clock.advance(LONGEST_PAUSE)
+    checks = [rig.root.look_up(canister(number)) for number in range(100, 200)]
+    assert len(rig.requests) == FIRST_READS
+    for _ in range(FIRST_READS):
+        rig.answer(root_certificate("flat"))
+    assert [result_of(check) for check in checks] == [True] * 100
+    assert rig.root.holds(canister(150)) is True
+    assert rig.root.holds(canister(250)) is None
+
+
+def test_a_canister_may_move_so_what_is_known_has_an_age() -> None:
+    rig = Rig()
+    rig.root.look_up(CANISTER)
+    rig.answer(root_certificate("flat"))
+    rig.clock.advance(MAX_ENTRY_AGE)
+    assert rig.root.holds(CANISTER) is True
+    rig.clock.advance(1)
+    assert rig.root.holds(CANISTER) is None
+    check = rig.root.look_up(CANISTER)
+    rig.answer(build_certificate(state(), sign_as_subnet, delegate()))
+    assert result_of(check) is False
+
+
+def test_another_root_key_has_no_record_of_it() -> None:
+    rig = Rig()
     check = rig.root.look_up(CANISTER)
     rig.answer(root_certificate("flat"))
     assert result_of(check) is True
-    assert not rig.root._failed
-
-
-def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(root_subnet, "MAX_CANISTERS", 2)
-    rig = Rig()
-    for number in range(4):
-        check = rig.root.look_up(Principal(bytes((0, 0, 0, 0, 0, 0, 0, number, 1, 1))))
-        rig.requests.pop().errback(HttpError(503))
-        with pytest.raises(HttpError):
-            result_of(check)
-    assert len(rig.root._failed) == 2
-
-
-def test_another_root_key_has_no_record_of_it_and_canisters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(root_subnet, "MAX_CANISTERS", 3)
-    rig = Rig()
-    for number in range(100, 106):
-        check = rig.root.look_up(canister(number))
-        rig.answer(root_certificate("flat"))
-        assert result_of(check) is True
-    assert rig.root.holds(canister(105)) is True
-    assert rig.root.holds(canister(100)) is None
-    rig.key = MAINNET_ROOT_KEY_DER
-    assert rig.root.holds(canister(105)) is None
+    rig.trust.root_key = MAINNET_ROOT_KEY_DER
+    assert rig.root.holds(CANISTER) is None

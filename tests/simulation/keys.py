@@ -1,8 +1,8 @@
 """Checks how often keys are fetched, and how old the delegations become that are kept.
 
 A node that lies, or a client, must not make the gateway read keys again and again: after a fetch that has brought them
-the next one comes seconds later (:mod:`icwsgw.agent.trust`). A kept delegation is replaced when it is an hour old and a
-newer one comes (:mod:`icwsgw.agent.delegation_replacer`).
+the next one comes seconds later (:mod:`icwsgw.agent.trust`, :mod:`icwsgw.agent.subnet_cache`). A kept delegation is
+replaced when it is an hour old and a newer one comes (:mod:`icwsgw.agent.delegation_replacer`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from icwsgw.agent.delegation_replacer import RENEW
 from icwsgw.agent.routes import Route
-from icwsgw.agent.trust import DOUBT_INTERVAL, NODE_KEYS_REFETCH
+from icwsgw.agent.subnet_cache import REFRESH_INTERVAL
+from icwsgw.agent.trust import DOUBT_INTERVAL
 from icwsgw.devnet.topology import BY_VERSION, DELEGATION_PERIOD_NS
 from tests.simulation.meter import Meter
 from tests.simulation.plan import Plan
@@ -53,7 +54,7 @@ class Keys(Subject):
                     _Fetches(
                         "node keys",
                         agent.node_key_fetches,
-                        NODE_KEYS_REFETCH / canisters,
+                        REFRESH_INTERVAL / canisters,
                         3 * canisters,
                     ),
                 ]
