@@ -21,7 +21,7 @@ from icwsgw.core.drain_machine import (
     plan_drain,
 )
 from icwsgw.core.move_machine import MoveState
-from icwsgw.gateway.batches import for_each_session
+from icwsgw.gateway.batches import for_each_session, in_batches
 from icwsgw.gateway.calls.close_notices import CloseNotices
 from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.moving import ask_to_move
@@ -141,7 +141,7 @@ class Drain(DrainMachine):
             elif effect is DrainEffect.END_LATE:
                 self._end_late()
             elif effect is DrainEffect.GIVE_UP:
-                self._give_up()
+                self._give_up_all()
             elif effect is DrainEffect.STOP_TIMERS:
                 self._stop_timers()
             elif effect is DrainEffect.REPORT:
@@ -215,16 +215,30 @@ class Drain(DrainMachine):
             self._deadline = None
         self._perform(self.step(event))
 
-    def _give_up(self) -> None:
+    def _give_up_all(self) -> None:
+        """End everything that is left, in batches."""
+        self._stop_timers()
+        registry = self._gateway.registry
+        in_batches(
+            self._gateway.context.clock,
+            list(registry.sessions),
+            lambda session: session.end(*DRAINING),
+            self._drop_messages,
+        )
+
+    def _drop_messages(self) -> None:
         gateway = self._gateway
-        registry = gateway.registry
-        for_each_session(list(registry.sessions), lambda session: session.end(*DRAINING))
-        for session in list(registry.ending):
-            if session.relay is not None:
-                session.relay.drop()
-        gateway.close_notices.abandon()
-        for session in [*registry.sessions, *registry.ending]:
-            gateway.finished(session)
+        in_batches(
+            gateway.context.clock,
+            list(gateway.registry.ending),
+            _drop_messages_of,
+            lambda: gateway.close_notices.abandon_in_batches(self._forget_rest),
+        )
+
+    def _forget_rest(self) -> None:
+        gateway = self._gateway
+        rest = [*gateway.registry.sessions, *gateway.registry.ending]
+        in_batches(gateway.context.clock, rest, gateway.finished)
 
     def _stop_timers(self) -> None:
         for timer in (self._next, self._deadline, self._late):
@@ -232,3 +246,9 @@ class Drain(DrainMachine):
                 timer.cancel()
         self._next = self._deadline = self._late = None
         self._asked_to_move.clear()
+
+
+def _drop_messages_of(session: ClientSession) -> None:
+    # an earlier one may have ended it
+    if session.relay is not None:
+        session.relay.drop()

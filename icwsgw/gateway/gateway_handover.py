@@ -14,7 +14,7 @@ from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.session_machine import Opened, State
 from icwsgw.core.written_state import Document, Fields, read_as, read_fields, write_fields
 from icwsgw.errors import FormatError
-from icwsgw.gateway.batches import for_each_session
+from icwsgw.gateway.batches import in_batches
 from icwsgw.gateway.drain import DRAINING
 from icwsgw.gateway.session import ClientSession
 from icwsgw.gateway.session_handover import detach, resume, session_document, take_over
@@ -236,7 +236,7 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
 def _end_elsewhere(gateway: Gateway, registry: Mapping[str, Any], sessions: Iterable[ClientSession]) -> None:
     """End sessions whose poller continues from another position, which another process has handed over.
 
-    They would miss messages, or get some twice (decision 0070).
+    They would miss messages, or get some twice (decision 0070), so their pollers send them nothing any more.
     """
     elsewhere = {
         (canister, index)
@@ -253,7 +253,10 @@ def _end_elsewhere(gateway: Gateway, registry: Mapping[str, Any], sessions: Iter
         and (session.poller.canister.raw, session.identity_index) in elsewhere
     ]
     _log.warn("clients are closed: two processes have read their queue up to different messages", clients=len(ended))
-    for_each_session(ended, lambda session: session.end(*DRAINING))
+    for session in ended:
+        if session.poller is not None and session.client_key is not None:
+            session.poller.remove(session, session.client_key)
+    in_batches(gateway.context.clock, ended, lambda session: session.end(*DRAINING))
 
 
 def _read_senders(gateway: Gateway, registry: Mapping[str, Any], by_id: Mapping[str, ClientSession]) -> None:

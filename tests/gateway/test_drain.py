@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.drain_machine import HURRY_SECONDS, LARGEST_GROUP, MIN_CLOSING_SECONDS
 from icwsgw.gateway import drain
+from icwsgw.gateway.batches import BATCH
+from icwsgw.gateway.calls.close_notices import CloseNotices
+from icwsgw.gateway.calls.relay import Relay
+from icwsgw.gateway.drain import Drain
 from icwsgw.gateway.session import ClientSession
 from tests.gateway.test_gateway import World
 from tests.gateway.test_session import Connection
@@ -165,6 +170,48 @@ def test_a_drain_in_a_hurry() -> None:
     world.gateway.skip_drain_window()
     world.gateway.stop()
     # nor does what the drain had planned before come back
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_what_is_given_up_at_the_end_is_given_up_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that cannot be ended, messages that wait, and close notices without an answer."""
+    world = World()
+    connections = [world.open()[0] for _ in range(2 * BATCH + 10)]
+    stuck = set(list(world.gateway.registry.sessions)[BATCH:])
+    turns: dict[str, list[int]] = {}
+
+    def counted(cls: type, name: str, applies: Callable[[Any], bool] = lambda _: True) -> None:
+        act, counts = getattr(cls, name), turns.setdefault(name, [0])
+
+        def count(each: Any, *args: Any) -> None:
+            if applies(each):
+                if not counts[-1]:
+                    world.clock.callLater(0, counts.append, 0)
+                counts[-1] += 1
+                act(each, *args)
+
+        monkeypatch.setattr(cls, name, count)
+
+    counted(Relay, "drop")
+    counted(CloseNotices, "_give_up")
+    counted(Drain, "_give_up_all")
+    counted(ClientSession, "end", lambda session: session not in stuck or turns["_give_up_all"] != [0])
+    done: list[None] = []
+    world.gateway.drain(60.0).addCallback(done.append)
+    world.gateway.skip_drain_window()
+    world.clock.advance(0)
+    assert set(world.gateway.registry.sessions) == stuck
+    turns["end"][:] = [0]
+    world.clock.pump([0.01] * round(HURRY_SECONDS / 0.01 + 10))
+    assert done == [None]
+    assert all(connection.closed for connection in connections)
+    assert {what: [count for count in each if count] for what, each in turns.items()} == {
+        "_give_up_all": [1],
+        "end": [BATCH, 10],
+        "drop": [BATCH, BATCH, 10],
+        "_give_up": [BATCH, BATCH, 10],
+    }
+    world.gateway.stop()
     assert world.clock.getDelayedCalls() == []
 
 

@@ -20,6 +20,7 @@ from icwsgw.core.session_machine import State
 from icwsgw.devnet.faults import InjectedFault
 from icwsgw.errors import FormatError
 from icwsgw.gateway import gateway_handover
+from icwsgw.gateway.batches import BATCH
 from icwsgw.gateway.gateway import Gateway
 from icwsgw.gateway.gateway_handover import (
     client_document,
@@ -459,24 +460,29 @@ def test_identities_get_the_numbers_that_they_have_in_the_other_process() -> Non
             with_identities(wrong, (2, 5))
 
 
-@pytest.mark.parametrize("behind", [False, True])
-def test_of_two_pollers_of_one_queue_clients_of_another_position_are_closed(behind: bool) -> None:
+def taken_over_from_two(behind: bool, clients: int) -> tuple[World, list[MemoryClient], list[MemoryClient]]:
+    """Two processes have polled one queue for clients of one canister, which a third one has just taken over.
+
+    :param behind: the first process has not seen a message that the second one has
+    :param clients: those of the first process
+    :return: the world, and the clients of each
+    """
     world = World(call_latency=0.01, query_latency=0.01, polling_interval=1.0)
     one, other = world.gateway, successor(world)
-    first = world.open(2)
+    first = world.open(clients)
     world.gateway = other
     second = world.open(1)
     first[0].echoes(b"before")
     world.run(3)
     documents = []
-    for gateway, clients in ((one, first), (other, second)):
+    for gateway, its in ((one, first), (other, second)):
         if gateway is other and behind:
             # the other one goes on, beyond a message that no client of the first one receives
             host = world.replica.host(ECHO_ID)
             for client in (*first, *second):
                 host.ws.send(client.identity.principal, b"news")
             world.run(3)
-        sessions: list[Any] = [client.session for client in clients]
+        sessions: list[Any] = [client.session for client in its]
         documents.append((sent(gateway_document(gateway)), [sent(session_document(session)) for session in sessions]))
         detach_sessions(gateway, sessions)
         gateway.stop()
@@ -485,19 +491,35 @@ def test_of_two_pollers_of_one_queue_clients_of_another_position_are_closed(behi
     for document, _ in documents:
         take_over_gateway(new, document)
     made = []
-    for (_, written), clients in zip(documents, (first, second), strict=True):
-        for client, each in zip(clients, written, strict=True):
+    for (_, written), its in zip(documents, (first, second), strict=True):
+        for client, each in zip(its, written, strict=True):
             client.session = take_over_session(new, client, each)
-        made.append([client.session for client in clients])
+        made.append([client.session for client in its])
     for (document, _), taken in zip(documents, made, strict=True):
         complete(new, document, taken)  # type: ignore[arg-type]
     new.registry.taken_over()
+    return world, first, second
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_of_two_pollers_of_one_queue_clients_of_another_position_are_closed(behind: bool) -> None:
+    world, first, second = taken_over_from_two(behind, 2)
     world.run(3)
     closed = CloseCode.DRAINING if behind else None
     assert [client.close_code for client in first] == [closed] * 2
     second[0].echoes(b"after")
     if not behind:
         first[1].echoes(b"after")
+
+
+def test_clients_of_another_position_are_closed_in_batches_and_receive_nothing_meanwhile() -> None:
+    world, first, second = taken_over_from_two(True, BATCH + 10)
+    assert sum(client.close_code is not None for client in first) == BATCH
+    (poller,) = world.gateway.registry.pollers.values()
+    assert list(poller.sessions.values()) == [second[0].session]
+    world.clock.advance(0)
+    assert [client.close_code for client in first] == [CloseCode.DRAINING] * (BATCH + 10)
+    second[0].echoes(b"after")
 
 
 def test_what_a_canisters_clients_owe_they_owe_in_the_other_process() -> None:

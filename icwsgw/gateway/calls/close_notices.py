@@ -40,6 +40,7 @@ from icwsgw.errors import (
     NotReady,
     TransportError,
 )
+from icwsgw.gateway.batches import in_batches
 from icwsgw.gateway.calls.scheduler import CallQueue
 from icwsgw.gateway.interfaces import Context
 from icwsgw.ic.envelope import call_content, expiry_after, sign_request
@@ -181,16 +182,26 @@ class CloseNotices:
 
     def abandon(self) -> None:
         """Drop all notices, and those that are enqueued from now on. They are counted; those of now are logged."""
-        self._abandoned = True
-        left = list(self._all)
-        if left:
-            _log.warn("ws_close calls abandoned", count=len(left))
-        # Drop those that wait first: a call that is cancelled would give its slot to the next of them.
-        for close_notice in left:
-            if close_notice.state is NoticeState.WAITING:
-                self._give_up(close_notice)
-        for close_notice in left:
+        for close_notice in self._abandoning():
             self._give_up(close_notice)
+
+    def abandon_in_batches(self, done: Callable[[], object]) -> None:
+        """Do the same in batches, a few notices in each turn of the event loop.
+
+        :param done: called after the last one
+        """
+        in_batches(self._context.clock, self._abandoning(), self._give_up, done)
+
+    def _abandoning(self) -> list[_CloseNotice]:
+        """Drop notices that are enqueued from now on; return those of now in the order in which to drop them."""
+        self._abandoned = True
+        if self._all:
+            _log.warn("ws_close calls abandoned", count=len(self._all))
+        return self._waiting_first()
+
+    def _waiting_first(self) -> list[_CloseNotice]:
+        """All notices, those that wait first: a call that is cancelled gives its slot to the next of them."""
+        return sorted(self._all, key=lambda each: each.state is not NoticeState.WAITING)
 
     def written(self) -> dict[str, Document]:
         """The state of each notice as plain values, by session id."""
@@ -198,8 +209,7 @@ class CloseNotices:
 
     def forget(self) -> None:
         """Drop all notices without sending them: another process does."""
-        # Those that wait first: a call that is cancelled would give its slot to the next of them.
-        for close_notice in sorted(self._all, key=lambda each: each.state is not NoticeState.WAITING):
+        for close_notice in self._waiting_first():
             close_notice.done, close_notice.answered = _nothing, None
             self._give_up(close_notice)
 
