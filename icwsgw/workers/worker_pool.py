@@ -26,6 +26,7 @@ from icwsgw.reactor.clock import Clock, Timer
 from icwsgw.workers.aggregate import Aggregate
 from icwsgw.workers.gateway_status import Statuses
 from icwsgw.workers.joined_reports import JoinedReports
+from icwsgw.workers.joined_requests import JoinedRequests
 from icwsgw.workers.requests import Requests
 from icwsgw.workers.worker_process import SILENT, WorkerProcess
 
@@ -112,6 +113,7 @@ class WorkerPool:
         self.handover: PoolHandover | None = None
         self._hurried = False
         self.requests = Requests(clock)
+        self._joined_requests = JoinedRequests(clock, self._send_request)
         self._spawn = spawn
         self._orders = orders
         self._failures = [0] * count
@@ -184,7 +186,13 @@ class WorkerPool:
         return self._reports.request(status)
 
     def request(self, what: Mapping[str, Any]) -> Deferred[Replies]:
-        """Send a request to all workers; :mod:`icwsgw.admin.control` defines the requests."""
+        """Send a request to all workers, or share the answers to an equal one.
+
+        :mod:`icwsgw.admin.control` defines the requests, and :mod:`icwsgw.workers.joined_requests` which are shared.
+        """
+        return self._joined_requests.request(what)
+
+    def _send_request(self, what: Mapping[str, Any]) -> Deferred[Replies]:
         senders = {number: worker.send for number, worker in self.workers.items()}
         ready = {number for number, worker in self.workers.items() if worker.ready and not worker.silent}
         return self.requests.send(what, self.count, senders, ready)

@@ -431,6 +431,14 @@ def test_serving_workers_answer_requests() -> None:
     assert done == [Replies({0: {"components": []}}, [1, 2])]
 
 
+def test_a_flood_of_equal_requests_is_one_for_the_workers() -> None:
+    world = Pool().ready()
+    sent = [len(process.orders) for process in world.processes]
+    for _ in range(20):
+        fired(world.pool.request({"what": "sessions", "limit": 1000}))
+    assert [len(process.orders) - before for process, before in zip(world.processes, sent, strict=True)] == [1, 1]
+
+
 def test_a_request_waits_until_a_worker_is_silent() -> None:
     world = Pool().ready()
     done = fired(world.pool.request({"what": "levels"}))
