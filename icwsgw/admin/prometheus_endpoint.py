@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
@@ -34,6 +35,7 @@ from icwsgw.admin.page import POLICY, page
 from icwsgw.config.addresses import is_loopback, is_page_of, is_this_machine
 from icwsgw.observe.health import Health
 from icwsgw.observe.logs import get_logger
+from icwsgw.observe.peers import address_group
 
 #: Largest number of connections, and bytes of a request body that are read and discarded.
 MAX_CONNECTIONS = 256
@@ -249,11 +251,11 @@ class AdminSite(Site):
     An answer takes milliseconds to compute, and a connection may send a thousand requests at once. The server therefore
     answers one request per turn of the event loop, and the gateway serves clients in between. Health probes do not wait
     for other requests: :data:`PROBES_PER_TURN` of them are answered in the same turn. If too many connections are open,
-    the least recently used one is dropped, so that slow connections do not block probes. A connection has one request
-    that waits, and takes it along when it ends. Of requests that had to wait, those of clients that have left are
-    dropped.
+    the address with the most of them loses its least recently used one, so that neither slow connections nor a flood
+    from one address (or /64 of IPv6) keep probes and scrapes of others out. A connection has one request that waits,
+    and takes it along when it ends. Of requests that had to wait, those of clients that have left are dropped.
 
-    :ivar connections: the open connections, the least recently used one first
+    :ivar connections: the open connections, the least recently used one first, with the groups of their addresses
     """
 
     protocol = AdminChannel  # type: ignore[assignment]
@@ -262,7 +264,7 @@ class AdminSite(Site):
     def __init__(self, admin: Admin, reactor: Any = None) -> None:
         super().__init__(AdminResource(admin), reactor=reactor, timeout=30)  # type: ignore[no-untyped-call]
         self.displayTracebacks = False
-        self.connections: dict[AdminChannel, None] = {}
+        self.connections: dict[AdminChannel, str | None] = {}
         self._turn_taken = False
         # in the order in which they came
         self._probes: dict[AdminRequest, None] = {}
@@ -272,17 +274,22 @@ class AdminSite(Site):
         """Log nothing: probes come every few seconds."""
 
     def came(self, channel: AdminChannel) -> None:
-        self.connections[channel] = None
+        peer: Any = channel.transport
+        self.connections[channel] = address_group(getattr(peer.getPeer(), "host", ""))
         if len(self.connections) > MAX_CONNECTIONS:
-            idle: Any = next(iter(self.connections))
-            del self.connections[idle]
-            idle.transport.abortConnection()
+            self._drop_one()
+
+    def _drop_one(self) -> None:
+        counts = Counter(self.connections.values())
+        most = max(counts.values())
+        dropped: Any = next(channel for channel, group in self.connections.items() if counts[group] == most)
+        del self.connections[dropped]
+        dropped.transport.abortConnection()
 
     def used(self, channel: AdminChannel) -> None:
         """Mark a connection as the most recently used one."""
         if channel in self.connections:
-            del self.connections[channel]
-            self.connections[channel] = None
+            self.connections[channel] = self.connections.pop(channel)
 
     def prepare(self, request: AdminRequest) -> Deferred[None] | None:
         """Return what the answer to a request has to wait for; None: nothing."""

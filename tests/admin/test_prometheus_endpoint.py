@@ -177,8 +177,8 @@ class Turns:
             call()
 
 
-def connect(site: Site) -> tuple[Any, Peer]:
-    protocol, peer = site.site.buildProtocol(None), Peer()
+def connect(site: Site, host: str = "198.51.100.1") -> tuple[Any, Peer]:
+    protocol, peer = site.site.buildProtocol(None), Peer(peerAddress=IPv4Address("TCP", host, 40000))
     protocol.makeConnection(peer)
     return protocol, peer
 
@@ -319,6 +319,26 @@ def test_slow_connections_keep_no_client_out(site: Site) -> None:
     assert not of_probe.aborted
     assert not newest.aborted
     assert len(site.site.connections) == MAX_CONNECTIONS
+
+
+@pytest.mark.parametrize("prometheus", ["198.51.100.2", "2001:db8:0:1::2"])
+def test_a_flood_of_scrapes_drops_its_own_connections(site: Site, prometheus: str) -> None:
+    """The scrape of another address waits for its turn and gets its answer."""
+    early, of_early = connect(site, "198.51.100.3")
+    early.dataReceived(GET)
+    scrape, of_scrape = connect(site, prometheus)
+    flood = []
+    for number in range(2 * MAX_CONNECTIONS):
+        flood.append(connect(site, f"2001:db8:0:2::{number:x}"))
+        flood[-1][0].dataReceived(GET)
+        if number == 1:
+            scrape.dataReceived(GET)
+    assert answers(of_scrape) == 0, "it waits"
+    assert [of_early.aborted, of_scrape.aborted] == [False, False]
+    assert len(site.site.connections) == MAX_CONNECTIONS
+    assert [peer.aborted for _, peer in flood[-MAX_CONNECTIONS + 2 :]] == [False] * (MAX_CONNECTIONS - 2)
+    site.clock.advance(0)
+    assert answers(of_scrape) == 1
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health", "/health/live/"])
