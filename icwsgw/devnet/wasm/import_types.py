@@ -1,7 +1,7 @@
 """The types of the functions that a canister may import as ``ic0``, and of those that it exports.
 
-Source: IC interface specification, "Overview of imports" and "Entry points". The network refuses a module with another
-type when it is installed (dfinity/ic, ``rs/embedders/src/wasm_utils/validation.rs``).
+Source: IC interface specification, "Overview of imports" and "Entry points". The network refuses a module that imports
+anything else, or with another type, when it is installed (dfinity/ic, ``rs/embedders/src/wasm_utils/validation.rs``).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ msg_cycles_available128 I ->
 msg_cycles_refunded128 I ->
 msg_cycles_accept128 i64 i64 I ->
 cycles_burn128 i64 i64 I ->
+mint_cycles128 i64 i64 I ->
 canister_self_size -> I
 canister_self_copy I I I ->
 canister_cycle_balance128 I ->
@@ -40,6 +41,7 @@ canister_status -> i32
 canister_version -> i64
 subnet_self_size -> I
 subnet_self_copy I I I ->
+subnet_self_node_count -> i32
 msg_method_name_size -> I
 msg_method_name_copy I I I ->
 accept_message ->
@@ -67,6 +69,7 @@ in_replicated_execution -> i32
 cost_call i64 i64 I ->
 cost_create_canister I ->
 cost_http_request i64 i64 I ->
+cost_http_request_v2 I I I ->
 cost_sign_with_ecdsa I I i32 I -> i32
 cost_sign_with_schnorr I I i32 I -> i32
 cost_vetkd_derive_key I I i32 I -> i32
@@ -91,6 +94,10 @@ stable_grow i32 -> i32
 stable_write i32 i32 i32 ->
 stable_read i32 i32 i32 ->
 """
+
+#: Functions of the network that :mod:`icwsgw.devnet.wasm.system_api` lacks: a module that imports one can be installed,
+#: and a call of it traps.
+NOT_HERE: Final = frozenset(("subnet_self_node_count", "cost_http_request_v2", "mint_cycles128"))
 
 FunctionType = tuple[tuple[str, ...], tuple[str, ...]]
 """Parameters and results: ``i32`` or ``i64`` each."""
@@ -127,20 +134,28 @@ def import_types(memory64: bool) -> Mapping[str, FunctionType]:
     return _I64 if memory64 else _I32
 
 
-def check_import(name: str, parameters: Sequence[str], results: Sequence[str], *, memory64: bool) -> None:
-    """Pass if a function of this type may be imported as ``ic0.<name>``, or if there is no such function.
+def check_import(module: str, name: str, parameters: Sequence[str], results: Sequence[str], *, memory64: bool) -> None:
+    """Pass if the network has a function ``<module>.<name>`` of this type.
 
-    :raises FormatError: it has another type, or is not there for memories of 64 bits
+    :param memory64: whether the module's memory has addresses of 64 bits
+    :raises FormatError: it does not have it, or with another type, or not for memories of 64 bits
     """
     expected = import_types(memory64).get(name)
+    if module != "ic0" and name in _I32:
+        raise invalid_import(
+            f'Module imports function "{name}" from "{module}", expected to be imported from one of ["ic0"] instead.'
+        )
     if expected is None:
-        if memory64 and name in _I32:
-            raise FormatError(
-                f"Wasm module has an invalid import section. Module imports function '{name}' from 'ic0' that is not "
-                "exported by the runtime for a memory of 64 bits."
-            )
-        return
+        width = " for a memory of 64 bits" if memory64 and name in _I32 else ""
+        raise invalid_import(
+            f"Module imports function '{name}' from '{module}' that is not exported by the runtime{width}."
+        )
     _check(name, expected, parameters, results)
+
+
+def invalid_import(text: str) -> FormatError:
+    """Make the error of a module that imports what it may not."""
+    return FormatError(f"Wasm module has an invalid import section. {text}")
 
 
 def check_export(name: str, parameters: Sequence[str], results: Sequence[str]) -> None:

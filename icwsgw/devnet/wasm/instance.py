@@ -10,7 +10,7 @@ import wasmtime
 
 from icwsgw.devnet.wasm.binary import MEMORY_EXPORT, TABLE_EXPORT, CanisterModule
 from icwsgw.devnet.wasm.execution import CanisterTrap
-from icwsgw.devnet.wasm.import_types import check_export, check_import
+from icwsgw.devnet.wasm.import_types import check_export, check_import, invalid_import
 from icwsgw.devnet.wasm.memory import LinearMemory
 from icwsgw.devnet.wasm.system_api import SystemApi, unsigned
 from icwsgw.errors import FormatError
@@ -56,7 +56,7 @@ class Compiler:
     def compile(self, module: CanisterModule) -> wasmtime.Module:
         """Return the compiled module.
 
-        :raises FormatError: not valid, it imports what is not ``ic0``, or a function has another type than on the IC
+        :raises FormatError: not valid, it imports what the IC does not have, or a function has another type there
         """
         compiled = self._compiled.get(module.hash)
         if compiled is None:
@@ -73,18 +73,18 @@ class Compiler:
 
 
 def _check_functions(compiled: wasmtime.Module) -> None:
-    """Pass if a module imports functions of ``ic0`` alone, and all functions have the types of the IC."""
+    """Pass if a module imports functions of the IC alone, and all functions have the types that they have there."""
     exports = {each.name: each.type for each in compiled.exports}
     memory = exports.get(MEMORY_EXPORT)
     memory64 = isinstance(memory, wasmtime.MemoryType) and memory.is_64
     for each in compiled.imports:
-        kind = each.type
-        if each.module != "ic0" or each.name is None or not isinstance(kind, wasmtime.FuncType):
-            raise FormatError(
-                f"Wasm module has an invalid import section. Module imports function '{each.name}' from "
-                f"'{each.module}' that is not exported by the runtime."
+        kind, name = each.type, each.name or ""
+        if not isinstance(kind, wasmtime.FuncType):
+            what = type(kind).__name__.removesuffix("Type").lower()
+            raise invalid_import(
+                f"Module imports a {what}, '{name}' from '{each.module}': only functions can be imported."
             )
-        check_import(each.name, *_types(kind), memory64=memory64)
+        check_import(each.module, name, *_types(kind), memory64=memory64)
     for name, kind in exports.items():
         if isinstance(kind, wasmtime.FuncType):
             check_export(name, *_types(kind))

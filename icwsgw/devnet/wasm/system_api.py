@@ -1,8 +1,8 @@
 """The functions that a canister imports as ``ic0`` (IC interface specification, "System API").
 
 Each is a method ``_ic0_<name>`` of :class:`SystemApi` that takes and returns integers as WebAssembly passes them, made
-unsigned. :mod:`icwsgw.devnet.wasm.entry_points` lists from where each may be called. A function that is not there can
-be linked, and traps with its name when it is called.
+unsigned. :mod:`icwsgw.devnet.wasm.entry_points` lists from where each may be called. A function that exists on the IC
+alone (:data:`~icwsgw.devnet.wasm.import_types.NOT_HERE`) can be linked, and traps with its name when it is called.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SystemApi(CallFunctions, CycleFunctions, EnvironmentVariables):
 
     def _missing(self, name: str) -> Callable[..., int | None]:
         def missing(*values: int) -> int | None:
-            raise CanisterTrap("IC0502", f"Canister trapped: ic0.{name} is not available on the local replica")
+            raise CanisterTrap("IC0502", f"Canister trapped: ic0.{name} exists on the IC, but not on the local replica")
 
         return missing
 

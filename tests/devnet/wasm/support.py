@@ -89,7 +89,7 @@ _IMPORTS = {
     "env_var_value_copy": "(param i32 i32 i32 i32 i32)",
     "debug_print": "(param i32 i32)",
     "trap": "(param i32 i32)",
-    "made_up": "",
+    "subnet_self_node_count": "(result i32)",
 }
 
 

@@ -130,16 +130,23 @@ def test_a_failure_of_the_replica_in_a_system_call_is_a_trap(monkeypatch: pytest
         ('(import "ic0" "stable_size" (func (result i32))) (memory i64 1)', "runtime for a memory of 64 bits"),
         ('(import "ic0" "trap" (func (param i32 i32))) (memory i64 1)', r"params \[I64, I64\] for 'trap'"),
         ('(import "ic0" "trap" (func (param i64 i64))) (memory 1)', r"params \[I32, I32\] for 'trap'"),
+        ('(import "ic0" "mint_cycles128" (func))', r"params \[I64, I64, I32\] for 'mint_cycles128'"),
+        ('(import "ic0" "made_up" (func))', "imports function 'made_up' from 'ic0' that is not exported"),
+        ('(import "wasi_snapshot_preview1" "fd_write" (func))', "'fd_write' from 'wasi_snapshot_preview1' that is not"),
+        ('(import "env" "time" (func (result i64)))', r'"time" from "env", expected .* one of \["ic0"\] instead'),
+        ('(import "ic0" "time" (global i64))', "Module imports a global, 'time' from 'ic0': only functions"),
+        ('(import "env" "memory" (memory 1))', "Module imports a memory, 'memory' from 'env': only functions"),
+        ('(import "env" "table" (table 1 funcref))', "Module imports a table, 'table' from 'env': only functions"),
     ],
 )
-def test_functions_of_another_type_are_refused(functions: str, complaint: str) -> None:
+def test_functions_that_the_network_does_not_link_are_refused(functions: str, complaint: str) -> None:
     world = World()
     with pytest.raises(FormatError, match=complaint):
         world.empty(FIRST).install(bytes(wasmtime.wat2wasm(f"(module {functions})")))
 
 
 def test_functions_that_are_no_entry_points_may_have_any_type() -> None:
-    wat = """(module (import "ic0" "made_up" (func (param f64)))
+    wat = """(module (import "ic0" "mint_cycles128" (func (param i64 i64 i32)))
       (func (export "add") (param i32) (result i32) unreachable))"""
     canister = World().empty(FIRST)
     canister.install(bytes(wasmtime.wat2wasm(wat)))
