@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from icwsgw.devnet.wasm.import_types import METHODS
+from icwsgw.devnet.wasm.module_rules import ModuleContents, check_module, visibility
 from icwsgw.errors import FormatError
 
 #: Bytes of a module, unpacked (the IC's limit for a module that is installed in chunks).
@@ -31,6 +33,7 @@ KEEP_MEMORY: Final = "enhanced-orthogonal-persistence"
 _MAGIC = b"\0asm\x01\0\0\0"
 _GZIP = b"\x1f\x8b"
 _CUSTOM, _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _START = range(9)
+_CODE = 10
 _TAG = 13
 #: Sections that stand before the exports.
 _BEFORE_EXPORTS = (_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _TAG, _GLOBAL)
@@ -86,11 +89,10 @@ class CanisterModule:
     @property
     def methods(self) -> list[tuple[str, str]]:
         """Kind and name of each method, sorted."""
-        kinds = ("canister_update ", "canister_query ", "canister_composite_query ")
         return sorted(
             (kind.strip().removeprefix("canister_"), function.removeprefix(kind))
             for function in self.functions
-            for kind in kinds
+            for kind in METHODS
             if function.startswith(kind)
         )
 
@@ -174,8 +176,12 @@ class _Scan:
     def __init__(self) -> None:
         self.functions: list[str] = []
         self.metadata: dict[str, Metadata] = {}
+        self.sections: list[tuple[str, int]] = []
         self.globals: list[int] = []
         self.imported_globals = 0
+        self.defined_globals = 0
+        self.defined_functions = 0
+        self.code = 0
         self.memories = 0
         self.tables = 0
         self.exports = b""
@@ -188,6 +194,10 @@ class _Scan:
             self._custom(reader)
         elif number == _IMPORT:
             self._imports(reader)
+        elif number == _FUNCTION:
+            self.defined_functions += reader.number()
+        elif number == _CODE:
+            self.code += len(content)
         elif number == _TABLE:
             self.tables += reader.number()
         elif number == _MEMORY:
@@ -200,10 +210,13 @@ class _Scan:
             self.start = reader.number()
 
     def _custom(self, reader: _Reader) -> None:
-        name = reader.name()
-        for prefix, public in (("icp:public ", True), ("icp:private ", False)):
-            if name.startswith(prefix):
-                self.metadata[name.removeprefix(prefix)] = Metadata(public, reader.data[reader.position :])
+        section = reader.name()
+        content = reader.data[reader.position :]
+        self.sections.append((section, len(content)))
+        found = visibility(section)
+        if found is not None:
+            name, public = found
+            self.metadata[name] = Metadata(public, content)
 
     def _imports(self, reader: _Reader) -> None:
         for _ in range(reader.number()):
@@ -230,7 +243,8 @@ class _Scan:
                 raise FormatError(f"import of unknown kind {kind} in WebAssembly module")
 
     def _globals(self, reader: _Reader) -> None:
-        for index in range(self.imported_globals, self.imported_globals + reader.number()):
+        self.defined_globals = reader.number()
+        for index in range(self.imported_globals, self.imported_globals + self.defined_globals):
             reader.value_type()
             if reader.byte():
                 self.globals.append(index)
@@ -244,6 +258,9 @@ class _Scan:
             if reader.byte() == _KIND_FUNCTION:
                 self.functions.append(name)
             reader.number()
+
+    def contents(self) -> ModuleContents:
+        return ModuleContents(self.functions, self.defined_functions, self.defined_globals, self.code, self.sections)
 
 
 def _leb128(value: int) -> bytes:
@@ -270,6 +287,8 @@ def unpack(file: bytes) -> bytes:
     :raises FormatError: damaged, or larger than :data:`MAX_MODULE`
     """
     if not file.startswith(_GZIP):
+        if len(file) > MAX_MODULE:
+            raise FormatError(f"module is larger than {MAX_MODULE} bytes")
         return file
     inflater = zlib.decompressobj(31)
     try:
@@ -287,7 +306,7 @@ def read_module(file: bytes) -> CanisterModule:
     """Read a canister's file, and add exports for its state.
 
     :param file: a WebAssembly module, or one compressed with gzip
-    :raises FormatError: not a WebAssembly module, or larger than :data:`MAX_MODULE`
+    :raises FormatError: not a WebAssembly module, larger than :data:`MAX_MODULE`, or against the rules of the network
     """
     data = unpack(file)
     if not data.startswith(_MAGIC):
@@ -300,6 +319,7 @@ def read_module(file: bytes) -> CanisterModule:
         number, content = reader.byte(), reader.take(reader.number())
         sections.append((number, content))
         scan.section(number, content)
+    check_module(scan.contents())
     added = [_export(f"{GLOBAL_EXPORT}{index}", _KIND_GLOBAL, index) for index in scan.globals]
     if scan.memories:
         added.append(_export(MEMORY_EXPORT, _KIND_MEMORY, 0))

@@ -102,14 +102,16 @@ NOT_HERE: Final = frozenset(("subnet_self_node_count", "cost_http_request_v2", "
 FunctionType = tuple[tuple[str, ...], tuple[str, ...]]
 """Parameters and results: ``i32`` or ``i64`` each."""
 
-_ENTRY_POINTS: Final = frozenset(
+#: Functions that the network calls.
+ENTRY_POINTS: Final = frozenset(
     f"canister_{name}"
     for name in (
         *("init", "pre_upgrade", "post_upgrade", "inspect_message"),
         *("heartbeat", "global_timer", "on_low_wasm_memory"),
     )
 )
-_METHODS: Final = ("canister_update ", "canister_query ", "canister_composite_query ")
+#: What stands before the names of methods.
+METHODS: Final = ("canister_update ", "canister_query ", "canister_composite_query ")
 
 
 def _parsed(text: str, address: str) -> dict[str, FunctionType]:
@@ -163,7 +165,7 @@ def check_export(name: str, parameters: Sequence[str], results: Sequence[str]) -
 
     :raises FormatError: it is an entry point of another type
     """
-    if name in _ENTRY_POINTS or name.startswith(_METHODS):
+    if name in ENTRY_POINTS or name.startswith(METHODS):
         _check(name, ((), ()), parameters, results)
 
 

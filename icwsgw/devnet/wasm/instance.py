@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import wasmtime
 
-from icwsgw.devnet.wasm.binary import MEMORY_EXPORT, TABLE_EXPORT, CanisterModule
+from icwsgw.devnet.wasm.binary import MEMORY_EXPORT, START_EXPORT, TABLE_EXPORT, CanisterModule
 from icwsgw.devnet.wasm.execution import CanisterTrap
 from icwsgw.devnet.wasm.import_types import check_export, check_import, invalid_import
 from icwsgw.devnet.wasm.memory import LinearMemory
@@ -17,6 +17,8 @@ from icwsgw.errors import FormatError
 
 #: Compiled modules that are kept. A canister that is reloaded again and again leaves one behind each time.
 MAX_COMPILED: Final = 50
+#: Proposals that the IC has switched off (dfinity/ic, ``wasmtime_validation_config``) and wasmtime has not.
+_SWITCHED_OFF: Final = ("multi_memory", "threads", "relaxed_simd", "gc", "function_references", "exceptions")
 _I32 = wasmtime.ValType.i32()
 #: What the IC says of a trap by wasmtime.
 _TRAPS = {
@@ -49,6 +51,8 @@ class Compiler:
         config = wasmtime.Config()
         config.consume_fuel = True
         config.wasm_memory64 = True
+        for proposal in _SWITCHED_OFF:
+            setattr(config, f"wasm_{proposal}", False)
         config.cranelift_nan_canonicalization = True
         self.engine = _engine(config)
         self._compiled: OrderedDict[bytes, wasmtime.Module] = OrderedDict()
@@ -88,6 +92,9 @@ def _check_functions(compiled: wasmtime.Module) -> None:
     for name, kind in exports.items():
         if isinstance(kind, wasmtime.FuncType):
             check_export(name, *_types(kind))
+            # Reading the module has made an export of the start section, which wasmtime would have checked.
+            if name == START_EXPORT and (kind.params or kind.results):
+                raise FormatError("Wasm module failed validation: the start function has parameters or results")
 
 
 def _types(kind: wasmtime.FuncType) -> tuple[list[str], list[str]]:

@@ -128,6 +128,9 @@ def test_a_module_that_expands_too_far(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FormatError, match="larger than 1000 bytes"):
         unpack(gzip.compress(bytes(1001)))
     assert unpack(gzip.compress(bytes(1000))) == bytes(1000)
+    with pytest.raises(FormatError, match="larger than 1000 bytes"):
+        unpack(bytes(1001))
+    assert unpack(bytes(1000)) == bytes(1000)
 
 
 @pytest.mark.parametrize("length", range(8, 60, 3))

@@ -76,4 +76,4 @@ def test_entry_points_take_and_return_nothing(name: str) -> None:
     check_export(name, [], [])
     with pytest.raises(FormatError, match="got \\[I32\\]"):
         check_export(name, ["i32"], [])
-    check_export("canister_helper", ["i32"], ["i32"])
+    check_export("helper", ["i32"], ["i32"])
