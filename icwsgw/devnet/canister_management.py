@@ -1,8 +1,7 @@
 """The management canister: creates, installs, configures and deletes canisters in WebAssembly.
 
 It follows the IC interface specification, "IC management canister", with these differences. Cycles are counted but cost
-nothing. A canister stops at once, whatever it waits for. There are no snapshots. The canisters that are built in, and
-those in Python, have no controllers.
+nothing. There are no snapshots. The canisters that are built in, and those in Python, have no controllers.
 
 Reject codes and error codes are those of the replica (dfinity/ic, ``rs/types/error_types``).
 """
@@ -12,6 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+from twisted.internet.defer import Deferred
 
 from icwsgw.devnet import management_types as types
 from icwsgw.devnet.hosting import CanisterHost
@@ -52,8 +53,10 @@ class ManagedCanisters(Protocol):
     def delete(self, canister_id: Principal) -> None: ...
 
 
-Handler = Callable[[Principal, Any], bytes]
-"""Runs a method for a caller, with its decoded argument; returns Candid."""
+Outcome = bytes | Deferred[bytes]
+"""Candid, now or later; a Deferred may fail with Rejected."""
+Handler = Callable[[Principal, Any], Outcome]
+"""Runs a method for a caller, with its decoded argument."""
 
 
 class CanisterManagement:
@@ -113,12 +116,15 @@ class CanisterManagement:
         if method in self._methods:
             self._managed(value[field], caller, method)
 
-    def call(self, method: str, caller: Principal, argument: bytes, subnet: Principal | None, cycles: int = 0) -> bytes:
+    def call(
+        self, method: str, caller: Principal, argument: bytes, subnet: Principal | None, cycles: int = 0
+    ) -> Outcome:
         """Run a method; Candid in, Candid out.
 
         :param subnet: where a new canister is created; None: anywhere
         :param cycles: attached to the call
-        :raises Rejected: it fails
+        :return: later: ``stop_canister`` of a canister with open calls
+        :raises Rejected: it fails; a Deferred fails with it
         """
         if method == "create_canister":
             value = _decoded(types.CREATE, argument)
@@ -316,18 +322,27 @@ class CanisterManagement:
         self._host(value["canister_id"]).running = True
         return _NOTHING
 
-    def _stop_canister(self, caller: Principal, value: dict[str, Any]) -> bytes:
-        self._host(value["canister_id"]).running = False
-        return _NOTHING
+    def _stop_canister(self, caller: Principal, value: dict[str, Any]) -> Outcome:
+        later = self._host(value["canister_id"]).stop()
+        return _NOTHING if later is None else later.addCallback(lambda _: _NOTHING)
 
     def _delete_canister(self, caller: Principal, value: dict[str, Any]) -> bytes:
         host = self._host(value["canister_id"])
-        if host.running:
+        if not host.stopped:
             raise Rejected(5, f"Canister {host.id} must be stopped before it is deleted.", "IC0510")
         self._canisters.delete(host.id)
         del self._settings[host.id]
         self._chunks.pop(host.id, None)
         return _NOTHING
+
+    def canister_status(self, caller: Principal, argument: bytes) -> bytes:
+        """Return what ``canister_status`` answers, as a query.
+
+        :raises Rejected: there is no such canister, or the caller may not view it
+        """
+        value = _decoded(types.CANISTER, argument)
+        self._managed(value["canister_id"], caller, "canister_status")
+        return self._canister_status(caller, value)
 
     def _canister_status(self, caller: Principal, value: dict[str, Any]) -> bytes:
         host = self._host(value["canister_id"])
@@ -337,7 +352,7 @@ class CanisterManagement:
         memory["wasm_chunk_store_size"] = sum(map(len, self._chunks.get(host.id, {}).values()))
         memory.update(host.memory_sizes())
         status = {
-            "status": {"running" if host.running else "stopped": None},
+            "status": {_STATUSES[canister.status]: None},
             "ready_for_migration": False,
             "version": canister.version,
             "settings": self._settings[host.id],
@@ -386,6 +401,8 @@ class CanisterManagement:
 
 
 _NOTHING: Final = candid.encode([], [])
+#: The statuses of a canister by the numbers that ``ic0.canister_status`` returns.
+_STATUSES: Final = {1: "running", 2: "stopping", 3: "stopped"}
 #: What canisters alone may call, and what a canister may do with itself without being its own controller.
 _FOR_CANISTERS: Final = frozenset(("create_canister", "canister_info", "canister_metadata", "deposit_cycles"))
 _FOR_ITSELF: Final = frozenset(("canister_status", "upload_chunk", "clear_chunk_store", "stored_chunks"))

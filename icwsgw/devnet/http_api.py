@@ -352,7 +352,7 @@ class Endpoints:
         except ValueError as error:
             raise RequestRefused(400, f"Specified effective canister id is wrong: {error}") from None
 
-        def execute() -> bytes:
+        def execute() -> bytes | Deferred[bytes]:
             self._replica.stats["calls_executed"] += 1
             return canisters.call_management(method, sender, argument, subnet=target.state.subnet.id)
 

@@ -1,4 +1,4 @@
-"""The calls of the network: accepted, executed after a delay, and kept until their envelopes have expired.
+"""The calls of the network: accepted, executed after a delay, and kept until they have ended and are no longer valid.
 
 The request id identifies a call: a resubmitted envelope is the same call, whatever its state. If blocks are made
 (:mod:`icwsgw.devnet.consensus`), calls wait for a block. Otherwise each is executed ``latency`` seconds after its
@@ -19,7 +19,7 @@ from icwsgw.devnet.submitted_call import SubmittedCall
 from icwsgw.devnet.topology import Node
 from icwsgw.reactor.clock import Clock, Timer
 
-#: Minimum time between two removals of expired calls (s); time for which calls are kept after their expiry (ns).
+#: Minimum time between two removals of old calls (s); time for which calls are kept after their expiry and end (ns).
 _SWEEP_S = 10.0
 _KEEP_NS = 60 * 1_000_000_000
 
@@ -96,6 +96,7 @@ class Ingress:
             return
         self._sweep()
         self._calls[call.request_id] = call
+        call.keep_until_ns = call.expiry_ns + _KEEP_NS
         call.finished_later = self._finished_later
         if subnet.running:
             subnet.submit(call, node)
@@ -145,6 +146,8 @@ class Ingress:
             call.notify(node)
 
     def _finished_later(self, call: SubmittedCall) -> None:
+        # The canister may have waited until the envelope had expired.
+        call.keep_until_ns = max(call.keep_until_ns, self._now_ns() + _KEEP_NS)
         subnet = self._subnets[call.state.subnet.id]
         if subnet.running:
             subnet.finished(call)
@@ -169,13 +172,13 @@ class Ingress:
             return
         self._swept = self._clock.seconds()
         now = self._now_ns()
-        for call in [call for call in self._calls.values() if call.expiry_ns + _KEEP_NS < now and self._is_over(call)]:
+        for call in [call for call in self._calls.values() if call.keep_until_ns < now and self._is_over(call)]:
             del self._calls[call.request_id]
             call.state.remove_request(call.request_id)
 
     def _is_over(self, call: SubmittedCall) -> bool:
         # With blocks, an expired call is never executed; without blocks, it is executed after its latency.
-        return call.started or self._subnets[call.state.subnet.id].running
+        return call.done if call.started else self._subnets[call.state.subnet.id].running
 
     def close(self) -> None:
         """Discard the calls that were not executed, and cancel all timers."""

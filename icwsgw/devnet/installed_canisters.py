@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import TYPE_CHECKING, Final, cast
 
+from twisted.internet.defer import Deferred
+
 from icwsgw.devnet.canister_logs import CanisterLogs
-from icwsgw.devnet.canister_management import CanisterManagement
+from icwsgw.devnet.canister_management import CanisterManagement, Outcome
 from icwsgw.devnet.canisters import CanisterFactory
 from icwsgw.devnet.hosting import CanisterHost, CdkSettings, Host
 from icwsgw.devnet.management import Management
@@ -200,16 +202,34 @@ class InstalledCanisters:
     def _call_elsewhere(self, request: CanisterRequest) -> None:
         """Execute a canister's call to the management canister or to a canister in Python."""
         try:
-            reply = self._reply_elsewhere(request)
-        except Rejected as reject:
-            request.answered(reject, request.cycles)
+            outcome = self._reply_elsewhere(request)
         except Exception as error:
-            # A mistake of this replica: the caller gets an answer, and other messages are executed.
-            request.answered(replica_failed(error), request.cycles)
+            self._answer(request, error)
+            return
+        if isinstance(outcome, Deferred):
+            outcome.addCallbacks(
+                lambda reply: self._answer_later(request, reply),
+                lambda failure: self._answer_later(request, cast("Exception", failure.value)),
+            )
         else:
-            request.answered(reply, 0 if request.method in _TAKES_CYCLES else request.cycles)
+            self._answer(request, outcome)
 
-    def _reply_elsewhere(self, request: CanisterRequest) -> bytes:
+    @staticmethod
+    def _answer(request: CanisterRequest, outcome: bytes | Exception) -> None:
+        if isinstance(outcome, bytes):
+            request.answered(outcome, 0 if request.method in _TAKES_CYCLES else request.cycles)
+        else:
+            # Anything but Rejected is a mistake of this replica: the caller gets an answer, and other messages are
+            # executed.
+            reject = outcome if isinstance(outcome, Rejected) else replica_failed(outcome)
+            request.answered(reject, request.cycles)
+
+    def _answer_later(self, request: CanisterRequest, outcome: bytes | Exception) -> None:
+        self._answer(request, outcome)
+        assert self._runtime is not None
+        self._runtime.run()
+
+    def _reply_elsewhere(self, request: CanisterRequest) -> Outcome:
         if not request.callee.raw:
             return self.call_management(request.method, request.caller, request.argument, request.cycles)
         host = self.get(request.callee)
@@ -219,11 +239,12 @@ class InstalledCanisters:
 
     def call_management(
         self, method: str, caller: Principal, argument: bytes, cycles: int = 0, subnet: Principal | None = None
-    ) -> bytes:
+    ) -> Outcome:
         """Run a method of the management canister; Candid in, Candid out.
 
         :param subnet: where a new canister is created; None: on the caller's if it is a canister
-        :raises Rejected: it fails
+        :return: later: ``stop_canister`` of a canister with open calls
+        :raises Rejected: it fails; a Deferred fails with it
         """
         if method == "fetch_canister_logs":
             return self._fetch_canister_logs(caller, argument)
@@ -244,7 +265,7 @@ class InstalledCanisters:
         :raises Rejected: it fails
         """
         if method == "canister_status":
-            return self.management.call(method, caller, argument, None)
+            return self.management.canister_status(caller, argument)
         if method == "fetch_canister_logs":
             return self._fetch_canister_logs(caller, argument)
         raise Rejected(5, f"Query method {method[:100]} not found.", "IC0536")

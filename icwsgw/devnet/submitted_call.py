@@ -27,6 +27,7 @@ class SubmittedCall:
     :ivar sender: the principal that may read its status
     :ivar started: whether its execution has begun
     :ivar done: whether the call has an outcome
+    :ivar keep_until_ns: when its status may be forgotten, ns since 1970, if it has an outcome
     :ivar block: height of the block that has the outcome, if blocks are made at intervals
     :ivar finished_later: called with the call when the outcome comes after :meth:`run` has returned
     """
@@ -39,6 +40,7 @@ class SubmittedCall:
         "done",
         "expiry_ns",
         "finished_later",
+        "keep_until_ns",
         "request_id",
         "sender",
         "started",
@@ -59,6 +61,7 @@ class SubmittedCall:
         self.sender = sender
         self.canister = canister
         self.expiry_ns = expiry_ns
+        self.keep_until_ns = expiry_ns
         self.started = False
         self.done = False
         self.finished_later: Callable[[SubmittedCall], object] = lambda call: None

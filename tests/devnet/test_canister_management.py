@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from icwsgw.devnet import management_types as types
-from icwsgw.devnet.canister_management import MAX_CHUNK, MAX_CHUNKS, CanisterManagement
+from icwsgw.devnet.canister_management import MAX_CHUNK, MAX_CHUNKS, CanisterManagement, Outcome
 from icwsgw.devnet.canisters import ECHO_ID
 from icwsgw.devnet.consensus import BlockTiming
+from icwsgw.devnet.faults import Answer
 from icwsgw.devnet.topology import canister_id
+from icwsgw.devnet.wasm.canister import STOPPING
+from icwsgw.devnet.wasm.canister_messages import CanisterRequest
+from icwsgw.devnet.wasm.host import WasmHost
 from icwsgw.errors import ConfigError, Rejected
 from icwsgw.ic import candid, cbor
+from icwsgw.ic.envelope import SignedRequest
 from icwsgw.ic.hashtree import Found, Missing
 from icwsgw.ic.identity import Ed25519Identity
 from icwsgw.ic.principal import Principal
@@ -24,6 +29,7 @@ from tests.support.devnet import Net, identity, result_of
 ALICE, BOB = identity(1), identity(2)
 MANAGEMENT = Principal(b"")
 SECOND_SUBNET = canister_id(0x8000_0000_0010_0003)
+WITHOUT_BLOCKS = BlockTiming()
 INSTALL, REINSTALL, UPGRADE = {"install": None}, {"reinstall": None}, {"upgrade": None}
 
 #: Counts its calls on the heap and in stable memory, and what its upgrades ran.
@@ -105,6 +111,13 @@ def rejected(code: str, call: Any, *arguments: Any, **options: Any) -> Rejected:
         call(*arguments, **options)
     assert caught.value.error_code == code, caught.value
     return caught.value
+
+
+def at_once(outcome: Outcome, kind: candid.Type) -> Any:
+    """The value in a reply that has come."""
+    assert isinstance(outcome, bytes)
+    (value,) = candid.decode_as(outcome, [kind])
+    return value
 
 
 def test_a_refused_module_leaves_the_canister_as_it_was(net: Net, alice: Manager) -> None:
@@ -300,7 +313,7 @@ def test_metadata_is_public_or_for_controllers(net: Net, alice: Manager) -> None
 
     def metadata(name: str, caller: Principal) -> Any:
         argument = candid.encode([types.METADATA], [{"canister_id": canister, "name": name}])
-        return candid.decode_as(manage("canister_metadata", caller, argument), [types.METADATA_VALUE])[0]["value"]
+        return at_once(manage("canister_metadata", caller, argument), types.METADATA_VALUE)["value"]
 
     assert metadata("secret", ALICE.principal) == b"s"
     assert metadata("open", SECOND_SUBNET) == b"o"
@@ -358,6 +371,127 @@ def test_what_a_canister_may_do_with_itself(net: Net, alice: Manager) -> None:
     assert alice.status(canister)["status"] == {"stopped": None}
 
 
+def waiting(
+    net: Net, alice: Manager, pace: BlockTiming = WITHOUT_BLOCKS
+) -> tuple[Principal, CanisterRequest, list[Any]]:
+    """A canister with an open call, what it waits for, and the outcome of the call: a reply or a reject."""
+    canister = alice.create()
+    alice.install(canister, module(PRINTING))
+    net.replica.set_pace(pace)
+    asked: list[CanisterRequest] = []
+    host = cast(WasmHost, net.replica.canister(canister))
+    elsewhere = host._runner.messages._elsewhere
+    host._runner.messages._elsewhere = asked.append
+    outcome = later(net, net.call_request(BOB, "ask", b"", canister), canister)
+    net.advance(3, step=0.5)
+    host._runner.messages._elsewhere = elsewhere
+    (request,) = asked
+    return canister, request, outcome
+
+
+def later(net: Net, request: SignedRequest, effective: Principal) -> list[Any]:
+    """The outcome of a call, once it has one: a reply or a reject."""
+    outcome: list[Any] = []
+
+    def come(answer: Answer) -> None:
+        try:
+            outcome.append(net.outcome(answer, request, effective))
+        except Rejected as reject:
+            outcome.append(reject)
+
+    net.submit(request, effective).addCallback(come)
+    return outcome
+
+
+def stop_request(net: Net, canister: Principal) -> SignedRequest:
+    argument = candid.encode([types.CANISTER], [{"canister_id": canister}])
+    return net.call_request(ALICE, "stop_canister", argument, MANAGEMENT)
+
+
+@pytest.mark.parametrize("pace", [WITHOUT_BLOCKS, BlockTiming(1.0)])
+def test_a_canister_is_stopping_until_its_open_calls_are_done(pace: BlockTiming) -> None:
+    net = Net()
+    alice = Manager(net)
+    canister, request, outcome = waiting(net, alice, pace)
+    stopped = later(net, stop_request(net, canister), canister)
+    net.advance(3, step=0.5)
+    host = cast(WasmHost, net.replica.canister(canister))
+    assert (stopped, host.canister.status, outcome) == ([], STOPPING, [])
+    for attempt in (net.call, net.query):
+        assert rejected("IC0509", attempt, BOB, "echo", b"", canister).message == f"Canister {canister} is stopping"
+    request.answered(b"random", 0)
+    host._runner.run()
+    net.advance(3, step=0.5)
+    assert outcome == [b"random"]
+    assert stopped == [candid.encode([], [])]
+    assert rejected("IC0508", net.query, BOB, "beats", b"", canister).message == f"Canister {canister} is stopped"
+    net.replica.close()
+    assert net.clock.getDelayedCalls() == []
+
+
+def test_what_can_be_done_with_a_canister_that_is_stopping(net: Net, alice: Manager) -> None:
+    canister, request, outcome = waiting(net, alice)
+    stopped = later(net, stop_request(net, canister), canister)
+    assert alice.status(canister)["status"] == {"stopping": None}
+    rejected("IC0510", alice.do, "delete_canister", canister)
+    alice.do("start_canister", canister)
+    assert [(reject.code, reject.error_code) for reject in stopped] == [(5, "IC0511")]
+    assert alice.status(canister)["status"] == {"running": None}
+    assert net.call(BOB, "echo", b"x", canister) == b"x"
+    request.answered(b"random", 0)
+    net.call(BOB, "echo", b"x", canister)
+    assert outcome == [b"random"]
+
+
+def test_the_end_of_a_stop_that_takes_too_long_can_be_read(net: Net, alice: Manager) -> None:
+    """It comes when the envelope has expired."""
+    canister, _, _ = waiting(net, alice)
+    stop = stop_request(net, canister)
+    later(net, stop, canister)
+    # Accepting calls removes old ones.
+    for _ in range(30):
+        net.advance(10)
+        alice.do("canister_status", canister)
+    path = [b"request_status", stop.request_id]
+    certificate = net.read_state(ALICE, [path], canister)
+    assert certificate.lookup([*path, b"error_code"]) == Found(b"IC0206")
+    assert certificate.lookup([*path, b"reject_code"]) == Found(b"\x02")
+    assert alice.status(canister)["status"] == {"stopping": None}
+    for _ in range(10):
+        net.advance(10)
+        alice.do("canister_status", canister)
+    assert net.read_state(ALICE, [path], canister).lookup([*path, b"status"]) is Missing.ABSENT
+
+
+def test_a_canister_stops_another(net: Net, alice: Manager) -> None:
+    busy, request, _ = waiting(net, alice)
+    stopper = alice.create()
+    alice.settings(busy, controllers=[ALICE.principal, stopper])
+    argument = candid.encode([types.CANISTER], [{"canister_id": busy}])
+    text = "".join(f"\\{byte:02x}" for byte in argument)
+    alice.install(
+        stopper,
+        module(f"""
+          (table 2 funcref) (elem (i32.const 0) $on_reply $on_reject)
+          (data (i32.const 0) "{text}") (data (i32.const 500) "stop_canister")
+          (func $on_reply (param i32) (call $msg_reply))
+          (func $on_reject (param i32) (call $reply_i32 (call $msg_reject_code)))
+          (func (export "canister_update go")
+            (call $call_new (i32.const 0) (i32.const 0) (i32.const 500) (i32.const 13)
+              (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 0))
+            (call $call_data_append (i32.const 0) (i32.const {len(argument)})) (drop (call $call_perform)))"""),
+    )
+    outcome = later(net, net.call_request(BOB, "go", b"", stopper), stopper)
+    assert alice.status(busy)["status"] == {"stopping": None}
+    assert outcome == []
+    request.answered(b"random", 0)
+    cast(WasmHost, net.replica.canister(busy))._runner.run()
+    assert outcome == [b""]
+    assert alice.status(busy)["status"] == {"stopped": None}
+    net.replica.close()
+    assert net.clock.getDelayedCalls() == []
+
+
 def test_what_a_user_may_not_call(net: Net, alice: Manager) -> None:
     canister = alice.create()
     rejected("IC0406", alice.call, "create_canister", types.CREATE, {"settings": None}, canister)
@@ -383,13 +517,13 @@ def test_canisters_create_canisters_where_they_are(net: Net) -> None:
     canisters = net.replica.canisters
     caller = canisters.install_wasm(SECOND_SUBNET, module(PRINTING)).id
     reply = canisters.call_management("create_canister", caller, candid.encode([types.CREATE], [{"settings": None}]), 9)
-    (created,) = candid.decode_as(reply, [types.CANISTER])
+    created = at_once(reply, types.CANISTER)
     assert net.replica.state_of(created["canister_id"]) is net.replica.state_of(caller)
     argument = candid.encode([types.CANISTER], [created])
     canisters.call_management("deposit_cycles", ALICE.principal, argument, 3)
-    (status,) = candid.decode_as(canisters.call_management("canister_status", caller, argument), [types.STATUS])
+    status = at_once(canisters.call_management("canister_status", caller, argument), types.STATUS)
     assert status["cycles"] == 12
-    (info,) = candid.decode_as(canisters.call_management("canister_info", ALICE.principal, argument), [types.INFO])
+    info = at_once(canisters.call_management("canister_info", ALICE.principal, argument), types.INFO)
     assert (info["controllers"], info["module_hash"]) == ([caller], None)
 
 

@@ -53,6 +53,7 @@ class WasmCanister:
     :ivar status: :data:`RUNNING`, :data:`STOPPING` or :data:`STOPPED`
     :ivar certified_data: at most 32 bytes
     :ivar global_timer_ns: when the timer is due, ns since 1970; 0: it is not set
+    :ivar open_calls: calls to others whose answers have not come; a canister that has some cannot be stopped
     :ivar executions: that may have changed the state, so far
     """
 
@@ -76,6 +77,7 @@ class WasmCanister:
         self.version = 0
         self.cycles = INITIAL_CYCLES
         self.executions = 0
+        self.open_calls = 0
         self.stable = StableMemory()
         self.certified_data = b""
         self.global_timer_ns = 0
@@ -101,6 +103,13 @@ class WasmCanister:
     @cycles.setter
     def cycles(self, value: int) -> None:
         self._cycles = min(value, MAX_CYCLES)
+
+    def refusal(self) -> Rejected | None:
+        """Return the reject of new calls and queries; None: the canister runs."""
+        if self.status == RUNNING:
+            return None
+        word, code = ("stopped", "IC0508") if self.status == STOPPED else ("stopping", "IC0509")
+        return Rejected(5, f"Canister {self.id} is {word}", code)
 
     # -- environment ----------------------------------------------------------------------------------------------
 

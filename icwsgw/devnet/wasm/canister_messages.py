@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from icwsgw.devnet.hosting import no_method
-from icwsgw.devnet.wasm.canister import NO_MODULE, RUNNING, STOPPED, WasmCanister
+from icwsgw.devnet.wasm.canister import NO_MODULE, WasmCanister
 from icwsgw.devnet.wasm.execution import (
     Callback,
     CallContext,
@@ -110,9 +110,9 @@ class Messages:
 
     @staticmethod
     def _refusal(canister: WasmCanister, request: CanisterRequest) -> Rejected | None:
-        if canister.status != RUNNING:
-            word, code = ("stopped", "IC0508") if canister.status == STOPPED else ("not running", "IC0509")
-            return Rejected(5, f"Canister {canister.id} is {word}", code)
+        refusal = canister.refusal()
+        if refusal is not None:
+            return refusal
         if canister.module is None:
             return CanisterTrap("IC0537", NO_MODULE).rejected(canister.id)
         if not any(canister.module.has_method(kind, request.method) for kind in ("update", "query")):
@@ -158,6 +158,7 @@ class Messages:
 
     def _send(self, canister: WasmCanister, context: CallContext, call: OutgoingCall, answered: Answered) -> None:
         context.outstanding += 1
+        canister.open_calls += 1
         self._waiting.setdefault(canister.id, {})[id(context)] = context, answered
 
         def come(response: Response, refunded: int) -> None:
@@ -178,6 +179,7 @@ class Messages:
         answered: Answered,
     ) -> None:
         context.outstanding -= 1
+        canister.open_calls -= 1
         canister.cycles += refunded
         if context.deleted:
             return

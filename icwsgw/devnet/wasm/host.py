@@ -12,6 +12,7 @@ from icwsgw.devnet.wasm.canister import RUNNING, STOPPED, Snapshot, WasmCanister
 from icwsgw.devnet.wasm.canister_messages import CanisterRequest, Messages
 from icwsgw.devnet.wasm.execution import MANAGEMENT, CallContext, CanisterTrap, Entry, Execution, Response
 from icwsgw.devnet.wasm.memory import PAGE
+from icwsgw.devnet.wasm.stop_requests import StopRequests
 from icwsgw.errors import Rejected
 from icwsgw.ic import cbor, hashtree
 from icwsgw.ic.hashtree import Tree
@@ -98,6 +99,7 @@ class WasmHost:
         self._timer_ns = 0
         self._heartbeat_timer: Timer | None = None
         self._executions = 0
+        self._stops = StopRequests(canister, clock)
         self._file = b""
         self._candid: str | None = None
         runner.add(self)
@@ -106,21 +108,34 @@ class WasmHost:
 
     @property
     def running(self) -> bool:
+        """Whether the canister takes calls. When set to False, it stops at once, whatever it waits for."""
         return self.canister.status == RUNNING
 
     @running.setter
     def running(self, value: bool) -> None:
-        self.canister.status = RUNNING if value else STOPPED
         if value:
+            self._stops.start()
             self._arm()
+        else:
+            self._stops.stop_now()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the canister neither runs nor is stopping."""
+        return self.canister.status == STOPPED
+
+    def stop(self) -> Deferred[None] | None:
+        """Stop the canister when its open calls are done, see :meth:`StopRequests.stop`."""
+        return self._stops.stop()
 
     def check_running(self) -> None:
         """Pass if the canister runs.
 
-        :raises Rejected: it is stopped
+        :raises Rejected: it is stopped or stopping
         """
-        if not self.running:
-            raise Rejected(5, f"Canister {self.id} is stopped", "IC0508")
+        refusal = self.canister.refusal()
+        if refusal is not None:
+            raise refusal
 
     def install(self, file: bytes, argument: bytes = b"", caller: Principal = MANAGEMENT) -> None:
         """Put code into the canister; all memory is new.
@@ -175,6 +190,7 @@ class WasmHost:
     def close(self) -> None:
         """Stop the timers and free the memory."""
         self._runner.remove(self)
+        self._stops.close()
         for timer in (self._timer, self._heartbeat_timer):
             if timer is not None and timer.active():
                 timer.cancel()
@@ -236,7 +252,8 @@ class WasmHost:
         return self.canister.snapshot()
 
     def executed(self) -> None:
-        """Act on what the canister has set while messages were executed."""
+        """Act on what the canister has set while messages were executed, and on what has come to its end."""
+        self._stops.stop_if_idle()
         if self.canister.executions == self._executions:
             return
         self._executions = self.canister.executions

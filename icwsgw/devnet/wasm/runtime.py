@@ -60,6 +60,10 @@ class Runtime:
         )
         return WasmHost(canister, self._runner, self._clock, self._now_ns, changed)
 
+    def run(self) -> None:
+        """Execute the messages that wait."""
+        self._runner.run()
+
     def close(self) -> None:
         """Execute nothing more."""
         self._runner.close()
