@@ -258,6 +258,37 @@ def test_a_hold_during_a_keep_alive_that_is_owed_counts_to_its_end() -> None:
     assert [code for code, _ in client.connection.closed] == [CloseCode.TOO_FAST]
 
 
+def test_a_client_that_is_held_stays_watched_until_a_while_after_its_hold() -> None:
+    world = Tenants("message-rate=1", relay_queue_time=60.0)
+    client = world.client()
+    stream = client.session.stream
+    assert stream is not None
+
+    def send_at_once(count: int) -> None:
+        for _ in range(count):
+            client.session.received(client.sdk.message_payload(b"DIDL\0\0", NOW_NS), True)
+        assert not client.connection.reading
+
+    def wait_for_the_end_of_the_hold() -> None:
+        while not client.connection.reading:
+            world.clock.advance(0.1)
+
+    send_at_once(12)
+    for _ in range(8):
+        world.clock.advance(1.0)
+        world.network.calls[-1].answer(REPLIED_OK)
+        assert not client.connection.reading
+        assert stream.watch is not None
+    wait_for_the_end_of_the_hold()
+    world.clock.advance(AFTER_WAIT_SECONDS - 2.0)
+    send_at_once(8)
+    wait_for_the_end_of_the_hold()
+    assert stream.watch is not None
+    world.clock.advance(AFTER_WAIT_SECONDS + 0.1)
+    world.network.calls[-1].answer(REPLIED_OK)
+    assert stream.watch is None
+
+
 @pytest.mark.parametrize("quota", ["", "message-rate=0"])
 def test_a_quota_that_ends_lets_all_clients_go_and_one_may_begin(quota: str) -> None:
     world = Tenants()

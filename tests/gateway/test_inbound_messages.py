@@ -185,7 +185,7 @@ def watched(world: World) -> bool:
 
 @pytest.mark.parametrize("owes", [False, True])
 def test_a_client_is_not_watched_any_more_when_its_queue_has_had_room_for_a_while(owes: bool) -> None:
-    world = slow(World(relay_queue_time=10.0).open())
+    world = slow(World(relay_queue_time=40.0).open())
     if owes:
         world.session.deliver([ack(world)])
     world.clock.advance(2 * AFTER_WAIT_SECONDS)
@@ -196,7 +196,7 @@ def test_a_client_is_not_watched_any_more_when_its_queue_has_had_room_for_a_whil
     room = world.clock.seconds()
     while not world.network.calls[-1].deferred.called:
         world.network.calls[-1].answer(REPLIED_OK)
-        world.clock.advance(0.5)
+        world.clock.advance(0.1)
     assert watched(world), "what has waited in the socket may be a keep-alive"
     last = sent(world)[-1]
     world.clock.advance(room + AFTER_WAIT_SECONDS + 1.0 - world.clock.seconds())
