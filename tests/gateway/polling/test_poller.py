@@ -379,6 +379,7 @@ def test_a_look_that_another_process_was_about_to_have_is_the_first_poll(sent: b
     poller._reset_detector.probe_now()
     clock.advance(INTERVAL)
     assert nonces(network)[-1] == 3, "the probe"
+    assert poller.written()["due_look"] is None, "the probe itself is sent again"
     while not sent and poller._context.budget.take(RequestKind.EXTRA, clock.seconds()):
         pass
     network.queries[-1].answer(EMPTY)
