@@ -171,7 +171,7 @@ class InstalledCanisters:
 
         if self._runtime is None:
             self._runtime = Runtime(self._clock, self._now_ns, self._root_key_der, self._call_elsewhere, self.logs.add)
-        return self._runtime.create(canister_id, subnet.id, self.changed)
+        return self._runtime.create(canister_id, subnet, self.changed)
 
     def delete(self, canister_id: Principal) -> None:
         """Remove a canister and its part of the state tree. No other canister gets its id, unless it asks for it."""

@@ -65,12 +65,14 @@ class WasmCanister:
         *,
         root_key: bytes,
         subnet_id: Principal,
+        node_count: int,
         log: Log,
         controllers: Sequence[Principal] = (),
     ) -> None:
         self.id = canister_id
         self.root_key = root_key
         self.subnet_id = subnet_id
+        self.node_count = node_count
         self.controllers = controllers
         self.variables: Sequence[tuple[bytes, bytes]] = ()
         self.status = RUNNING

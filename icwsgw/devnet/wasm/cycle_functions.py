@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from icwsgw.devnet.wasm.environment import SystemFunctions
 from icwsgw.devnet.wasm.execution import contract_violation
+from icwsgw.errors import FormatError
+from icwsgw.ic import candid
 
 _U64 = (1 << 64) - 1
+_COUNTS: Final = dict.fromkeys(("min_responses", "max_responses", "total_requests"), candid.Nat32)
+_SIZES: Final = (
+    *("request_bytes", "http_roundtrip_time_ms", "raw_response_bytes", "transformed_response_bytes"),
+    "transform_instructions",
+)
+_KINDS: Final = {
+    "fully_replicated": candid.Reserved,
+    "non_replicated": candid.Reserved,
+    "flexible": candid.Opt(candid.Record(_COUNTS)),
+}
+#: What an HTTPS outcall uses.
+_OUTCALL: Final = candid.Record(
+    {**dict.fromkeys(_SIZES, candid.Nat64), "outcall_type": candid.Opt(candid.Variant(_KINDS))}
+)
 
 
 class CycleFunctions(SystemFunctions):
@@ -67,6 +85,13 @@ class CycleFunctions(SystemFunctions):
         self._write_u128(destination, 0)
 
     def _ic0_cost_http_request(self, request_size: int, max_response_size: int, destination: int) -> None:
+        self._write_u128(destination, 0)
+
+    def _ic0_cost_http_request_v2(self, source: int, size: int, destination: int) -> None:
+        try:
+            candid.decode_as(self._read(source, size), [_OUTCALL])
+        except FormatError as error:
+            raise contract_violation(f"ic0.cost_http_request_v2: failed to decode the parameters: {error}") from None
         self._write_u128(destination, 0)
 
     def _cost_of_key(self, source: int, size: int, kind: int, destination: int) -> int:

@@ -79,6 +79,7 @@ ALLOWED: Final[Mapping[str, frozenset[Entry]]] = {
             "cost_call",
             "cost_create_canister",
             "cost_http_request",
+            "cost_http_request_v2",
             "cost_sign_with_ecdsa",
             "cost_sign_with_schnorr",
             "cost_vetkd_derive_key",

@@ -22,6 +22,7 @@ class Environment(Protocol):
     :ivar controllers: who may change the canister
     :ivar status: 1: running, 2: stopping, 3: stopped
     :ivar root_key: DER
+    :ivar node_count: nodes of its subnet
     :ivar variables: names and values of its environment variables, UTF-8
     """
 
@@ -36,6 +37,7 @@ class Environment(Protocol):
     status: int
     root_key: bytes
     subnet_id: Principal
+    node_count: int
     variables: Sequence[tuple[bytes, bytes]]
 
     @property

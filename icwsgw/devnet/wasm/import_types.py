@@ -97,7 +97,7 @@ stable_read i32 i32 i32 ->
 
 #: Functions of the network that :mod:`icwsgw.devnet.wasm.system_api` lacks: a module that imports one can be installed,
 #: and a call of it traps.
-NOT_HERE: Final = frozenset(("subnet_self_node_count", "cost_http_request_v2", "mint_cycles128"))
+NOT_HERE: Final = frozenset(("mint_cycles128",))
 
 FunctionType = tuple[tuple[str, ...], tuple[str, ...]]
 """Parameters and results: ``i32`` or ``i64`` each."""

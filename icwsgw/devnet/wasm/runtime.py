@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from icwsgw.devnet.topology import Subnet
 from icwsgw.errors import ConfigError
 from icwsgw.ic.principal import Principal
 from icwsgw.reactor.clock import Clock
@@ -45,7 +46,7 @@ class Runtime:
         self._compiler = Compiler()
         self._runner = MessageRunner(clock, elsewhere)
 
-    def create(self, canister_id: Principal, subnet_id: Principal, changed: Callable[[Any], None]) -> WasmHost:
+    def create(self, canister_id: Principal, subnet: Subnet, changed: Callable[[Any], None]) -> WasmHost:
         """Make an empty canister.
 
         :param changed: called with the host when its part of the state tree may have changed
@@ -55,7 +56,8 @@ class Runtime:
             self._compiler,
             self._now_ns,
             root_key=self._root_key,
-            subnet_id=subnet_id,
+            subnet_id=subnet.id,
+            node_count=len(subnet.nodes),
             log=lambda text: self._log(canister_id, text),
         )
         return WasmHost(canister, self._runner, self._clock, self._now_ns, changed)

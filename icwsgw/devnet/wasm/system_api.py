@@ -148,6 +148,9 @@ class SystemApi(CallFunctions, CycleFunctions, EnvironmentVariables):
     def _ic0_subnet_self_size(self) -> int:
         return len(self._env.subnet_id.raw)
 
+    def _ic0_subnet_self_node_count(self) -> int:
+        return self._env.node_count
+
     def _ic0_subnet_self_copy(self, destination: int, offset: int, size: int) -> None:
         self._copy(self._env.subnet_id.raw, "ic0.subnet_self_copy", destination, offset, size)
 

@@ -19,6 +19,8 @@ FIRST = Principal.from_text("bkyz2-fmaaa-aaaaa-qaaaq-cai")
 SECOND = Principal.from_text("bd3sg-teaaa-aaaaa-qaaba-cai")
 SUBNET = Principal.self_authenticating(b"subnet")
 
+NODES = 7
+
 #: Functions of the system interface by name, as WebAssembly text wants them imported.
 _IMPORTS = {
     "msg_arg_data_size": "(result i32)",
@@ -80,6 +82,7 @@ _IMPORTS = {
     "cost_call": "(param i64 i64 i32)",
     "cost_create_canister": "(param i32)",
     "cost_http_request": "(param i64 i64 i32)",
+    "cost_http_request_v2": "(param i32 i32 i32)",
     "cost_sign_with_ecdsa": "(param i32 i32 i32 i32) (result i32)",
     "env_var_count": "(result i32)",
     "env_var_name_size": "(param i32) (result i32)",
@@ -90,6 +93,7 @@ _IMPORTS = {
     "debug_print": "(param i32 i32)",
     "trap": "(param i32 i32)",
     "subnet_self_node_count": "(result i32)",
+    "mint_cycles128": "(param i64 i64 i32)",
 }
 
 
@@ -150,6 +154,7 @@ class World:
             lambda: self.time_ns,
             root_key=b"root key",
             subnet_id=SUBNET,
+            node_count=NODES,
             log=self.log.append,
             controllers=[ALICE],
         )

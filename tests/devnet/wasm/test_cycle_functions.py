@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from icwsgw.devnet.wasm.canister import INITIAL_CYCLES
+from icwsgw.ic import candid
 from tests.devnet.wasm.support import SECOND, World, module, replies, u64, u128
 
 #: Replies with the cycles that each function reports, which it writes at the address in its argument.
@@ -86,6 +89,30 @@ def test_cycles_that_come_back_with_an_answer(method: str, kept: int) -> None:
     world = World(module(caller), module(keeping))
     assert world.call("go") == u64(100 - kept) + u128(100 - kept)
     assert [canister.cycles - INITIAL_CYCLES for canister in world.canisters.values()] == [-kept, kept]
+
+
+#: Parameters of an HTTPS outcall, as Candid.
+_COUNTS = candid.Record(dict.fromkeys(("min_responses", "max_responses", "total_requests"), candid.Nat32))
+_SIZES = ("request_bytes", "http_roundtrip_time_ms", "raw_response_bytes", "transformed_response_bytes")
+_OUTCALL = dict.fromkeys((*_SIZES, "transform_instructions"), candid.Nat64)
+_KIND = candid.Variant({"non_replicated": candid.Null, "flexible": candid.Opt(_COUNTS)})
+
+
+@pytest.mark.parametrize("kind", [None, {"non_replicated": None}, {"flexible": None}, {"flexible": 1}])
+def test_the_parameters_of_an_outcall(kind: Any) -> None:
+    if kind == {"flexible": 1}:
+        kind = {"flexible": dict.fromkeys(("min_responses", "max_responses", "total_requests"), 2)}
+    outcall = {**dict.fromkeys(_OUTCALL, 1), "outcall_type": kind}
+    argument = candid.encode([candid.Record({**_OUTCALL, "outcall_type": candid.Opt(_KIND)})], [outcall])
+    body = """(func (export "canister_update go") (call $echo_arg)
+      (i64.store (i32.const 0) (i64.const -1)) (i64.store (i32.const 8) (i64.const -1))
+      (call $cost_http_request_v2 (i32.const 1000) (call $msg_arg_data_size) (i32.const 0))
+      (call $reply_at (i32.const 0) (i32.const 16)))"""
+    world = World(module(body))
+    assert world.call("go", argument) == bytes(16)
+    empty = candid.encode([candid.Record({})], [{}])
+    for wrong in (b"", argument[:-1], argument + b"x", empty):
+        assert world.reject("go", wrong).error_code == "IC0504"
 
 
 def test_nothing_costs_anything() -> None:

@@ -20,6 +20,8 @@ from icwsgw.devnet.wasm.execution import Entry
         ("data_certificate_copy", "NRQ CQ"),
         ("accept_message", "F"),
         ("global_timer_set", "I G U Ry Rt C T"),
+        ("subnet_self_node_count", "I G U RQ NRQ CQ Ry Rt C F T"),
+        ("cost_http_request_v2", "I G U RQ NRQ CQ Ry Rt C F T s"),
         ("cost_call", "I G U RQ NRQ CQ Ry Rt C F T s"),
     ],
 )

@@ -45,6 +45,12 @@ def test_what_it_certifies_is_in_the_state_tree() -> None:
     assert hashtree.lookup(tree, [b"module_hash"]).value == host.canister.module.hash
 
 
+def test_it_knows_the_size_of_its_subnet() -> None:
+    wat = '(func (export "canister_query nodes") (call $reply_i32 (call $subnet_self_node_count)))'
+    net, host = installed(wat, nodes=5)
+    assert number(net.query(ALICE, "nodes", b"", host.id)) == 5
+
+
 def test_the_global_timer() -> None:
     net, host = installed()
     net.call(ALICE, "ring_in_1_s", b"", host.id)

@@ -58,7 +58,13 @@ class Pair:
         self.clock = Clock()
         runner = MessageRunner(self.clock, elsewhere=lambda request: pytest.fail(request.method))
         canister = WasmCanister(
-            ECHO_ID, compiler, self.now_ns, root_key=b"", subnet_id=Principal(b"s"), log=lambda text: None
+            ECHO_ID,
+            compiler,
+            self.now_ns,
+            root_key=b"",
+            subnet_id=Principal(b"s"),
+            node_count=13,
+            log=lambda text: None,
         )
         self.real = WasmHost(canister, runner, self.clock, self.now_ns, lambda host: None)
         self.real.install(build("echo"))

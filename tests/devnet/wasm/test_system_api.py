@@ -11,7 +11,7 @@ from icwsgw.devnet.wasm.execution import CallContext, CanisterTrap, Entry, Execu
 from icwsgw.devnet.wasm.import_types import import_types
 from icwsgw.devnet.wasm.memory import LinearMemory
 from icwsgw.devnet.wasm.system_api import SystemApi, unsigned
-from tests.devnet.wasm.support import ALICE, FIRST, SUBNET, World, module, refusal, replies, u64
+from tests.devnet.wasm.support import ALICE, FIRST, NODES, SUBNET, World, module, refusal, replies, u64
 
 
 def test_argument_and_caller() -> None:
@@ -128,8 +128,8 @@ def test_stable_memory_in_both_widths() -> None:
         ("(drop (call $msg_reject_code))", "cannot be executed in update mode"),
         ("(drop (call $performance_counter (i32.const 2)))", "no counter 2"),
         (
-            "(drop (call $subnet_self_node_count))",
-            "ic0.subnet_self_node_count exists on the IC, but not on the local replica",
+            "(call $mint_cycles128 (i64.const 0) (i64.const 1) (i32.const 0))",
+            "ic0.mint_cycles128 exists on the IC, but not on the local replica",
         ),
         ("(drop (call $is_controller (i32.const 0) (i32.const 30)))", "not a principal"),
         ("(call $msg_reject (i32.const 0) (i32.const 2097153))", "2097153 bytes are more than 2097152"),
@@ -193,6 +193,10 @@ def test_a_message_is_inspected() -> None:
         execution = Execution(Entry.INSPECT, CallContext(ALICE, needs_answer=False), argument=argument, method="m")
         world.first.query(execution, "canister_inspect_message")
         assert execution.accepted is accepted
+
+
+def test_the_number_of_nodes_of_the_subnet() -> None:
+    assert replies("(call $reply_i32 (call $subnet_self_node_count))") == NODES.to_bytes(4, "little")
 
 
 def test_every_function_with_a_rule_exists() -> None:
