@@ -94,11 +94,19 @@ class CycleFunctions(SystemFunctions):
             raise contract_violation(f"ic0.cost_http_request_v2: failed to decode the parameters: {error}") from None
         self._write_u128(destination, 0)
 
-    def _cost_of_key(self, source: int, size: int, kind: int, destination: int) -> int:
+    def _cost_of_key(self, source: int, size: int, kind: int, kinds: int, destination: int) -> int:
+        """Write the cost; 0, or 1 for a curve or algorithm that does not exist."""
         self._read(source, size)
+        if kind >= kinds:
+            return 1
         self._write_u128(destination, 0)
         return 0
 
-    _ic0_cost_sign_with_ecdsa = _cost_of_key
-    _ic0_cost_sign_with_schnorr = _cost_of_key
-    _ic0_cost_vetkd_derive_key = _cost_of_key
+    def _ic0_cost_sign_with_ecdsa(self, source: int, size: int, curve: int, destination: int) -> int:
+        return self._cost_of_key(source, size, curve, 1, destination)
+
+    def _ic0_cost_sign_with_schnorr(self, source: int, size: int, algorithm: int, destination: int) -> int:
+        return self._cost_of_key(source, size, algorithm, 2, destination)
+
+    def _ic0_cost_vetkd_derive_key(self, source: int, size: int, curve: int, destination: int) -> int:
+        return self._cost_of_key(source, size, curve, 1, destination)

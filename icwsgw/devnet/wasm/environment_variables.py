@@ -6,8 +6,13 @@ icp-cli puts the ids of a project's canisters there (``PUBLIC_CANISTER_ID:<name>
 
 from __future__ import annotations
 
+from typing import Final
+
 from icwsgw.devnet.wasm.environment import SystemFunctions
 from icwsgw.devnet.wasm.execution import contract_violation
+
+#: Bytes of a name.
+MAX_NAME: Final = 128
 
 
 class EnvironmentVariables(SystemFunctions):
@@ -24,7 +29,7 @@ class EnvironmentVariables(SystemFunctions):
         self._copy(self._name(name, index), name, destination, offset, size)
 
     def _ic0_env_var_name_exists(self, source: int, size: int) -> int:
-        name = self._read(source, size)
+        name = self._wanted("ic0.env_var_name_exists", source, size)
         return int(any(each == name for each, _ in self._env.variables))
 
     def _ic0_env_var_value_size(self, source: int, size: int) -> int:
@@ -41,8 +46,18 @@ class EnvironmentVariables(SystemFunctions):
             raise contract_violation(f"{what}: there are {len(self._env.variables)} variables, not {index + 1}")
         return self._env.variables[index][0]
 
-    def _value(self, what: str, source: int, size: int) -> bytes:
+    def _wanted(self, what: str, source: int, size: int) -> bytes:
+        if size > MAX_NAME:
+            raise contract_violation(f"{what}: a name has at most {MAX_NAME} bytes, not {size}")
         name = self._read(source, size)
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            raise contract_violation(f"{what}: the name is not UTF-8") from None
+        return name
+
+    def _value(self, what: str, source: int, size: int) -> bytes:
+        name = self._wanted(what, source, size)
         for each, value in self._env.variables:
             if each == name:
                 return value

@@ -84,6 +84,8 @@ _IMPORTS = {
     "cost_http_request": "(param i64 i64 i32)",
     "cost_http_request_v2": "(param i32 i32 i32)",
     "cost_sign_with_ecdsa": "(param i32 i32 i32 i32) (result i32)",
+    "cost_sign_with_schnorr": "(param i32 i32 i32 i32) (result i32)",
+    "cost_vetkd_derive_key": "(param i32 i32 i32 i32) (result i32)",
     "env_var_count": "(result i32)",
     "env_var_name_size": "(param i32) (result i32)",
     "env_var_name_copy": "(param i32 i32 i32 i32)",

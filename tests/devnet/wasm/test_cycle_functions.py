@@ -115,6 +115,19 @@ def test_the_parameters_of_an_outcall(kind: Any) -> None:
         assert world.reject("go", wrong).error_code == "IC0504"
 
 
+@pytest.mark.parametrize(
+    ("function", "curves"), [("sign_with_ecdsa", 1), ("sign_with_schnorr", 2), ("vetkd_derive_key", 1)]
+)
+def test_the_curve_of_a_key_must_exist(function: str, curves: int) -> None:
+    for curve in range(curves + 2):
+        cost = f"(call $cost_{function} (i32.const 50) (i32.const 5) (i32.const {curve}) (i32.const 0))"
+        body = f"""(i64.store (i32.const 0) (i64.const -1)) (i32.store (i32.const 16) {cost})
+          (i32.store (i32.const 8) (i32.load (i32.const 16)))
+          (call $reply_at (i32.const 0) (i32.const 12))"""
+        known = curve < curves
+        assert replies(body) == (bytes(8) if known else b"\xff" * 8) + (bytes(4) if known else b"\1\0\0\0"), curve
+
+
 def test_nothing_costs_anything() -> None:
     for cost in (
         "(call $cost_call (i64.const 10) (i64.const 1000) (i32.const 0))",

@@ -47,7 +47,11 @@ def test_names_and_values(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "argument"), [("name", number(2)), ("name", number(2**32 - 1)), ("value", b"B"), ("too_much", NAME)]
+    ("method", "argument"),
+    [
+        *(("name", number(2)), ("name", number(2**32 - 1)), ("value", b"B"), ("too_much", NAME)),
+        *((method, name) for method in ("exists", "value") for name in (b"\xff", b"x" * 129)),
+    ],
 )
 def test_what_is_not_there_traps(world: World, method: str, argument: bytes) -> None:
     world.first.variables = [(b"A", b""), (NAME, b"12345")]

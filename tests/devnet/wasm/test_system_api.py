@@ -195,6 +195,13 @@ def test_a_message_is_inspected() -> None:
         assert execution.accepted is accepted
 
 
+def test_printing_what_is_outside_the_memory_is_no_trap() -> None:
+    body = "(call $debug_print (i32.const 65530) (i32.const 7)) (call $debug_print (i32.const -1) (i32.const -1))"
+    world = World(module(f'(func (export "canister_update go") {body} (call $msg_reply))'))
+    assert world.call("go") == b""
+    assert world.log == [b"(debug_print message out of memory bounds)"] * 2
+
+
 def test_the_number_of_nodes_of_the_subnet() -> None:
     assert replies("(call $reply_i32 (call $subnet_self_node_count))") == NODES.to_bytes(4, "little")
 
