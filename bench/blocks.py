@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from bench.attackers import Closed, Session
 from bench.gateway import GatewayOptions, GatewayProcess, free_port
+from icwsgw.blocking_http import request
+from icwsgw.errors import TransportError
 from icwsgw.ic.principal import Principal
 
 #: Messages per burst.
@@ -56,13 +57,12 @@ class Devnet:
         self.echo = Principal.from_text(self._wait()["canisters"]["echo"])
 
     def _wait(self) -> Any:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + 120
         while True:
             try:
-                with opener.open(f"http://127.0.0.1:{self.port}/_/info", timeout=5) as answer:
-                    return json.load(answer)
-            except OSError:
+                url = f"http://127.0.0.1:{self.port}/_/info"
+                return json.loads(request(url, timeout=5.0, max_bytes=1 << 20, direct=True).body)
+            except TransportError:
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     raise
                 time.sleep(0.1)

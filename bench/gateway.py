@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import http.client
 import ipaddress
 import os
 import shlex
@@ -18,6 +17,8 @@ from typing import Any
 
 from bench.machine import ROOT
 from bench.stepped import SOCKET
+from icwsgw.blocking_http import request
+from icwsgw.errors import TransportError
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -190,13 +191,9 @@ def _ready(port: int, metrics: int | None) -> bool:
         if metrics is None:
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
             return True
-        connection = http.client.HTTPConnection("127.0.0.1", metrics, timeout=5.0)
-        try:
-            connection.request("GET", "/health/ready")
-            return connection.getresponse().status == 200
-        finally:
-            connection.close()
-    except OSError:
+        url = f"http://127.0.0.1:{metrics}/health/ready"
+        return request(url, timeout=5.0, max_bytes=1 << 20, direct=True).status == 200
+    except (OSError, TransportError):
         return False
 
 
