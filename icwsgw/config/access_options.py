@@ -90,7 +90,7 @@ class AccessOptions:
         FILE,
         "allow-list",
         "The same for those that may connect. Of each kind, only those that it names may, if it names any.",
-        "Everybody may connect by default.",
+        "Every client may connect by default.",
         group=CONNECTIONS,
         example="/etc/icws/allow.list",
     )

@@ -168,7 +168,7 @@ class ClientLimits:
         PROXIES,
         "trusted-proxy",
         "Address or network of proxies that may name the client's address, or unix for unix: sockets; repeatable.",
-        "Anybody can write such a header. Without this option, a haproxy: address trusts everybody who reaches it.",
+        "Anybody can write such a header. Without this option, a haproxy: address trusts every client.",
         group=CONNECTIONS,
     )
     forwarded_header: str = option(

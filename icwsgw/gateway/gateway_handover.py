@@ -228,7 +228,7 @@ def complete(gateway: Gateway, document: Mapping[str, Any], sessions: Iterable[C
             else:
                 resume(session, gateway)
         except Exception:
-            _log.failure("a session does not go on after the handover", session=session.id)
+            _log.failure("a session does not continue after the handover", session=session.id)
             session.end(CloseCode.INTERNAL, "internal error")
     tolerate(_log, _NOT_TAKEN, lambda: _end_elsewhere(gateway, document.get("registry", {}), resuming))
 

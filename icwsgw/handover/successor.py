@@ -178,7 +178,7 @@ class Successor:
         go = receiving.go
         if self.facts.get("supervisor"):
             go = self._wait_for_supervisor()
-        tolerate(_log, "telling that this process serves failed", lambda: self._began(go))
+        tolerate(_log, "reporting that this process serves failed", lambda: self._began(go))
         if overrides := go.get("overrides"):
             tolerate(_log, NO_OVERRIDES_TAKEN, lambda: take_overrides(service, overrides))
         tolerate(_log, "closing the channel failed", self._channel.close)

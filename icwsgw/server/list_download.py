@@ -150,7 +150,7 @@ class ListDownload:
         except ConfigError as error:
             raise ListUnusable(str(error)) from None
         if not entries.size and not self._may_be_empty:
-            raise ListUnusable("it is empty, which would let everybody in")
+            raise ListUnusable("it is empty, which would admit every client")
         at = self._now()
         head = json.dumps({"url": self.url, "etag": etag, "modified": modified, "at": round(at, 3)})
         try:

@@ -177,7 +177,7 @@ class Succession:
         for failed, act in (
             ("closing the conversation failed", self._conversation.close),
             ("beginning to serve failed", supervisor.serve),
-            ("telling that this process serves failed", lambda: self._began(dict(go))),
+            ("reporting that this process serves failed", lambda: self._began(dict(go))),
             (_NOT_TAKEN, lambda: pool.metrics.continue_from(go.get("metrics", ()))),
             (_NOT_TAKEN, lambda: pool.statuses.continue_from(go.get("status", {}))),
         ):

@@ -129,7 +129,7 @@ def test_what_is_no_list_leaves_the_last_good_one(tmp_path: Path, answer: Respon
 
 def test_an_empty_list_admits_all_clients_so_an_empty_allow_list_is_damaged(tmp_path: Path) -> None:
     one = download(tmp_path / "a", ScriptedHttp(Response(200, b"# none\n")), may_be_empty=False)
-    with pytest.raises(ListUnusable, match="it is empty, which would let everybody in"):
+    with pytest.raises(ListUnusable, match="it is empty, which would admit every client"):
         fetched(one)
     assert fetched(download(tmp_path / "d", ScriptedHttp(Response(200, b"# none\n"))))
 
