@@ -17,6 +17,7 @@ from icwsgw.agent.ic_agent import IcAgent
 from icwsgw.agent.local_networks import LocalNetworks
 from icwsgw.agent.network_monitor import NetworkMonitor
 from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.in_flight_limits import InFlightLimits
 from icwsgw.core.request_budget import RequestBudget
 from icwsgw.core.request_kind import RequestKind
 from icwsgw.ic.networks import is_loopback
@@ -31,6 +32,7 @@ class NetworkAccess:
 
     :param max_connections: the most connections to the network
     :ivar url: the network's URL
+    :ivar in_flight_limits: how many requests its connections allow
     :ivar budget: the requests that the gateway may make
     :ivar transport: the connections
     :ivar agent: sends requests
@@ -41,6 +43,7 @@ class NetworkAccess:
         self._reactor = reactor
         self.url = url = config.ic_network_url
         self.budget = RequestBudget(config.queries_per_second, config.polling_interval, config.opens_per_second)
+        self.in_flight_limits = InFlightLimits.of(max_connections)
         own_time = is_loopback(Url.parse(url).host) and not config.is_mainnet
         self.transport = Transport(
             reactor,

@@ -143,6 +143,7 @@ class GatewayService(MultiService):
             now_ns=time.time_ns,
             jitter=random.random,
             budget=self.network.budget,
+            in_flight_limits=self.network.in_flight_limits,
             delegations=self.agent.delegations,
             readable=self.agent.readable,
             tracing=self._tracing,

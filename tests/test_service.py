@@ -32,6 +32,7 @@ from icwsgw import service as service_module
 from icwsgw.admin.control import Overrides
 from icwsgw.agent.http.url import Url
 from icwsgw.config.schema import GatewayConfig
+from icwsgw.core.in_flight_limits import InFlightLimits
 from icwsgw.core.network_time import WITNESSES, Evidence
 from icwsgw.core.request_kind import RequestKind
 from icwsgw.devnet.canisters import ECHO_ID
@@ -425,6 +426,8 @@ class Service(TestCase):
         fields = json.dumps(event, default=str)
         assert service.config.max_connections == 30
         assert service.configured.max_connections == 50
+        # neither calls nor queries may use all connections to the network
+        assert service.gateway.context.in_flight_limits == InFlightLimits.of(10)
         assert '"max_connections": 50' in fields
         assert '"clients": 30' in fields
         return service.stopService()

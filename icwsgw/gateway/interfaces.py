@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from icwsgw.core.backoff import HostBackoff
 from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.client_calls import WaitingBytes
+from icwsgw.core.in_flight_limits import InFlightLimits
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.core.request_budget import RequestBudget
 from icwsgw.core.suspect_addresses import SuspectAddresses
@@ -31,12 +32,8 @@ if TYPE_CHECKING:
     from icwsgw.observe.tracing import Tracing
 
 
-#: Clients' messages in flight at once, of which one canister may have half. ws_open, ws_close and queries use the
-#: transport's other connections.
-MAX_CALLS = 1024
-#: Queries in flight at once, shared by canister; how many each canister may always have; and queries about newcomers,
-#: shared by address.
-MAX_QUERIES, LEAST_QUERIES, MAX_NEWCOMERS_QUERIES = 512, 3, 64
+#: Queries in flight at once that each canister may always have.
+LEAST_QUERIES = 3
 #: Canisters that are polled although they have not spoken to any client lately; clients of one address may name half of
 #: them.
 MAX_NEWCOMERS = 2_000
@@ -136,6 +133,7 @@ class Context:
     :ivar jitter: gives random numbers in [0, 1)
     :ivar delegations: verified delegations of subnets, for all pollers
     :ivar log_limiter: limits log lines that others can cause
+    :ivar in_flight_limits: how many requests may be in flight; by default as many as 2,048 connections allow
     :ivar calls: slots of clients' messages in flight, by canister
     :ivar waiting: bytes in all relay queues and sequence buffers
     :ivar host_backoff: pauses of all pollers that the network has asked for
@@ -160,14 +158,15 @@ class Context:
     jitter: Callable[[], float]
     delegations: DelegationCache = field(default_factory=DelegationCache)
     log_limiter: LogRateLimiter = field(default_factory=LogRateLimiter)
-    calls: CallSlots = field(default_factory=lambda: CallSlots(MAX_CALLS))
+    in_flight_limits: InFlightLimits = field(default_factory=InFlightLimits)
+    calls: CallSlots = cast(CallSlots, None)  # noqa: RUF009 - made below, with its limit
     waiting: WaitingBytes = field(default_factory=WaitingBytes)
     host_backoff: HostBackoff = field(default_factory=HostBackoff)
     budget: RequestBudget = cast(RequestBudget, None)  # noqa: RUF009 - made below
     readable: CertificateSource | None = None
     tracing: Tracing | None = None
-    queries: CallSlots = field(default_factory=lambda: CallSlots(MAX_QUERIES, LEAST_QUERIES))
-    newcomers_queries: CallSlots = field(default_factory=lambda: CallSlots(MAX_NEWCOMERS_QUERIES))
+    queries: CallSlots = cast(CallSlots, None)  # noqa: RUF009 - made below, with its limit
+    newcomers_queries: CallSlots = cast(CallSlots, None)  # noqa: RUF009 - made below, with its limit
     newcomers: CallSlots = field(default_factory=lambda: CallSlots(MAX_NEWCOMERS))
     suspects: SuspectAddresses[Any] = field(default_factory=SuspectAddresses)
     ended_sessions: EndedSessions = field(default_factory=EndedSessions)
@@ -177,8 +176,21 @@ class Context:
     def __post_init__(self) -> None:
         if self.budget is None:
             object.__setattr__(self, "budget", RequestBudget(None, self.config.polling_interval))
+        self._make_slots()
         object.__setattr__(self, "answers", AnswerQueue(self.clock))
-        object.__setattr__(self, "call_scheduler", CallScheduler(self.clock, self.budget, self.calls))
+        object.__setattr__(
+            self, "call_scheduler", CallScheduler(self.clock, self.budget, self.calls, self.in_flight_limits)
+        )
+
+    def _make_slots(self) -> None:
+        limits = self.in_flight_limits
+        for name, limit, least in (
+            ("calls", limits.messages, 1),
+            ("queries", limits.queries, LEAST_QUERIES),
+            ("newcomers_queries", limits.newcomers_queries, 1),
+        ):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, CallSlots(limit, least))
 
     def change(self, config: GatewayConfig) -> None:
         """Apply another configuration; parts read it when they need it."""

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from icwsgw.agent.http.transport import MAX_CONNECTIONS
+from icwsgw.core.in_flight_limits import InFlightLimits
 from icwsgw.core.network_time import STEP_NS
-from icwsgw.gateway.calls.close_notices import MAX_IN_FLIGHT
-from icwsgw.gateway.calls.scheduler import MAX_NEWCOMERS_OPENS, MAX_OPENS
-from icwsgw.gateway.interfaces import MAX_CALLS, MAX_NEWCOMERS_QUERIES, MAX_QUERIES
+from icwsgw.gateway.calls.close_notices import CloseNotices
 from tests.support.fake_network import NOW_NS, make_context, set_skew
 
 
 def test_calls_that_hang_leave_connections_for_queries() -> None:
-    calls = MAX_CALLS + MAX_OPENS + MAX_NEWCOMERS_OPENS + MAX_IN_FLIGHT
-    assert calls + MAX_QUERIES + MAX_NEWCOMERS_QUERIES <= MAX_CONNECTIONS
+    for limits in (InFlightLimits(), InFlightLimits.of(128)):
+        # None: made anew, of these limits
+        made: dict[str, Any] = dict.fromkeys(("calls", "queries", "newcomers_queries"))
+        context = replace(make_context()[0], in_flight_limits=limits, **made)
+        assert context.calls.limit == limits.messages
+        assert context.queries.limit == limits.queries
+        assert context.newcomers_queries.limit == limits.newcomers_queries
+        assert context.call_scheduler.opens.limit == limits.opens
+        assert CloseNotices(context).call_slots.limit == limits.closes
 
 
 def test_without_a_budget_nothing_is_limited() -> None:

@@ -34,9 +34,24 @@ IDLE = (0.0, 0.0, 0.0, 20.0, 70.0, 300.0)
 
 
 def _upstream(random: Random, plan: Any) -> int:
-    """A few connections are enough if queries return soon."""
-    few = plan.query_latency + plan.network_jitter < 0.1 and plan.identities * plan.canisters < 4
-    return random.choice((0, 0, 2048, 6 if few else 30))
+    return random.choice((0, 0, 2048, _enough_connections(plan)))
+
+
+def _enough_connections(plan: Any) -> int:
+    """How many are enough. The gateway divides them between kinds of requests, so slow calls wait for each other."""
+    slowest = _slowest_call(plan)
+    if slowest > 1.5:
+        return 256
+    soon = plan.query_latency + plan.network_jitter < 0.1 and slowest < 0.5
+    return 6 if soon and plan.identities * plan.canisters < 4 else 30
+
+
+def _slowest_call(plan: Any) -> float:
+    blocks = plan.blocks
+    # a maker to which the gossip comes too late leaves it to the next block; the one behind that certifies it
+    on_chain: float = blocks.gossip + (3 + blocks.lag) * blocks.interval
+    total: float = plan.call_latency + plan.call_jitter + on_chain + 2 * plan.network_jitter + 0.1
+    return total
 
 
 def _front(random: Random, plan: Any) -> str:
@@ -166,15 +181,14 @@ class Plan(Bounds):
     @property
     def possible(self) -> bool:
         """Whether its fields go together, as they do when they are drawn."""
-        return (self.relay_order == "executed" or not self.call_jitter) and not (self.trusting and self.verify_batches)
+        connections = not self.upstream or self.upstream >= _enough_connections(self)
+        order = self.relay_order == "executed" or not self.call_jitter
+        return connections and order and not (self.trusting and self.verify_batches)
 
     @property
     def slowest_call(self) -> float:
         """Seconds from the sending of a call until its certificate is here, at most, where nothing fails."""
-        blocks = self.blocks
-        # a maker to which the gossip comes too late leaves it to the next block; the one behind that certifies it
-        on_chain = blocks.gossip + (3 + blocks.lag) * blocks.interval
-        return self.call_latency + self.call_jitter + on_chain + 2 * self.network_jitter + 0.1
+        return _slowest_call(self)
 
     def config(self) -> GatewayConfig:
         """How the gateway is configured in such a world."""

@@ -10,11 +10,13 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from icwsgw.agent.http.transport import MAX_CONNECTIONS
 from icwsgw.agent.network_monitor import NetworkMonitor
 from icwsgw.config.origins import Origins
 from icwsgw.config.schema import GatewayConfig
 from icwsgw.core.call_slots import CallSlots
 from icwsgw.core.identity_assignment import IdentityAssignment
+from icwsgw.core.in_flight_limits import InFlightLimits
 from icwsgw.core.request_budget import RequestBudget
 from icwsgw.core.request_kind import RequestKind
 from icwsgw.gateway.gateway import Gateway
@@ -204,6 +206,7 @@ class SimProcess:
             charge=charge,
         )
         self.metrics = Metrics()
+        limits = InFlightLimits.of(plan.upstream or MAX_CONNECTIONS)
         first = number * plan.identities
         self.identity_numbers = [*range(first, first + plan.identities), *inherited]
         self.config = plan.config()
@@ -215,7 +218,8 @@ class SimProcess:
             metrics=self.metrics,
             now_ns=self.now_ns,
             jitter=random.random,
-            calls=CallSlots(plan.calls),
+            in_flight_limits=limits,
+            calls=CallSlots(min(plan.calls, limits.messages)),
             budget=budget,
             delegations=self.agent.delegations,
             readable=None if plan.trusting else self.agent.readable,
@@ -225,7 +229,7 @@ class SimProcess:
         self.gateway = Gateway(self.context, IdentityAssignment(plan.identities, 3, len(inherited)))
         # ids of sessions are compared
         self.gateway.prefix = f"{random.getrandbits(24):06x}"
-        self.gateway.close_notices.call_slots.limit = plan.calls
+        self.gateway.close_notices.call_slots.limit = min(plan.calls, limits.closes)
         self.factory = GatewayFactory(self.gateway)
         self.monitor = NetworkMonitor(clock, self.agent, "http://127.0.0.1:4943")
         self.door = AdmissionModel(plan, clock.seconds())

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import pytest
 
+from icwsgw.devnet.consensus import BlockTiming
 from tests.simulation.oracle import Violation
 from tests.simulation.plan import Plan
 from tests.simulation.scenario import draw, run_scenario, run_script
@@ -74,6 +75,15 @@ FOUND = [
         (
             Step(14, "client.connect", 1090173768, 0.801),
             Step(52, "stranger.half_message", 2342707768, 0.0),
+        ),
+    ),
+    # slow ws_open calls use all connections to the network; none is left for polls
+    Script(
+        90022,
+        replace(Plan.simplest(), blocks=BlockTiming(interval=1.0, gossip=0.3, lag=2), upstream=6, strangers=True),
+        (
+            Step(31, "client.connect", 2109344870, 1.021),
+            Step(38, "stranger.forge", 3177089162, 0.0),
         ),
     ),
 ]

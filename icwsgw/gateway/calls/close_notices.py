@@ -52,9 +52,6 @@ from icwsgw.observe.logs import get_logger
 
 _log = get_logger("close_notice")
 
-#: Close notices in flight at once, of which one canister may have half. If a call takes two seconds, that is 64 a
-#: second for one canister.
-MAX_IN_FLIGHT = 256
 _KNOWN: dict[NoticeEffect, bool | None] = {
     NoticeEffect.NOTIFY_KNOWN: True,
     NoticeEffect.NOTIFY_NOT_KNOWN: False,
@@ -129,7 +126,7 @@ class CloseNotices:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.call_slots = CallSlots(MAX_IN_FLIGHT)
+        self.call_slots = CallSlots(context.in_flight_limits.closes)
         self._all: dict[_CloseNotice, None] = {}
         self._abandoned = False
 

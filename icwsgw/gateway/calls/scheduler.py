@@ -20,12 +20,11 @@ from typing import Protocol
 from weakref import WeakSet, WeakValueDictionary
 
 from icwsgw.core.call_slots import CallSlots, SlotQueue, SlotWaiter
+from icwsgw.core.in_flight_limits import InFlightLimits
 from icwsgw.core.request_budget import EAGER_SECONDS, RequestBudget
 from icwsgw.core.request_kind import RequestKind
 from icwsgw.reactor.clock import Clock, Timer
 
-#: ws_open in flight at once: to canisters that have spoken, by canister; to newcomers, by address and by canister.
-MAX_OPENS, MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER = 128, 64, 16
 # Looking up a member of an enum costs as much as a call.
 _CALL, _EAGER = RequestKind.CALL, RequestKind.EAGER
 
@@ -47,13 +46,13 @@ class CallScheduler:
     :ivar opens: slots of ``ws_open`` to canisters that have spoken, by canister
     """
 
-    def __init__(self, clock: Clock, budget: RequestBudget, calls: CallSlots) -> None:
+    def __init__(self, clock: Clock, budget: RequestBudget, calls: CallSlots, limits: InFlightLimits) -> None:
         self.clock = clock
         self.budget = budget
         self.calls = calls
-        self.opens = CallSlots(MAX_OPENS)
-        self._by_address = CallSlots(MAX_NEWCOMERS_OPENS)
-        self._by_newcomer = CallSlots(MAX_OPENS_OF_NEWCOMER)
+        self.opens = CallSlots(limits.opens)
+        self._by_address = CallSlots(limits.newcomers_opens)
+        self._by_newcomer = CallSlots(limits.opens_of_newcomer)
         self._call_queues: WeakValueDictionary[Hashable, CallQueue] = WeakValueDictionary()
         self._newcomers: WeakValueDictionary[bytes, _NewCanister] = WeakValueDictionary()
         self._timer: Timer | None = None

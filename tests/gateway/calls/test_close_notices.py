@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from icwsgw.agent.outcome import CallOutcome, OutcomeKind
 from icwsgw.core.close_notice import MAX_RETRY_SECONDS, OBSOLETE_SECONDS
+from icwsgw.core.in_flight_limits import MAX_CLOSES
 from icwsgw.errors import CertificateInvalid, ConnectionLost, HttpError
-from icwsgw.gateway.calls.close_notices import MAX_IN_FLIGHT, CloseNotices
+from icwsgw.gateway.calls.close_notices import CloseNotices
 from icwsgw.ic.envelope import verify_envelope
 from icwsgw.ic.principal import Principal
 from icwsgw.ic.request_id import request_id
@@ -123,40 +124,40 @@ def test_few_at_a_time() -> None:
     context, network, _ = make_context()
     done: list[int] = []
     close_notices = CloseNotices(context)
-    for number in range(3 * MAX_IN_FLIGHT):
+    for number in range(3 * MAX_CLOSES):
         close_notices.enqueue(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
     answered = 0
-    assert len(network.calls) == MAX_IN_FLIGHT // 2
+    assert len(network.calls) == MAX_CLOSES // 2
     while answered < len(network.calls):
-        assert len(network.calls) - answered <= MAX_IN_FLIGHT
+        assert len(network.calls) - answered <= MAX_CLOSES
         network.calls[answered].answer(REPLIED_OK)
         answered += 1
-    assert done == list(range(3 * MAX_IN_FLIGHT))
+    assert done == list(range(3 * MAX_CLOSES))
 
 
 def test_abandoning_ends_all_once() -> None:
     context, network, clock = make_context()
     done: list[int] = []
     close_notices = CloseNotices(context)
-    for number in range(MAX_IN_FLIGHT + 5):
+    for number in range(MAX_CLOSES + 5):
         close_notices.enqueue(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
     network.calls[0].answer(ConnectionLost("lost"))
     close_notices.abandon()
-    assert sorted(done) == list(range(MAX_IN_FLIGHT + 5))
+    assert sorted(done) == list(range(MAX_CLOSES + 5))
     assert len(close_notices) == 0
     assert clock.getDelayedCalls() == []
     assert all(call.cancelled for call in network.calls[1:])
-    assert context.metrics.ws_closes.values["abandoned"] == MAX_IN_FLIGHT + 5
+    assert context.metrics.ws_closes.values["abandoned"] == MAX_CLOSES + 5
 
 
 def test_those_that_wait_are_not_sent_when_another_process_sends_them() -> None:
     context, network, clock = make_context()
     close_notices = CloseNotices(context)
     done: list[int] = []
-    for number in range(3 * MAX_IN_FLIGHT):
+    for number in range(3 * MAX_CLOSES):
         close_notices.enqueue(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
     sent = len(network.calls)
-    assert sent < 3 * MAX_IN_FLIGHT
+    assert sent < 3 * MAX_CLOSES
     close_notices.forget()
     assert (len(network.calls), len(close_notices), done) == (sent, 0, [])
     assert all(call.cancelled for call in network.calls)
@@ -168,10 +169,10 @@ def test_a_canister_whose_calls_hang_does_not_hold_up_the_others() -> None:
     close_notices = CloseNotices(context)
     done: list[int] = []
     for canister in (CANISTER, *(Principal(bytes((9, number, 1, 1))) for number in range(20))):
-        for number in range(2 * MAX_IN_FLIGHT):
+        for number in range(2 * MAX_CLOSES):
             close_notices.enqueue(canister, 0, (KEY[0], number), lambda: None)
     hanging = len(network.calls)
-    assert hanging <= MAX_IN_FLIGHT + 21
+    assert hanging <= MAX_CLOSES + 21
     other = Principal(b"\x00\x00\x00\x00\x00\x00\x00\x08\x01\x01")
     for number in range(100):
         close_notices.enqueue(other, 0, (KEY[0], number), lambda number=number: done.append(number))
@@ -197,20 +198,20 @@ def test_a_failing_canister_does_not_hold_up_the_others() -> None:
     context, network, clock = make_context()
     close_notices = CloseNotices(context)
     done: list[str] = []
-    for number in range(3 * MAX_IN_FLIGHT):
+    for number in range(3 * MAX_CLOSES):
         close_notices.enqueue(CANISTER, 0, (KEY[0], number), lambda: done.append("failing"))
     other = Principal(b"\x00\x00\x00\x00\x00\x00\x00\x08\x01\x01")
     close_notices.enqueue(other, 0, KEY, lambda: done.append("other"))
     answered = 0
     while answered < len(network.calls):
         call = network.calls[answered]
-        assert len(network.calls) - answered <= MAX_IN_FLIGHT
+        assert len(network.calls) - answered <= MAX_CLOSES
         call.answer(REPLIED_OK if call.canister == other else HttpError(503))
         answered += 1
     assert done == ["other"]
-    assert len(close_notices) == 3 * MAX_IN_FLIGHT
+    assert len(close_notices) == 3 * MAX_CLOSES
     close_notices.abandon()
-    assert len(done) == 3 * MAX_IN_FLIGHT + 1
+    assert len(done) == 3 * MAX_CLOSES + 1
     assert (len(close_notices), clock.getDelayedCalls()) == (0, [])
 
 
@@ -273,13 +274,13 @@ def test_giving_up_sends_no_more() -> None:
     context, network, clock = make_context()
     done: list[int] = []
     close_notices = CloseNotices(context)
-    for number in range(2 * MAX_IN_FLIGHT):
+    for number in range(2 * MAX_CLOSES):
         close_notices.enqueue(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
     sent = len(network.calls)
-    assert sent < MAX_IN_FLIGHT
+    assert sent < MAX_CLOSES
     close_notices.abandon()
     assert len(network.calls) == sent, "a call that is cancelled makes room for none that waits"
-    assert sorted(done) == list(range(2 * MAX_IN_FLIGHT))
+    assert sorted(done) == list(range(2 * MAX_CLOSES))
     assert (close_notices.call_slots.busy, len(close_notices.call_slots.line)) == (0, 0)
     assert clock.getDelayedCalls() == []
 
@@ -288,17 +289,17 @@ def test_one_that_has_waited_until_its_canister_must_have_found_out_is_not_sent_
     context, network, clock = make_context()
     done: list[int] = []
     close_notices = CloseNotices(context)
-    for number in range(MAX_IN_FLIGHT):
+    for number in range(MAX_CLOSES):
         close_notices.enqueue(CANISTER, 0, (KEY[0], number), lambda number=number: done.append(number))
     hanging = list(network.calls)
     clock.advance(OBSOLETE_SECONDS)
     close_notices.enqueue(CANISTER, 0, (KEY[0], 9999), lambda: done.append(9999))
     hanging[0].answer(REPLIED_OK)
     # all that waited as long are over, and the place is for who came later
-    assert sorted(done) == [0, *range(len(hanging), MAX_IN_FLIGHT)]
+    assert sorted(done) == [0, *range(len(hanging), MAX_CLOSES)]
     assert len(network.calls) == len(hanging) + 1
     assert decode_close_args(network.calls[-1].content["arg"]) == (KEY[0], 9999)
-    assert context.metrics.ws_closes.values["abandoned"] == MAX_IN_FLIGHT - len(hanging)
+    assert context.metrics.ws_closes.values["abandoned"] == MAX_CLOSES - len(hanging)
     assert close_notices.call_slots.busy == len(hanging)
 
 
@@ -312,7 +313,7 @@ def test_of_too_many_the_oldest_is_given_up() -> None:
     assert done == list(range(100))
     assert context.metrics.ws_closes.values["abandoned"] == 100
     assert sum(call.cancelled for call in network.calls) == 100
-    assert close_notices.call_slots.busy == MAX_IN_FLIGHT // 2
+    assert close_notices.call_slots.busy == MAX_CLOSES // 2
 
 
 def test_the_time_limit_begins_when_the_client_leaves_and_not_with_the_gateway() -> None:

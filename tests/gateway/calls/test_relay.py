@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from icwsgw.agent.outcome import ACCEPTED, UNDER_WAY, CallOutcome, call_outcome
 from icwsgw.core.call_answers import REFUSED_RESUBMISSIONS, RESUBMIT_SECONDS, TRANSIENT_ATTEMPTS
+from icwsgw.core.in_flight_limits import MAX_CALLS
 from icwsgw.core.messages import ClientEnvelope
 from icwsgw.core.network_time import NetworkTime
 from icwsgw.errors import (
@@ -26,7 +27,7 @@ from icwsgw.errors import (
     RequestTimeout,
 )
 from icwsgw.gateway.calls.relay import Expired, Relay, RelayOwner
-from icwsgw.gateway.interfaces import MAX_CALLS, Context
+from icwsgw.gateway.interfaces import Context
 from icwsgw.ic import cbor
 from icwsgw.ic.principal import Principal
 from tests.support.fake_network import CANISTER, REPLIED_OK, FakeNetwork, envelope, make_context, rejected, replied_err

@@ -6,9 +6,10 @@ import pytest
 from twisted.internet.task import Clock
 
 from icwsgw.core.call_slots import CallSlots
+from icwsgw.core.in_flight_limits import MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER, InFlightLimits
 from icwsgw.core.request_budget import RequestBudget
 from icwsgw.core.request_kind import RequestKind
-from icwsgw.gateway.calls.scheduler import MAX_NEWCOMERS_OPENS, MAX_OPENS_OF_NEWCOMER, CallQueue, CallScheduler
+from icwsgw.gateway.calls.scheduler import CallQueue, CallScheduler
 
 CANISTER, OTHER = b"one", b"two"
 
@@ -35,7 +36,7 @@ class World:
         self.clock.advance(1000)
         self.budget = RequestBudget(per_second, 0.1, opens)
         self.calls = CallSlots(places)
-        self.call_scheduler = CallScheduler(self.clock, self.budget, self.calls)
+        self.call_scheduler = CallScheduler(self.clock, self.budget, self.calls, InFlightLimits())
 
     def call(self, canister: bytes = CANISTER, sent: float = 0.0) -> Call:
         return Call(self, self.call_scheduler.messages(canister), sent)

@@ -8,10 +8,11 @@ import pytest
 from twisted.logger import globalLogPublisher
 
 from icwsgw.core.call_slots import CallSlots
+from icwsgw.core.in_flight_limits import MAX_NEWCOMERS_QUERIES
 from icwsgw.core.poll_quota import PollQuota
 from icwsgw.core.rate_limit import Rate
 from icwsgw.core.request_kind import RequestKind
-from icwsgw.gateway.interfaces import MAX_NEWCOMERS_QUERIES, Context
+from icwsgw.gateway.interfaces import Context
 from icwsgw.gateway.polling.poll_budget import MAX_OVERLAP, NEWCOMER_LOOKS, NEWCOMER_OVERLAP, PollBudget
 from tests.gateway.test_log_lines import Lines
 from tests.support.fake_network import make_context
