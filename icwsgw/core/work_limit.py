@@ -28,4 +28,5 @@ class WorkLimit(Written):
 
     def pause(self, now: float) -> float:
         """Seconds until more of it may be done; 0: now."""
-        return max(0.0, self._until - now - BURST_SECONDS / SHARE)
+        # first the end, then the difference: that of two near times is exact, so the pause leads to its end
+        return max(0.0, self._until - BURST_SECONDS / SHARE - now)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from icwsgw.core.work_limit import BURST_SECONDS, SHARE, WorkLimit
 
@@ -29,3 +31,14 @@ def test_after_a_rest_a_little_is_free_again() -> None:
     waste.spent(0.0, 1.0)
     assert waste.pause(0.0) > 10
     assert waste.pause(1.0 / SHARE) == 0
+
+
+@given(st.floats(0.0, 1e7), st.floats(0.0, 10.0))
+@example(3.63075, 0.0137)
+def test_a_pause_ends(now: float, seconds: float) -> None:
+    """A pause that is lost when it is added to the time would follow itself for ever."""
+    waste = WorkLimit()
+    waste.spent(now, seconds)
+    while (pause := waste.pause(now)) > 0:
+        assert now + pause > now
+        now += pause
