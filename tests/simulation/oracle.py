@@ -21,7 +21,7 @@ from icwsgw.core.messages import ClientEnvelope, is_acknowledgement, parse_clien
 from icwsgw.core.session_machine import State
 from icwsgw.devnet.canisters import Canister
 from icwsgw.devnet.cdk import QueueView, WebSocketCdk
-from icwsgw.devnet.cdk_types import WsError
+from icwsgw.devnet.cdk_types import ClientKey, WsError
 from icwsgw.devnet.hosting import Host
 from icwsgw.devnet.replica import Replica
 from icwsgw.devnet.state_tree import Block
@@ -486,8 +486,8 @@ class Oracle:
         self.caught_up: dict[Principal, float] = {}
         self.at_restart: dict[Principal, Callable[[], None]] = {}
         self.removed_queues: Counter[tuple[Principal, Principal]] = Counter()
-        #: content of a message that is in no queue any more -> the queue of its gateway that it was in
-        self._ages: dict[bytes, int] = {}
+        #: content of a message -> the number of the queue that the canister put it into
+        self._queue_numbers: dict[bytes, int] = {}
         self.done: defaultdict[Key, list[bytes]] = defaultdict(list)
         self.queued: defaultdict[Key, list[bytes]] = defaultdict(list)
         self.opened: dict[Key, tuple[Principal, int]] = {}
@@ -649,9 +649,6 @@ class Oracle:
             self.spoil(key, "cut off after messages in the wrong order")
 
     def new_life(self, canister: Principal) -> None:
-        for host in self.world.replica.hosts:
-            for gateway in host.ws.gateways if host.id == canister else ():
-                self._retire(canister, gateway, host.ws)
         self.lives[canister] += 1
         self.reset_at[canister] = self.world.clock.seconds()
 
@@ -662,25 +659,29 @@ class Oracle:
         return self.lives[canister] + self.removed_queues[canister, gateway]
 
     def queue_of(self, canister: Principal, gateway: Principal, content: bytes) -> int:
-        """Which of a canister's queues for a gateway contains a message."""
-        return self._ages.get(content, self.queue_number(canister, gateway))
-
-    def _retire(self, canister: Principal, gateway: Principal, ws: WebSocketCdk) -> None:
-        number = self.queue_number(canister, gateway)
-        for output in ws._gateways[gateway].queue:
-            self._ages.setdefault(output.content, number)
+        """Which of a canister's queues for a gateway a message is from; of an altered one, the present queue."""
+        return self._queue_numbers.get(content, self.queue_number(canister, gateway))
 
     def watch_queues(self, canister: Principal, ws: Any) -> None:
-        """Record the queues that a canister removes because their gateways have no clients."""
-        remove = ws._remove_gateway
+        """Record the queue of each message, and the queues that a canister removes when their gateways have no clients.
+
+        Nodes that lag behind still show messages that the canister has deleted, so what a queue holds at its end is not
+        enough.
+        """
+        send, remove = ws._send, ws._remove_gateway
+
+        def sent(key: ClientKey, message: bytes, is_service: bool) -> None:
+            send(key, message, is_service)
+            gateway = ws._clients[key].gateway
+            content = ws._gateways[gateway].queue[-1].content
+            self._queue_numbers[content] = self.queue_number(canister, gateway)
 
         def removed(gateway: Principal, added: int) -> None:
-            self._retire(canister, gateway, ws)
             remove(gateway, added)
             self.removed_queues[canister, gateway] += 1
             self.note(f"{canister.text[:5]} removed the queue of {gateway.text[:5]}")
 
-        ws._remove_gateway = removed
+        ws._send, ws._remove_gateway = sent, removed
 
     # reports of sessions
 

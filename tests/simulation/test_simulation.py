@@ -86,6 +86,22 @@ FOUND = [
             Step(38, "stranger.forge", 3177089162, 0.0),
         ),
     ),
+    # nodes that lag behind a reset show messages that the canister had deleted before it
+    Script(
+        7100048,
+        replace(
+            Plan.simplest(),
+            calm=False,
+            polling_interval=1.0,
+            ack_interval=40.0,
+            blocks=BlockTiming(interval=0.4, gossip=0.2, lag=3),
+        ),
+        (
+            Step(0, "client.connect", 4102702394, 0.0),
+            Step(5, "network.time_passes", 3025608676, 0.0),
+            Step(26, "hard.reset_seen_late", 3626734072, 0.0),
+        ),
+    ),
 ]
 
 
