@@ -125,7 +125,11 @@ class ContentionWithFaults(_WithGroups):
         return f"calls of {done.text[:5]} took two seconds, those of {[each.text[:5] for each in others]} hung"
 
     def expires_in_line(self, chance: Chance) -> str:
-        """Calls that hang take all slots of a canister; one that waits for a slot expires before it has one."""
+        """Calls that hang take all slots of a canister; one that waits for a slot expires before it has one.
+
+        With several processes, a slot of its process may be free: then it hangs until it has expired, and its outcome
+        is unknown.
+        """
         world = self.world
         canister, ttl = chance.choice(CANISTERS[: world.plan.canisters]), chance.choice((2.0, 6.0))
         many, last = self._group(canister, world.plan.calls // 2 + 1, chance), self._group(canister, 1, chance)
@@ -135,6 +139,9 @@ class ContentionWithFaults(_WithGroups):
         world.run(0.3)
         self._say(last, 1, chance, ttl)
         world.run(14.0)
+        session = last[0].session
+        if session is not None and any(last[0].process.agent.has_left(body) for body in session.bodies):
+            self.oracle.spoil(last[0].key, "hung until it had expired")
         self._end(hang)
         return f"all calls of {canister.text[:5]} hung, one of client {last[0].number} was good for {ttl:.0f} s"
 

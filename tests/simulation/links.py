@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
 from icwsgw.core.close_reasons import CloseCode
+from icwsgw.core.liveness import LivenessState
 from icwsgw.core.messages import payload_of
 from icwsgw.core.session_machine import State
 from icwsgw.server.connection_handover import PONG_SECONDS
@@ -218,7 +219,8 @@ class WireLink:
         self._read_at = self._arrived_at = world.clock.seconds()
         #: since when it reads, as long as it does; since when more waits for it than may
         self._reads_since, self._full_since = self._read_at, float("inf")
-        #: when its last ping came, unless it has sent anything but a pong since
+        #: when the interval until its next ping began, unless it has sent anything but a pong since: when its last ping
+        #: came, or later if a part of the pong came late
         self._pinged_at: float | None = None
         self._flood_read_at = float("-inf")
         #: when the transport's buffer was last empty: what leaves it before is not seen by the gateway
@@ -516,10 +518,20 @@ class WireLink:
                 why = self._taken.read(now, len(data))
                 if why and not self.owner.provoked:
                     self._world.oracle.fail(f"client {self.owner.number} was read, but {why}")
+            self._take_note_of_late_pong()
             self._entry.dataReceived(data)
             if self.half_since is not None and self._half_read is None and not self._to_server:
                 self._half_read = now
         self._pump_up()
+
+    def _take_note_of_late_pong(self) -> None:
+        """A part of a pong is read now. If a visit has seen the client alive before, the next one finds this part.
+
+        The gateway cannot know that it is not a new sign of life, and waits for the whole interval from that visit on.
+        """
+        protocol = self._protocol
+        if self._pinged_at is not None and protocol._liveness is LivenessState.QUIET:
+            self._pinged_at = max(self._pinged_at, protocol.factory.wheel.due(protocol) or 0.0)
 
     def _read_after_flood(self, now: float) -> None:
         """What a client sends after a flood is read with a pause after each read."""

@@ -102,6 +102,22 @@ FOUND = [
             Step(26, "hard.reset_seen_late", 3626734072, 0.0),
         ),
     ),
+    # an error of the oracle: a visit comes between two parts of a pong, so the next ping comes an interval later
+    Script(
+        45,
+        replace(Plan.simplest(), wire=True),
+        (
+            Step(11, "client.connect", 864571980, 8.0),
+            Step(12, "client.stop_reading", 959747069, 7.87),
+            Step(13, "client.read_again", 1, 12.0),
+        ),
+    ),
+    # an error of the oracle: a message hangs until it has expired, since another process has a free slot for it
+    Script(
+        7100076,
+        replace(Plan.simplest(), calm=False, calls=20, processes=2),
+        (Step(28, "hard_contention.expires_in_line", 3322002794, 0.0),),
+    ),
 ]
 
 
