@@ -4,7 +4,8 @@ Boundary nodes accept a number of requests a second from one address and then ba
 network failure. So there is one budget, and each kind of request (:mod:`icwsgw.core.request_kind`) has a share of it
 that no other kind can take.
 
-The agent's own requests are rare and never wait: each is charged to the share with most tokens.
+The agent's own requests are rare and never wait: each is charged to the share with most tokens in which no request
+waits. Kinds that wait pay only while each other share owes more than half a second's worth.
 
 A share is a token bucket of one second. A kind without tokens borrows from a share that is at least half full (for
 ws_open: three quarters) and in which no request waits. So nothing is left unused, and a kind that becomes active again
@@ -260,13 +261,15 @@ class RequestBudget:
     def charge(self, kind: RequestKind, now: float) -> None:
         """Count a request that is sent in any case; its kind owes the token, at most a burst.
 
-        OWN has no share: the fullest one owes its tokens.
+        OWN has no share: the fullest one in which no request waits owes its token; the fullest of all while each of
+        these owes more than half a burst.
         """
         self.sent[kind] += 1
         if self.per_second is None:
             return
         if kind is RequestKind.OWN:
-            bucket = max(self._buckets, key=lambda each: each.refill(now) / each.depth)
+            spare = [b for b in self._buckets if b.refill(now) >= -b.depth / 2 and not b.line.size]
+            bucket = max(spare or self._buckets, key=lambda each: each.level / each.depth)
         else:
             bucket = self._buckets[kind]
             if bucket.refill(now) < 1:

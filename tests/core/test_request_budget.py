@@ -173,6 +173,54 @@ def test_the_agents_own_is_owed_by_the_share_that_has_most_left_of_its_size() ->
     assert tokens(budget, EXTRA, 100.0) == 19
 
 
+def test_the_agents_own_spares_kinds_that_wait_until_the_others_owe_half_a_second() -> None:
+    budget = RequestBudget(160, INTERVAL)
+    crowd(budget, CALL, CLOSE, OPEN, EAGER)
+    for kind, count in ((TICK, 60), (EXTRA, 20)):
+        for _ in range(count):
+            budget.charge(kind, 100.0)
+    # the halves of 60 and 20, and the one that goes beyond it
+    for _ in range(30 + 1 + 10 + 1):
+        budget.charge(OWN, 100.0)
+    assert budget.sent[OWN] == 42
+    assert [tokens(budget, kind, 100.0) for kind in (CALL, CLOSE, OPEN, EAGER)] == [40, 10, 20, 10]
+
+
+def test_the_agents_own_is_owed_by_kinds_that_wait_when_the_others_owe_more() -> None:
+    budget = RequestBudget(160, INTERVAL)
+    crowd(budget, CALL, CLOSE, OPEN, EAGER)
+    for kind, count in ((TICK, 60), (EXTRA, 20)):
+        for _ in range(count):
+            budget.charge(kind, 100.0)
+    for _ in range(42 + 4):
+        budget.charge(OWN, 100.0)
+    assert [tokens(budget, kind, 100.0) for kind in (CALL, CLOSE, OPEN, EAGER)] == [39, 9, 19, 9]
+
+
+def test_the_agents_own_that_repeats_each_poll_leaves_waiting_kinds_their_shares() -> None:
+    budget = RequestBudget(20, INTERVAL, opens=20)
+    turn = joined(budget, 100)[0]
+    polls = 100.0
+    begun: list[int] = []
+    for step in range(12_000):
+        now = 100.0 + step / 1000
+        if step == 2000:
+            # the bursts of the beginning are over
+            begun = list(budget.sent)
+        while budget.waiting(OPEN) < 3:
+            budget.wait(OPEN, step, Waiter())
+        if now >= polls:
+            budget.charge(TICK, now)
+            budget.charge(OWN, now)
+            polls += turn.interval / 100
+        while budget.next(now) is not None:
+            pass
+    sent = [after - before for after, before in zip(budget.sent, begun, strict=True)]
+    assert sent[OPEN] >= 0.95 * 10 * share(20, OPEN)
+    # all buckets full at the beginning, and all in debt at the end
+    assert sum(budget.sent) <= 20 * 12 + 20 + 20
+
+
 def test_ticks_pay_back_what_the_agents_own_has_taken() -> None:
     budget = RequestBudget(160, INTERVAL)
     turns = joined(budget, 100)

@@ -54,7 +54,7 @@ def _shrink(seed: int) -> str:
     return "" if failure is None else Shrinker(script, failure, SHRINK).shrink().as_python()
 
 
-#: Scenarios that have found something, shrunk; what it was has its own tests in tests/memory.
+#: Scenarios that have found something, shrunk; what it was has its own tests in tests/memory or tests/core.
 FOUND = [
     # a client waits for its first message while another one of its principal takes its place and leaves
     Script(
@@ -117,6 +117,25 @@ FOUND = [
         7100076,
         replace(Plan.simplest(), calm=False, calls=20, processes=2),
         (Step(28, "hard_contention.expires_in_line", 3322002794, 0.0),),
+    ),
+    # queries that are sent again at another version take the tokens of ws_open calls that wait
+    Script(
+        7100065,
+        replace(
+            Plan.simplest(),
+            query_budget=20,
+            identities=2,
+            canisters=3,
+            query_latency=0.4,
+            call_latency=0.02,
+            network_jitter=0.2,
+            v2_gone=True,
+        ),
+        (
+            Step(1, "client.connect", 287661096, 0.195),
+            Step(2, "client.connect", 3965832548, 0.304),
+            Step(25, "contention.talk_over", 2093807370, 0.0),
+        ),
     ),
 ]
 
