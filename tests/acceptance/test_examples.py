@@ -100,7 +100,7 @@ def bundle(folder: Path, name: str, source: str, *options: str, modules: Path) -
     (folder / f"{name}.mjs").write_text(source)
     done = subprocess.run(
         [
-            str(CLIENT / "node_modules" / ".bin" / "esbuild"),
+            str(node_modules(CLIENT) / ".bin" / "esbuild"),
             f"{name}.mjs",
             "--bundle",
             "--format=esm",
