@@ -4,7 +4,7 @@
     ------  ----------  ------  ---------------------
     QUIET   NOT_OPENED  ENDED   CLOSE_NOT_OPENED
     QUIET   INCOMPLETE  ENDED   CLOSE_INCOMPLETE
-    QUIET   RECEIVED    QUIET   WAIT_INTERVAL
+    QUIET   RECEIVED    QUIET   WAIT_SILENCE
     QUIET   NOT_READ    QUIET   WAIT_INTERVAL
     QUIET   NO_PINGS    QUIET   WAIT_INTERVAL
     QUIET   OPENS_SOON  QUIET   WAIT_INTERVAL
@@ -18,9 +18,10 @@
     PINGED  SILENT      ENDED   REPORT_NO_PONG, ABORT
 
 The connection is visited at intervals. At each visit :meth:`LivenessDeadlines.event` selects the first event of the
-table that applies. A client that only answers pings gets one each interval: WAIT_REST counts the time for the pong as a
-part of the interval, because proxies that cut idle connections count from the last byte. No ping is sent whose pong
-would be due after the session has to be open: the visit at that time would be missed.
+table that applies. Proxies that cut idle connections count from the last byte, so no client is silent for longer than
+the interval without a ping: WAIT_SILENCE counts from the last bytes of a client that has sent something, and WAIT_REST
+counts the time for the pong as a part of the interval, so that a client that only answers pings gets one each interval.
+No ping is sent whose pong would be due after the session has to be open: the visit at that time would be missed.
 
 The state is one value and :func:`step` a function, so that an idle connection holds nothing for it.
 """
@@ -71,19 +72,21 @@ class LivenessEffect(IntEnum):
 
     WAIT_INTERVAL = 0
     """Plan a visit after the ping interval."""
-    WAIT_REST = 1
+    WAIT_SILENCE = 1
+    """Plan a visit when the client will have sent nothing for the ping interval."""
+    WAIT_REST = 2
     """Plan a visit after the rest of the ping interval, of which the time for the pong is over."""
-    PING = 2
+    PING = 3
     """Send a ping."""
-    WAIT_PONG = 3
+    WAIT_PONG = 4
     """Plan a visit when the pong is due."""
-    CLOSE_NOT_OPENED = 4
+    CLOSE_NOT_OPENED = 5
     """Close the session with 4107."""
-    CLOSE_INCOMPLETE = 5
+    CLOSE_INCOMPLETE = 6
     """Close the session with 1008."""
-    REPORT_NO_PONG = 6
+    REPORT_NO_PONG = 7
     """End the session, with this reason in the log."""
-    ABORT = 7
+    ABORT = 8
     """Abort the connection."""
 
 
@@ -93,7 +96,7 @@ S, E, F = LivenessState, LivenessEvent, LivenessEffect
 TABLE: dict[tuple[LivenessState, LivenessEvent], tuple[LivenessState, LivenessEffects]] = {
     (S.QUIET, E.NOT_OPENED): (S.ENDED, (F.CLOSE_NOT_OPENED,)),
     (S.QUIET, E.INCOMPLETE): (S.ENDED, (F.CLOSE_INCOMPLETE,)),
-    (S.QUIET, E.RECEIVED): (S.QUIET, (F.WAIT_INTERVAL,)),
+    (S.QUIET, E.RECEIVED): (S.QUIET, (F.WAIT_SILENCE,)),
     (S.QUIET, E.NOT_READ): (S.QUIET, (F.WAIT_INTERVAL,)),
     (S.QUIET, E.NO_PINGS): (S.QUIET, (F.WAIT_INTERVAL,)),
     (S.QUIET, E.OPENS_SOON): (S.QUIET, (F.WAIT_INTERVAL,)),
@@ -174,16 +177,21 @@ class LivenessDeadlines(NamedTuple):
             return LivenessEvent.NO_PINGS
         return LivenessEvent.OPENS_SOON if now + self.pong_timeout > opens_by else LivenessEvent.SILENT
 
-    def wait(self, effect: LivenessEffect, now: float, opens_by: float) -> float:
+    def wait(self, effect: LivenessEffect, now: float, opens_by: float, silent: float = 0.0) -> float:
         """How long to wait for the next visit.
 
-        :param effect: WAIT_INTERVAL, WAIT_REST or WAIT_PONG
+        :param effect: WAIT_INTERVAL, WAIT_SILENCE, WAIT_REST or WAIT_PONG
         :param now: seconds of the reactor's clock
         :param opens_by: when the session has to be open; infinite: it is
+        :param silent: seconds since the client's last bytes, for WAIT_SILENCE
         :return: seconds
         """
         if effect is LivenessEffect.WAIT_PONG:
             return self.pong_timeout
-        spent = self.pong_timeout if effect is LivenessEffect.WAIT_REST else 0.0
+        spent = 0.0
+        if effect is LivenessEffect.WAIT_REST:
+            spent = self.pong_timeout
+        elif effect is LivenessEffect.WAIT_SILENCE and self.ping_interval:
+            spent = silent
         delay = max(1.0, (self.ping_interval or VISIT_SECONDS) - spent)
         return min(delay, opens_by - now) if opens_by > now else delay

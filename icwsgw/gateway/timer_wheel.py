@@ -42,7 +42,8 @@ class TimerWheel:
         self._clock = clock
         #: by slot: what is in it, and when its visit is due
         self._slots: list[dict[Watched, float]] = [{} for _ in range(SLOTS)]
-        self._position = 0
+        #: ticks so far; in :data:`PERIOD`
+        self.tick = 0
         self._loop: LoopingCall = LoopingCall(self._turn)
         self._loop.clock = cast(Any, clock)
         self._stopped: Deferred[LoopingCall] | None = None
@@ -64,7 +65,7 @@ class TimerWheel:
         self.forget(item)
         # Never the current slot: visiting it would not end.
         ticks = max(1, min(int(delay / PERIOD) + 1, SLOTS - 1))
-        item.wheel_slot = (self._position + ticks) % SLOTS
+        item.wheel_slot = (self.tick + ticks) % SLOTS
         self._slots[item.wheel_slot][item] = due
 
     def forget(self, item: Watched) -> None:
@@ -77,12 +78,16 @@ class TimerWheel:
         """When the next visit of ``item`` is due, in seconds of the clock; None: there is none."""
         return self._slots[item.wheel_slot].get(item) if item.wheel_slot >= 0 else None
 
+    def seconds_since(self, tick: int) -> float:
+        """The time since something happened at a tick, about :data:`PERIOD` too long at most."""
+        return (self.tick - tick) * PERIOD
+
     def __len__(self) -> int:
         return sum(map(len, self._slots))
 
     def _turn(self) -> None:
-        self._position = (self._position + 1) % SLOTS
-        self._visit(self._position)
+        self.tick += 1
+        self._visit(self.tick % SLOTS)
 
     def _visit(self, slot: int) -> None:
         """Visit what is due in a slot, in batches: connections that came together have their deadlines together."""

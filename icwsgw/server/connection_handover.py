@@ -78,7 +78,7 @@ class ConnectionHandover:
     _liveness: LivenessState
     _guard: FloodGuard | None
     _guard_timer: Timer | None
-    _received: bool
+    _received: int | None
     _partial: PartialMessage | None
     wheel_slot: int
     _frames_left: float
@@ -132,7 +132,7 @@ class ConnectionHandover:
             "unread": unread_bytes(self),
             "session": session_document(self.session),
             "liveness": int(self._liveness),
-            "heard": self._received,
+            "heard": self._received is not None,
             "partial": self._partial and list(self._partial),
             "tokens": [self._frames_left, self._bytes_left],
             "guard": self._guard and self._guard.written(),
@@ -151,7 +151,7 @@ class ConnectionHandover:
             return None
         return (
             *of_session,
-            *(self._liveness, self._received, self._partial, self.factory.wheel.due(self)),
+            *(self._liveness, self._received is not None, self._partial, self.factory.wheel.due(self)),
             *(self._frames_left, self._bytes_left),
         )
 
@@ -227,7 +227,8 @@ class ConnectionHandover:
     def _take_liveness(self, document: Mapping[str, Any]) -> None:
         self._liveness = LivenessState(document.get("liveness", LivenessState.QUIET))
         self.take_tokens(document)
-        self._received = bool(document.get("heard", False))
+        # as if it came now: of the time before, the document says nothing
+        self._received = self.factory.wheel.tick if document.get("heard") else None
         partial = document.get("partial")
         self._partial = PartialMessage(*partial) if partial else None
 

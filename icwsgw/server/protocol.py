@@ -98,8 +98,8 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
     wheel_slot = -1
 
     _outbox: Outbox | None = None
-    # whether something has come since the last visit of the timer wheel
-    _received = False
+    # at which tick of the timer wheel the last bytes have come, if any since its last visit
+    _received: int | None = None
     _liveness = LivenessState.QUIET
     _partial: PartialMessage | None = None
     _admission: Admission
@@ -149,7 +149,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come from the client."""
-        self._received = True
+        self._received = self.factory.wheel.tick
         self._bytes_left -= len(data)
         if self._bytes_left < 0 and self._over():
             return
@@ -212,7 +212,7 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
 
     def onOpen(self) -> None:
         """The WebSocket is open."""
-        self._received = False
+        self._received = None
         # free what the handshake leaves behind
         self.http_request_data = self.http_response_data = b""
         self.http_headers = {}
@@ -474,8 +474,8 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
             partial = PartialMessage.seen(self._partial, session.messages_up, now)
         self._partial = partial
         opens_by = session.deadline if session.state < State.OPEN else inf
-        event = deadlines.event(now, opens_by, partial, self._received, not self._stopped)
-        self._received = False
+        received, self._received = self._received, None
+        event = deadlines.event(now, opens_by, partial, received is not None, not self._stopped)
         self._liveness, effects = step(self._liveness, event)
         for effect in effects:
             if effect is LivenessEffect.PING:
@@ -492,5 +492,6 @@ class GatewayProtocol(Upgrading, ReadControl, HandshakeTurn, ConnectionHandover,
             elif effect is LivenessEffect.ABORT:
                 self.transport.abortConnection()
             else:
-                return deadlines.wait(effect, now, opens_by)
+                silent = 0.0 if received is None else self.factory.wheel.seconds_since(received)
+                return deadlines.wait(effect, now, opens_by, silent)
         return None

@@ -20,7 +20,12 @@ from icwsgw.core.liveness import (
 )
 from tests.support.machine_script import MachineScript
 
-WAITS = (LivenessEffect.WAIT_INTERVAL, LivenessEffect.WAIT_REST, LivenessEffect.WAIT_PONG)
+WAITS = (
+    LivenessEffect.WAIT_INTERVAL,
+    LivenessEffect.WAIT_SILENCE,
+    LivenessEffect.WAIT_REST,
+    LivenessEffect.WAIT_PONG,
+)
 
 
 class Script(MachineScript):
@@ -34,15 +39,16 @@ class Script(MachineScript):
         super().__init__(now=1000.0)
         self.opens_by = opens_by
         self.state = LivenessState.QUIET
-        self.received = False
+        #: seconds before the next visit in which the last bytes come, if any come
+        self.silent: float | None = None
         self.is_read = True
         self.messages = 0
         self.partial: PartialMessage | None = None
         self.in_message = False
         self.next: float | None = self.deadlines.wait(LivenessEffect.WAIT_INTERVAL, self.now, opens_by)
 
-    def receives(self) -> Script:
-        self.received = True
+    def receives(self, before_the_visit: float = 0.0) -> Script:
+        self.silent = before_the_visit
         return self
 
     def begins_a_message(self) -> Script:
@@ -67,13 +73,13 @@ class Script(MachineScript):
         assert self.next is not None
         self.now += self.next
         self.partial = PartialMessage.seen(self.partial, self.messages, self.now) if self.in_message else None
-        event = self.deadlines.event(self.now, self.opens_by, self.partial, self.received, self.is_read)
-        self.received = False
+        event = self.deadlines.event(self.now, self.opens_by, self.partial, self.silent is not None, self.is_read)
+        silent, self.silent = self.silent or 0.0, None
         self.state, effects = step(self.state, event)
         self.next = None
         for effect in effects:
             if effect in WAITS:
-                self.next = self.deadlines.wait(effect, self.now, self.opens_by)
+                self.next = self.deadlines.wait(effect, self.now, self.opens_by, silent)
             else:
                 self.recorded.append(effect.name)
         return self
@@ -89,6 +95,16 @@ def test_a_client_that_sends_is_never_pinged() -> None:
     script = Script()
     for _ in range(10):
         script.receives().is_visited().asks(next_after=25.0)
+
+
+@pytest.mark.parametrize("silent", [0.0, 1.0, 14.0, 24.0])
+def test_a_client_that_has_sent_is_pinged_when_it_was_silent_for_the_interval(silent: float) -> None:
+    script = Script().receives(silent).is_visited().asks(next_after=25.0 - silent)
+    script.is_visited().asks("PING", next_after=10.0)
+
+
+def test_without_pings_a_client_that_has_sent_is_visited_as_seldom_as_others() -> None:
+    Script(ping_interval=0.0).receives(24.0).is_visited().asks(next_after=60.0)
 
 
 def test_a_silent_client_is_pinged_and_ends_without_a_pong() -> None:

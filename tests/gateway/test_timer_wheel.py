@@ -77,6 +77,17 @@ def test_a_delay_longer_than_the_wheel_takes_more_turns_than_one() -> None:
         assert start + delay <= item.seen[0] <= start + delay + 2.0
 
 
+def test_the_time_since_a_tick_is_a_second_too_long_at_most() -> None:
+    wheel, clock = running()
+    clock.pump([0.25] * 14)
+    tick = wheel.tick
+    for passed in (0.0, 0.25, 0.5, 1.0, 200.0):
+        clock.pump([0.25] * int(passed / 0.25))
+        assert passed <= wheel.seconds_since(tick) <= passed + 1.0
+        tick = wheel.tick
+        clock.pump([0.5])
+
+
 def test_a_fault_in_one_visit_costs_no_other() -> None:
     wheel, clock = running()
     items = [Item(clock, 1.0), Item(clock, RuntimeError("a fault"), 1.0), Item(clock, 1.0)]

@@ -264,10 +264,10 @@ def test_a_message_that_is_incomplete_was_begun_when_it_was() -> None:
     protocol.dataReceived(masked(2, b"a part", fin=False))
     first.clock.advance(3.0)
     protocol._check(session, first.clock.seconds())
-    protocol._received = True
+    protocol._received = first.factory.wheel.tick
     after, _ = taken_over(second, protocol.written())
     assert after._partial == protocol._partial == PartialMessage(0, 3.0)
-    assert after._received
+    assert after._received is not None
 
 
 def test_a_client_that_is_not_read_for_its_rate_is_not_read_until_it_may() -> None:
@@ -508,9 +508,9 @@ def test_one_is_brought_to_a_later_state(updatable: list[bool]) -> None:
     assert second.factory.wheel.due(after) == max(later["due"], second.clock.seconds() + PONG_SECONDS)
     protocol.dataReceived(masked(2, b"a part", fin=False))
     protocol._check(session, first.clock.seconds())
-    protocol._received = True
+    protocol._received = first.factory.wheel.tick
     assert after.update(cbor.loads(cbor.dumps(protocol.written())))
-    assert (after._liveness, after._received) == (LivenessState.QUIET, True)
+    assert (after._liveness, after._received is not None) == (LivenessState.QUIET, True)
     assert after._partial == protocol._partial == PartialMessage(0, 12.0)
     assert (after._frames_left, after._bytes_left) == (protocol._frames_left, protocol._bytes_left)
     assert transport.value() == b"", "no client is notified before all is taken over"
@@ -529,10 +529,10 @@ def test_one_that_has_become_another_is_made_anew(updatable: list[bool]) -> None
     assert not after.update({name: value for name, value in later.items() if name != "admission"})
     updatable[0] = False
     assert not after.update(later)
-    assert (after.handed_over, after._received) == (document, document["heard"]), "nothing has changed"
+    assert (after.handed_over, after._received is not None) == (document, document["heard"]), "nothing has changed"
     updatable[0] = True
     assert after.update(later)
-    assert (after.handed_over, after._received) == (later, later["heard"])
+    assert (after.handed_over, after._received is not None) == (later, later["heard"])
     after.read_unread()
     assert not after.update(document), "it has gone on already"
     # without a session there is nothing that could be brought to a later state

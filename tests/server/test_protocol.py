@@ -286,7 +286,7 @@ def test_pings_are_answered_and_silent_clients_are_pinged() -> None:
     protocol, transport, session = world.open()
     protocol.dataReceived(masked(9, b"are you there"))
     assert frames_of(transport) == [(10, b"are you there")]
-    world.clock.pump([1.0] * 52)
+    world.clock.pump([1.0] * 30)
     assert frames_of(transport) == [(9, b"")]
     protocol.dataReceived(masked(10, b""))
     world.clock.pump([1.0] * 20)
@@ -312,6 +312,22 @@ def test_a_client_that_only_answers_pings_gets_one_each_interval() -> None:
     gaps = [after - before for before, after in pairwise(pinged)]
     assert len(gaps) >= 3
     assert all(25 <= gap <= 27 for gap in gaps), gaps
+
+
+@pytest.mark.parametrize("sent_after", [0.5, 3.0, 12.0, 24.0])
+def test_no_client_is_silent_for_longer_than_the_interval_without_a_ping(sent_after: float) -> None:
+    world = World()
+    protocol, transport, _ = world.open()
+    world.clock.pump([0.5] * int(2 * sent_after))
+    protocol.dataReceived(masked(2, b"the last message"))
+    transport.clear()
+    waited = 0.0
+    while not transport.value():
+        world.clock.advance(0.5)
+        waited += 0.5
+    assert frames_of(transport) == [(9, b"")]
+    # the wheel counts a second too much at most, and each of two visits is late by a second or, the second, two
+    assert 24.0 <= waited <= 28.0
 
 
 def test_a_client_that_owes_a_pong_ends_though_pings_are_turned_off() -> None:

@@ -321,7 +321,9 @@ class WireLink:
         if pinged is not None and self.reading and not self._server_paused and not self._silent and not self._over:
             yield "has answered a ping and not had another one", now - pinged - most
         if self._silent and not self._server_paused and config.ping_interval:
-            most = 2 * config.ping_interval + config.pong_timeout + config.close_timeout + 3 * WHEEL
+            # a process that takes over does not know when the last bytes came
+            intervals = 2 if self._world.plan.handovers else 1
+            most = intervals * config.ping_interval + config.pong_timeout + config.close_timeout + 4 * WHEEL
             yield "has been silent", now - self._arrived_at - most
         if (self._part is None or self._part < 1) and not self._shaken:
             most = config.header_timeout + config.close_timeout + 2 * WHEEL
@@ -527,11 +529,11 @@ class WireLink:
     def _take_note_of_late_pong(self) -> None:
         """A part of a pong is read now. If a visit has seen the client alive before, the next one finds this part.
 
-        The gateway cannot know that it is not a new sign of life, and waits for the whole interval from that visit on.
+        The gateway cannot know that it is not a new sign of life, and waits for the whole interval from now on, or if
+        that is over at the next visit, until the one after it.
         """
-        protocol = self._protocol
-        if self._pinged_at is not None and protocol._liveness is LivenessState.QUIET:
-            self._pinged_at = max(self._pinged_at, protocol.factory.wheel.due(protocol) or 0.0)
+        if self._pinged_at is not None and self._protocol._liveness is LivenessState.QUIET:
+            self._pinged_at = self._world.clock.seconds() + WHEEL
 
     def _read_after_flood(self, now: float) -> None:
         """What a client sends after a flood is read with a pause after each read."""
