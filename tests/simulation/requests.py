@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError
 
 from icwsgw.agent.http.deadlines import GRAIN
+from icwsgw.agent.http.tunnel import _Tunnel
 from icwsgw.errors import ConnectFailed, RequestTimeout
 
 if TYPE_CHECKING:
@@ -135,5 +136,12 @@ def lacking(transport: WireTransport) -> Iterator[tuple[str, Any, Any]]:
     for pool in transport._pools.values():
         room = transport.server.most - pool.established - pool.connecting
         yield "requests for which no connection is made", min(room, pool.waiting - pool.connecting) > 0, False
-        if not transport.world.plan.tunnel:
-            yield "connections that are being made", pool.connecting, transport.server.attempts
+    connecting = sum(pool.connecting for pool in transport._pools.values())
+    tunnels = sum(tunnel is not None for tunnel in map(awaited_tunnel, transport.world.clock.getDelayedCalls()))
+    yield "connections that are being made", connecting, transport.server.attempts + tunnels
+
+
+def awaited_tunnel(call: Any) -> _Tunnel | None:
+    """The tunnel that a timer ends if its proxy does not answer in time; None if it is another timer."""
+    tunnel = getattr(call.func, "__self__", None)
+    return tunnel if isinstance(tunnel, _Tunnel) else None

@@ -137,6 +137,12 @@ FOUND = [
             Step(25, "contention.talk_over", 2093807370, 0.0),
         ),
     ),
+    # an error of the accounts: the answer of a proxy is lost, and awaited longer than the request that needs it lasts
+    Script(
+        7300137,
+        replace(Plan.simplest(), wire=True, network_jitter=0.2, upstream=30, ending="busy", tunnel=True),
+        (Step(3, "client.connect", 4012315892, 0.167),),
+    ),
 ]
 
 

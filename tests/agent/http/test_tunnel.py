@@ -23,7 +23,7 @@ from icwsgw.agent.http import tunnel
 from icwsgw.agent.http.transport import Transport
 from icwsgw.agent.http.tunnel import MAX_ANSWER, Proxy, TunnelEndpoint, chosen_proxy, proxy_for
 from icwsgw.agent.http.url import Url
-from icwsgw.errors import ConnectFailed
+from icwsgw.errors import ConnectFailed, ConnectionLost
 from tests.support import pem
 from tests.support.raw_server import RawServer
 
@@ -244,6 +244,35 @@ class Loopback(TestCase):
             yield transport.close()
             for server in (proxy, network):
                 yield ensureDeferred(server.stop())
+
+    @inlineCallbacks
+    def test_close_while_the_proxy_or_the_network_is_silent(self) -> Generator[Any, Any, None]:
+        """No timer remains: trial looks for them."""
+        for accepts in (False, True):
+            silent: Deferred[None] = Deferred()
+
+            def on_request(connection, head, body, accepts=accepts, silent=silent) -> None:
+                if not accepts:
+                    silent.callback(None)
+                    return
+
+                def hello(data: bytes) -> None:
+                    if not silent.called:
+                        silent.callback(None)
+
+                connection.dataReceived = hello
+                connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
+
+            proxy = RawServer(on_request)
+            transport = Transport(reactor, proxy=Proxy("127.0.0.1", proxy.port))
+            fetched = transport.fetch(b"GET", Url.parse("https://localhost/"), timeout=10)
+            yield silent
+            self.assertEqual(transport.states, {"busy": int(accepts), "idle": 0, "connecting": int(not accepts)})
+            ended = proxy.next_end()
+            yield transport.close()
+            yield self.assertFailure(fetched, ConnectionLost)
+            yield ended
+            yield ensureDeferred(proxy.stop())
 
     @inlineCallbacks
     def test_no_proxy_there(self) -> Generator[Any, Any, None]:
