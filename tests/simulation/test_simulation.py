@@ -143,6 +143,15 @@ FOUND = [
         replace(Plan.simplest(), wire=True, network_jitter=0.2, upstream=30, ending="busy", tunnel=True),
         (Step(3, "client.connect", 4012315892, 0.167),),
     ),
+    # an error of the oracle: a canister whose calls hang keeps its slots, and another one uses those that are left
+    Script(
+        7300094,
+        replace(Plan.simplest(), query_budget=40, calm=False, canisters=2, calls=20),
+        (
+            Step(25, "hard.crowd_out", 3237966426, 0.0),
+            Step(27, "hard_contention.expires_in_line", 512262481, 0.0),
+        ),
+    ),
 ]
 
 

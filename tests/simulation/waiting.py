@@ -2,8 +2,8 @@
 
 - *Progress*: a client with a message in flight makes progress within a bound after its last progress, or after the end
   of the last fault. The bound depends on the world: the duration of a call, how many wait, and which limits are small.
-- *Turns*: while a canister's messages wait for a slot or a token, no other canister sends more than a few; canisters
-  whose requests of one kind wait for tokens get them in turn.
+- *Turns*: while a canister's messages wait for a token, or for a slot although it has fewer calls in flight, no other
+  canister sends more than a few; canisters whose requests of one kind wait for tokens get them in turn.
 - *Use*: while calls wait for tokens, the budget is used, and each kind of call gets its share of it: none of its tokens
   is lent to others.
 - *Answers*: while one canister's answer waits to be handled, others do not get the time of several; and answers that
@@ -196,7 +196,12 @@ class SendRecord:
         for other in list(self._bypassed):
             if other not in waiting:
                 del self._bypassed[other]
-        for other in waiting - {canister}:
+        slots = self._process.gateway.context.call_scheduler.calls
+        busy = slots.slot_queue(canister).busy
+        for other in waiting.keys() - {canister}:
+            if waiting[other] and slots.slot_queue(other).busy >= busy:
+                # a slot is free only for the canister that has fewer calls in flight
+                continue
             counts = self._bypassed.setdefault(other, defaultdict(int))
             counts[canister] += 1
             if counts[canister] > TURNS + len(self._world.clients):
@@ -231,15 +236,22 @@ class SendRecord:
                     f"{counts[canister]} {kind.name} of one canister got a token, another one waits"
                 )
 
-    def _waiting(self) -> set[bytes]:
-        """Canisters of which a message waits for its first turn, and whose clients have not sent within a second."""
-        now, found = self._world.clock.seconds(), set()
+    def _waiting(self) -> dict[bytes, bool]:
+        """Canisters of which a message waits for its turn, and whose clients have not sent within a second.
+
+        :return: whether all these messages of a canister wait for slots, none for a token
+        """
+        found: dict[bytes, bool] = {}
+        now = self._world.clock.seconds()
         for session in self._process.gateway.registry.sessions:
             relay, poller = session.relay, session.poller
             if relay is not None and relay._calls.state is CallState.WAITING and relay._calls.current is not None:
                 patient = now - relay.sent >= 1.0 and now - relay._calls.started >= 0.0
                 if patient and poller is not None and relay._calls.current.method_name == "ws_message":
-                    found.add(poller.canister.raw)
+                    canister, calls = poller.canister.raw, relay._slot_queue
+                    ticket = (calls._tickets or {}).get(relay)
+                    for_slot = ticket is not None and ticket.taken < len(calls._slot_queues)
+                    found[canister] = for_slot and found.get(canister, True)
         return found
 
     def look(self, now: float) -> None:
