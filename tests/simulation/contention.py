@@ -139,9 +139,6 @@ class ContentionWithFaults(_WithGroups):
         world.run(0.3)
         self._say(last, 1, chance, ttl)
         world.run(14.0)
-        session = last[0].session
-        if session is not None and any(last[0].process.agent.has_left(body) for body in session.bodies):
-            self.oracle.spoil(last[0].key, "hung until it had expired")
         self._end(hang)
         return f"all calls of {canister.text[:5]} hung, one of client {last[0].number} was good for {ttl:.0f} s"
 

@@ -15,6 +15,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from icwsgw.core.backoff import LONGEST_RETRY_AFTER
+from icwsgw.core.client_calls import MIN_LIFE_NS
 from icwsgw.core.close_reasons import CloseCode
 from icwsgw.core.cursor import LastMessage
 from icwsgw.core.messages import ClientEnvelope, is_acknowledgement, parse_client_frame
@@ -30,7 +32,9 @@ from icwsgw.gateway.polling.poll_requests import InFlightPoll
 from icwsgw.gateway.polling.poll_sender import PollSender
 from icwsgw.gateway.polling.poller import Poller
 from icwsgw.gateway.session import ClientSession
+from icwsgw.ic.cbor import loads
 from icwsgw.ic.principal import Principal
+from icwsgw.ic.request_id import request_id
 from icwsgw.ic.ws import (
     decode_close_args,
     decode_message_args,
@@ -190,7 +194,25 @@ class SimSession(ClientSession):
         ):
             # the gateway asks again for what was lost or is in flight
             self.oracle.fail(f"a {envelope.method_name} was given up after {outcomes}")
+        key = self.client_key
+        if key is not None and envelope.method_name == "ws_message" and self._never_arrived(envelope):
+            self.oracle.spoil(key, "expired before any attempt arrived")
+            if is_service_message(envelope.arg):
+                self.oracle.refused_acknowledgements.add(key)
         super().relay_outcome_unknown(envelope, error)
+
+    def _never_arrived(self, envelope: ClientEnvelope) -> bool:
+        """Whether an envelope expires before the next attempt may be sent, and the network has none of the others.
+
+        The gateway does not know whether one that was lost has arrived, so its client stays.
+        """
+        replica: Any = self.oracle.world.replica
+        relay: Any = self.relay
+        asked = getattr(relay.last_error, "retry_after", None) or 0.0
+        pause = MIN_LIFE_NS + int(min(asked, LONGEST_RETRY_AFTER) * 1e9)
+        request = request_id(loads(envelope.body)["content"])
+        expires_first = envelope.ingress_expiry - replica.now_ns() < pause
+        return expires_first and replica.ingress.get(request) is None
 
     def deliver(self, frames: list[bytes], more: bool = False) -> None:
         self.oracle.frames_down += len(frames)

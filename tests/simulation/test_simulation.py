@@ -152,6 +152,16 @@ FOUND = [
             Step(27, "hard_contention.expires_in_line", 512262481, 0.0),
         ),
     ),
+    # an error of the oracle: a call hangs until it has expired, and its client waits for nothing more
+    Script(
+        101,
+        replace(Plan.simplest(), calm=False),
+        (
+            Step(1, "client.connect", 6, 3.0),
+            Step(2, "network.calls_hang", 7, 0.0),
+            Step(3, "client.hasty", 1001, 14.0),
+        ),
+    ),
 ]
 
 

@@ -418,10 +418,6 @@ class SimAgent(IcAgent):
         call.not_before = now + max(asked, pause)
         call.why = f"after {call.attempts} attempts, asked to wait {asked:.0f} s"
 
-    def has_left(self, body: bytes) -> bool:
-        """Whether an attempt of a call has been sent to the network."""
-        return body in self._calls
-
     def outcomes(self, body: bytes) -> list[str]:
         """What each attempt of a call has brought, in a word."""
         call = self._calls.get(body)
