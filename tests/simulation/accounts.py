@@ -400,10 +400,10 @@ class Accounts(Subject):
     def check_at_end(self) -> None:
         self._call.cancel()
         world = self.world
-        # the agent's own requests have their time
-        world.run(15.0, lambda: not any(process.transport.in_flight for process in world.processes))
+        self._await_requests()
         if self.oracle.troubles["network"] and not world.plan.clocks:
             self._look_at_monitors()
+            self._await_requests()
         for process in self.world.processes:
             for left in remains(process):
                 self.oracle.fail(left)
@@ -412,6 +412,11 @@ class Accounts(Subject):
         self._check()
         for timer in timers(self.world):
             self.oracle.fail(f"a timer remains: {timer}")
+
+    def _await_requests(self) -> None:
+        """The agent's own requests have their time."""
+        world = self.world
+        world.run(15.0, lambda: not any(process.transport.in_flight for process in world.processes))
 
     def _look_at_monitors(self) -> None:
         """Nobody asks for anything: the gateway finds out by itself that the network answers, and goes on to."""
