@@ -7,7 +7,6 @@ come meanwhile wait for the next one and share its answers: they show what has h
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -26,15 +25,13 @@ READS: Final = frozenset({"sessions", "canisters", "top", "certificates", "ended
 class _Equal:
     """Equal requests.
 
-    :ivar begun: when the last one began
     :ivar busy: one is in flight, or the pause after it is not over
     :ivar waiting: those that wait for the next one
     """
 
-    __slots__ = ("begun", "busy", "waiting")
+    __slots__ = ("busy", "waiting")
 
     def __init__(self) -> None:
-        self.begun = -math.inf
         self.busy = False
         self.waiting: list[Deferred[Replies]] = []
 
@@ -73,14 +70,18 @@ class JoinedRequests:
         equal = self._equal[key]
         waiting, equal.waiting = equal.waiting, []
         equal.busy = True
-        equal.begun = self._clock.seconds()
-        self._send(what).addBoth(self._answered, key, what, waiting)
+        next_at = self._clock.seconds() + REQUEST_PAUSE
+        self._send(what).addBoth(self._answered, key, what, waiting, next_at)
 
     def _answered(
-        self, replies: Replies | Failure, key: str, what: Mapping[str, Any], waiting: list[Deferred[Replies]]
+        self,
+        replies: Replies | Failure,
+        key: str,
+        what: Mapping[str, Any],
+        waiting: list[Deferred[Replies]],
+        next_at: float,
     ) -> None:
-        pause = self._equal[key].begun + REQUEST_PAUSE - self._clock.seconds()
-        self._clock.callLater(max(0.0, pause), self._pause_over, key, what)
+        self._clock.callLater(max(0.0, next_at - self._clock.seconds()), self._pause_over, key, what)
         for request in waiting:
             request.callback(replies)
 
