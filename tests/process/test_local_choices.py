@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -82,43 +80,15 @@ def test_a_network_is_what_answers_its_status(monkeypatch: Any, status: int, bod
 
 
 def test_what_does_not_answer_in_http_is_no_network() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(1)
-
-        def answer() -> None:
-            connection, _ = listener.accept()
-            connection.recv(1000)
-            connection.sendall(b"SSH-2.0-x\r\n")
-            connection.close()
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        assert not answers_status(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        thread.join()
+    with scripted_http(lambda exchange: exchange.link.sendall(b"SSH-2.0-x\r\n")) as url:
+        assert not answers_status(url)
 
 
 def test_a_server_that_drips_is_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time limit is one on the whole answer: each byte of this one comes in time."""
     monkeypatch.setattr(local_choices, "TIMEOUT", 0.3)
-    asked_no_more = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def drip() -> None:
-            connection, _ = listener.accept()
-            with connection, suppress(OSError):
-                connection.recv(1000)
-                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                while not asked_no_more.wait(0.02):
-                    connection.sendall(b":")
-
-        thread = threading.Thread(target=drip)
-        thread.start()
-        try:
-            assert not answers_status(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        finally:
-            asked_no_more.set()
-            thread.join()
+    with scripted_http(lambda exchange: exchange.drip(b"HTTP/1.1 200 OK\r\n\r\n:")) as url:
+        assert not answers_status(url)
 
 
 def test_a_network_that_keeps_the_connection_is_one() -> None:
