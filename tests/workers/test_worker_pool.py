@@ -146,6 +146,7 @@ def test_a_refresh_requests_new_reports() -> None:
     two.report()
     assert second == [None]
     assert reports_ordered(one) == reports_ordered(two) == [1, 2]
+    world.clock.advance(REPORT_PAUSE)
     assert not world.clock.getDelayedCalls()[1:], "only the timer of the period is left"
 
 
