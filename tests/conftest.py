@@ -27,6 +27,13 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a long value by its length: whole, they made 40 MB of names, which each process of tests sends."""
+    if isinstance(val, (str, bytes)) and len(val) > 100:
+        return f"{argname} of {len(val)}"
+    return None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest tests: one that begins last runs alone. The order of all others stays random."""

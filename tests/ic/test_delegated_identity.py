@@ -144,11 +144,14 @@ def test_chains_that_do_not_fit(links: list[SignedDelegation], words: str) -> No
     "text",
     [
         *("", "[]", "{}", "null", '{"delegations": [1], "publicKey": ""}', '{"delegations": [], "publicKey": 5}'),
-        as_json(b"", chain()).replace('"expiration": "', '"expiration": "-'),
-        as_json(b"", chain()).replace('"expiration": "', '"expiration": "ffffffff'),
-        as_json(b"", chain()).replace('"pubkey": "', '"pubkey": "x'),
-        as_json(b"", chain()).replace('"expiration": "', '"permissions": "some", "expiration": "'),
-        " " * (1 << 20) + as_json(ROOT.public_key_der, chain()),
+        pytest.param(as_json(b"", chain()).replace('"expiration": "', '"expiration": "-'), id="negative time"),
+        pytest.param(as_json(b"", chain()).replace('"expiration": "', '"expiration": "ffffffff'), id="time too long"),
+        pytest.param(as_json(b"", chain()).replace('"pubkey": "', '"pubkey": "x'), id="key is no hex"),
+        pytest.param(
+            as_json(b"", chain()).replace('"expiration": "', '"permissions": "some", "expiration": "'),
+            id="unknown permissions",
+        ),
+        pytest.param(" " * (1 << 20) + as_json(ROOT.public_key_der, chain()), id="text too long"),
         pytest.param("[" * 100_000, id="nested"),
     ],
 )

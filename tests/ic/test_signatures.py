@@ -91,17 +91,20 @@ def _spki(key: Any) -> bytes:
 @pytest.mark.parametrize(
     "key",
     [
-        b"",
-        bytes(44),
-        ALICE.public_key_der[:43],
-        ALICE.public_key_der + b"\x00",
-        _spki(ec.derive_private_key(5, ec.SECP384R1())),
-        _spki(x25519.X25519PrivateKey.from_private_bytes(bytes(32))),
-        _spki(rsa.generate_private_key(65537, 1024)),
-        _spki(rsa.generate_private_key(65537, 2048)),
-        b"\x30" * 100_000,
-        # A canister signature's key: OID 1.3.6.1.4.1.56387.1.2.
-        bytes.fromhex("303c300c060a2b0601040183b8430102032c000a000000000000000701") + bytes(33),
+        pytest.param(b"", id="empty"),
+        pytest.param(bytes(44), id="zeros"),
+        pytest.param(ALICE.public_key_der[:43], id="too short"),
+        pytest.param(ALICE.public_key_der + b"\x00", id="too long"),
+        pytest.param(_spki(ec.derive_private_key(5, ec.SECP384R1())), id="P-384"),
+        pytest.param(_spki(x25519.X25519PrivateKey.from_private_bytes(bytes(32))), id="X25519"),
+        pytest.param(_spki(rsa.generate_private_key(65537, 1024)), id="RSA, 1024 bits"),
+        pytest.param(_spki(rsa.generate_private_key(65537, 2048)), id="RSA, 2048 bits"),
+        pytest.param(b"\x30" * 100_000, id="nested"),
+        # OID 1.3.6.1.4.1.56387.1.2
+        pytest.param(
+            bytes.fromhex("303c300c060a2b0601040183b8430102032c000a000000000000000701") + bytes(33),
+            id="canister signature",
+        ),
     ],
 )
 def test_other_keys(key: bytes) -> None:

@@ -133,7 +133,7 @@ def test_who_asks_again_when_it_is_answered_waits_for_the_next_call() -> None:
     assert again == [[2]]
 
 
-@given(st.lists(st.sampled_from(["ask", "answer", "cancel", 0.1, 0.3, PAUSE, 2.0]), max_size=40))
+@given(st.lists(st.sampled_from(["ask", "answer", "cancel", 0.125, 0.25, PAUSE, 2.0]), max_size=40))
 def test_each_request_ends_once_and_calls_keep_their_distance(steps: list[str | float]) -> None:
     world = World()
     requests: list[Deferred[int]] = []
