@@ -99,7 +99,7 @@ def run_cases(wstest: Path, directory: Path, cases: list[str]) -> dict[str, dict
         with log.open("w") as output:
             subprocess.run(
                 [str(wstest), "-m", "fuzzingclient", "-s", str(path)],
-                cwd=directory, stdout=output, stderr=subprocess.STDOUT, check=True, timeout=1800,
+                cwd=directory, stdout=output, stderr=subprocess.STDOUT, check=True, timeout=600,
             )  # fmt: skip
     index = directory / "reports" / "index.json"
     assert index.exists(), log.read_text()[-4000:]

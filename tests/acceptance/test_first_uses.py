@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -141,8 +142,10 @@ def test_vite(use: FirstUse) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     ) as server:
-        late = threading.Timer(DEADLINE, server.kill)
+        # npx starts another process, which does not always end with it
+        late = threading.Timer(DEADLINE, os.killpg, (server.pid, signal.SIGKILL))
         late.start()
         try:
             assert server.stdout is not None
@@ -157,7 +160,7 @@ def test_vite(use: FirstUse) -> None:
             use.report("Vite")
         finally:
             late.cancel()
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)
     assert result == {"event": "result", "received": "hello", "state": "open"}
 
 
