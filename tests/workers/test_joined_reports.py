@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
 from icwsgw.workers.joined_reports import REPORT_PAUSE, REPORT_TIMEOUT, JoinedReports
@@ -100,3 +101,31 @@ def test_a_report_that_nobody_owes_is_there_at_once() -> None:
     second = world.request()
     world.clock.advance(REPORT_PAUSE)
     assert second == [None]
+
+
+def test_a_request_that_is_cancelled_is_not_kept() -> None:
+    world = World()
+    results: list[Any] = []
+    requests = [world.reports.request(False) for _ in range(3)]
+    for request in requests:
+        request.addBoth(results.append)
+    assert len(world.reports) == 3
+    for request in requests:
+        request.cancel()
+    assert len(world.reports) == 0
+    assert [failure.check(CancelledError) for failure in results] == [CancelledError] * 3
+    world.report()
+    world.clock.advance(REPORT_PAUSE)
+    assert len(world.ordered) == 1, "nobody waits for another one"
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_who_asks_again_when_it_is_answered_waits_for_the_next_one() -> None:
+    world = World()
+    again: list[list[Any]] = []
+    world.reports.request(False).addCallback(lambda _: again.append(world.request()))
+    world.report()
+    assert again == [[]]
+    world.clock.advance(REPORT_PAUSE)
+    world.report()
+    assert again == [[None]]
